@@ -1,0 +1,155 @@
+/*
+ * fdpass apply: the broker reads its configuration again and makes its listeners what it says, all
+ * of it or nothing. What is wrong comes as a document of diagnostics, the same that `fdpass check`
+ * prints and besides what only shows when sockets are opened.
+ */
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "cleanup.h"
+#include "cli/command.h"
+#include "cli/conversation.h"
+#include "cli/document.h"
+#include "cli/exit_status.h"
+
+/* Finding out who has an address that is in use reads the /proc of every process. */
+#define APPLY_TIMEOUT_MSEC 60000
+
+struct apply_values {
+        bool allow_close;
+};
+
+const struct option_spec apply_options[] = {{"allow-close", 0, OPTION_FLAG,
+                                             offsetof(struct apply_values, allow_close), NULL,
+                                             "close listeners that are no longer configured"},
+                                            {0}};
+
+static const struct {
+        const char *key, *member;
+} counts[] = {{"OPENED", "opened"},
+              {"ADOPTED", "adopted"},
+              {"KEPT", "kept"},
+              {"CHANGED", "changed"},
+              {"CLOSED", "closed"}};
+#define N_COUNTS (sizeof(counts) / sizeof(counts[0]))
+
+static uint64_t count_of(const struct answer *answer, const char *key) {
+        const struct text *text = assignments_get(&answer->assignments, key);
+        uint64_t count = 0;
+
+        return text && text_to_u64(*text, &count) == 0 ? count : 0;
+}
+
+/* Returns how many of them are errors. */
+static size_t print_diagnostics(const struct cli *cli, const json_t *document) {
+        bool color = display_color(cli->color, stderr);
+        const json_t *item;
+        size_t i, errors = 0;
+
+        json_array_foreach(json_object_get(document, "diagnostics"), i, item) {
+                bool is_error = strcmp(document_text(item, "severity"), "error") == 0;
+                const char *file = document_text(item, "file");
+                display_diagnostic(stderr, color, is_error, *file ? file : NULL,
+                                   document_number(item, "line"), document_text(item, "text"));
+                errors += is_error;
+        }
+        return errors;
+}
+
+static int print_json(const struct answer *answer, bool ok, const char *message,
+                      const json_t *document) {
+        json_t *root = json_pack("{s:i,s:b}", "schema", 1, "ok", ok), *diagnostics;
+
+        for (size_t i = 0; ok && i < N_COUNTS; i++)
+                (void) json_object_set_new(
+                        root, counts[i].member,
+                        json_integer((json_int_t) count_of(answer, counts[i].key)));
+        if (!ok)
+                (void) json_object_set_new(root, "message", document_string(message));
+        diagnostics = json_object_get(document, "diagnostics");
+        (void) json_object_set_new(root, "diagnostics",
+                                   diagnostics ? json_incref(diagnostics) : json_array());
+        (void) document_print(root, stdout); /* display_finish() tells what went wrong */
+        json_decref(root);
+        return STATUS_OK;
+}
+
+static void print_counts(const struct answer *answer) {
+        for (size_t i = 0; i < N_COUNTS; i++)
+                printf("%s%s %llu", i ? ", " : "Listeners: ", counts[i].member,
+                       (unsigned long long) count_of(answer, counts[i].key));
+        putchar('\n');
+}
+
+static int applied(const struct cli *cli, const struct answer *answer, const json_t *document) {
+        if (cli->json)
+                return print_json(answer, true, "", document);
+        (void) print_diagnostics(cli, document);
+        print_counts(answer);
+        return STATUS_OK;
+}
+
+/* Diagnostics that were printed say more than the broker's one sentence, which repeats the first.
+ */
+static int failed(const struct cli *cli, const struct fdpass *c, int r, const json_t *document) {
+        size_t errors;
+
+        if (r != -EINVAL)
+                return conversation_failed(c, "the configuration was not applied", r);
+        if (cli->json) {
+                (void) print_json(NULL, false, fdpass_error(c), document);
+                return STATUS_CONFIG;
+        }
+        errors = print_diagnostics(cli, document);
+        if (errors > 0)
+                display_error("the configuration was not applied, nothing has changed: %zu "
+                              "error%s",
+                              errors, errors == 1 ? "" : "s");
+        else
+                display_error("the configuration was not applied, nothing has changed: %s",
+                              fdpass_error(c));
+        return STATUS_CONFIG;
+}
+
+static int ask(const struct cli *cli, struct fdpass *c, bool allow_close) {
+        struct packet_writer request;
+        struct answer *answer = NULL;
+        json_t *document = NULL;
+        int r, status;
+
+        packet_begin(&request);
+        packet_add(&request, "VERB", "APPLY");
+        if (allow_close)
+                packet_add(&request, "ALLOW_CLOSE", "1");
+        (void) fdpass_set_timeout(c, APPLY_TIMEOUT_MSEC);
+        if (isatty(STDERR_FILENO) && !cli->json)
+                display_error("applying the configuration ...");
+        r = fdpass_call(c, &request, NULL, 0, &answer);
+        /* a document that cannot be read takes nothing from the verdict */
+        if (answer)
+                (void) document_take(answer, &document);
+        status = r < 0 ? failed(cli, c, r, document) : applied(cli, answer, document);
+        json_decref(document);
+        answer_free(answer);
+        return status;
+}
+
+int apply_run(struct cli *cli, int argc, char **argv) {
+        struct apply_values values = {0};
+        struct fdpass *c = NULL;
+        int status, first = command_parse(cli, &values, argc, argv, &status);
+
+        if (first < 0)
+                return status;
+        if (first < argc)
+                return command_usage(cli,
+                                     "'%s' is too much: the broker knows which configuration "
+                                     "it has",
+                                     argv[first]);
+        status = conversation_open(cli, 0, &c);
+        if (status == STATUS_OK)
+                status = ask(cli, c, values.allow_close);
+        fdpass_close(c);
+        return status;
+}

@@ -1,0 +1,172 @@
+/*
+ * Connecting, and one table from error codes to exit status, cause and next step, so that every
+ * command says the same about the same failure.
+ */
+#include "cli/conversation.h"
+
+#include <errno.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "cleanup.h"
+#include "cli/display.h"
+#include "cli/document.h"
+#include "cli/exit_status.h"
+#include "config/suggestion.h"
+#include "control_socket.h"
+
+/* While waiting for a broker to come up. */
+#define WAIT_STEP_USEC 100000
+
+struct failure {
+        int error;
+        enum exit_status status;
+        const char *cause; /* when the broker did not say itself */
+        const char *next;
+};
+
+static const struct failure failures[] = {
+        {EHOSTDOWN, STATUS_NO_BROKER, "the broker went away",
+         "See its log, or start it again (fdpassd)."},
+        {ETIMEDOUT, STATUS_NO_BROKER, "the broker did not answer in time",
+         "Is it stopped (SIGSTOP, a debugger) or is the machine overloaded?"},
+        {ENOTCONN, STATUS_NO_BROKER, "the conversation with the broker broke off", "Try again."},
+        {EPROTO, STATUS_FAILED, "the broker's answer makes no sense",
+         "Are fdpass and fdpassd of the same version? See 'fdpass --version'."},
+        {EACCES, STATUS_NOT_ALLOWED, "this user may not",
+         "Access= and Operators= in the broker's configuration say who may."},
+        {EPERM, STATUS_NOT_ALLOWED, "this user may not",
+         "Access= and Operators= in the broker's configuration say who may."},
+        {ENOENT, STATUS_NO_LISTENER, "there is no such listener, or none that this user may see",
+         "'fdpass status' shows the listeners that there are."},
+        {EBUSY, STATUS_FAILED, "it is in use", "'fdpass status' shows by whom."},
+        {EDQUOT, STATUS_FAILED, "this user is at a limit of the broker",
+         "End some of its processes that hold listeners."},
+        {EMFILE, STATUS_FAILED, "this process may not open enough descriptors",
+         "Raise the limit (ulimit -n)."},
+        {ENFILE, STATUS_FAILED, "the system has no more descriptors", "See fs.file-max."},
+        {ENOMEM, STATUS_FAILED, "out of memory", NULL},
+};
+
+static const struct failure *failure_of(int error) {
+        for (size_t i = 0; i < sizeof(failures) / sizeof(failures[0]); i++)
+                if (failures[i].error == error)
+                        return &failures[i];
+        return NULL;
+}
+
+/* Where we looked, for the message. */
+static const char *tried_path(const struct cli *cli, char buffer[CONTROL_SOCKET_PATH_SIZE]) {
+        if (cli->socket)
+                return cli->socket;
+        return control_socket_find(buffer) < 0 ? "$FDPASS_SOCKET" : buffer;
+}
+
+static int open_failed(const struct cli *cli, int r) {
+        char buffer[CONTROL_SOCKET_PATH_SIZE];
+        const char *path = tried_path(cli, buffer);
+
+        switch (-r) {
+        case EHOSTDOWN:
+                display_error("no broker answers at %s. Start one with 'fdpassd' (or 'systemctl "
+                              "start fdpassd'), or say where it is with --socket=PATH or "
+                              "FDPASS_SOCKET.",
+                              path);
+                return STATUS_NO_BROKER;
+        case ETIMEDOUT:
+                display_error("the broker at %s does not accept connections. Is it stopped "
+                              "(SIGSTOP, a debugger)?",
+                              path);
+                return STATUS_NO_BROKER;
+        case EACCES:
+                display_error("no permission to connect to %s. Ask who runs the broker, or name "
+                              "another one with --socket=PATH.",
+                              path);
+                return STATUS_NOT_ALLOWED;
+        case EPERM:
+                display_error("what answers at %s belongs neither to root nor to this user, and "
+                              "is not trusted. Name the right broker with --socket=PATH.",
+                              path);
+                return STATUS_NOT_ALLOWED;
+        case ENAMETOOLONG:
+                display_error("the path of the control socket is longer than 107 bytes, the most "
+                              "that a socket address holds: %s",
+                              cli->socket ? cli->socket : "see FDPASS_SOCKET, XDG_RUNTIME_DIR");
+                return STATUS_FAILED;
+        default:
+                display_error("no connection to the broker at %s: %s", path, strerror(-r));
+                return STATUS_FAILED;
+        }
+}
+
+static uint64_t now_usec(void) {
+        struct timespec now;
+
+        (void) clock_gettime(CLOCK_MONOTONIC, &now);
+        return (uint64_t) now.tv_sec * 1000000 + (uint64_t) now.tv_nsec / 1000;
+}
+
+int conversation_open(const struct cli *cli, uint64_t wait_usec, struct fdpass **ret) {
+        uint64_t start = now_usec();
+        bool told = false;
+        int r;
+
+        /* The socket's path does not exist before there is a broker and its folder may not either,
+         * so there is nothing that could be watched. */
+        while ((r = fdpass_open(ret, cli->socket)) == -EHOSTDOWN &&
+               now_usec() - start < wait_usec) {
+                char buffer[CONTROL_SOCKET_PATH_SIZE];
+                if (!told)
+                        display_error("waiting for a broker at %s", tried_path(cli, buffer));
+                told = true;
+                (void) usleep(WAIT_STEP_USEC);
+        }
+        return r < 0 ? open_failed(cli, r) : STATUS_OK;
+}
+
+int conversation_failed(const struct fdpass *c, const char *what, int r) {
+        const struct failure *failure = failure_of(-r);
+        const char *said = fdpass_error(c);
+
+        /* what the broker says is a whole sentence, or two */
+        if (*said)
+                display_error("%s", said);
+        else if (!failure || !failure->next)
+                display_error("%s: %s", what, failure ? failure->cause : strerror(-r));
+        else
+                display_error("%s: %s. %s", what, failure->cause, failure->next);
+        return failure ? failure->status : STATUS_FAILED;
+}
+
+/* The name of a listener that this user may see and that `name` may have meant; for free(3). */
+static char *nearest_listener(struct fdpass *c, const char *name) {
+        json_t *document = NULL;
+        const json_t *listener;
+        const char *best = NULL;
+        char *copy;
+        size_t i;
+
+        if (document_status(c, NULL, &document) < 0)
+                return NULL;
+        json_array_foreach(json_object_get(document, "listeners"), i, listener) best =
+                suggestion_better(name, best, document_text(listener, "name"));
+        copy = best ? strdup(best) : NULL;
+        json_decref(document);
+        return copy;
+}
+
+int conversation_failed_listener(struct fdpass *c, const char *name, int r) {
+        _cleanup_free_ char *what = NULL, *nearest = NULL;
+
+        if (r == -ENOENT) {
+                nearest = nearest_listener(c, name);
+                display_error("there is no listener '%s', or none that this user may see. %s%s%s",
+                              name, nearest ? "Did you mean '" : "'fdpass status",
+                              nearest ? nearest : "", nearest ? "'?" : "' shows those there are.");
+                return STATUS_NO_LISTENER;
+        }
+        if (asprintf(&what, "listener '%s'", name) < 0)
+                what = NULL;
+        return conversation_failed(c, what ? what : name, r);
+}

@@ -1,0 +1,147 @@
+/*
+ * fdpass status: what the broker holds, who waits and who serves. The broker answers with one
+ * document; for programs it is printed as it came, for people as tables.
+ */
+#include <errno.h>
+#include <string.h>
+#include <time.h>
+
+#include "cleanup.h"
+#include "cli/command.h"
+#include "cli/conversation.h"
+#include "cli/document.h"
+#include "cli/exit_status.h"
+#include "cli/status_table.h"
+#include "names.h"
+
+struct status_values {
+        bool verbose;
+};
+
+const struct option_spec status_options[] = {{"verbose", 'v', OPTION_FLAG,
+                                              offsetof(struct status_values, verbose), NULL,
+                                              "also show who holds the listeners"},
+                                             {0}};
+
+static const json_t *find_listener(const json_t *document, const char *name) {
+        const json_t *listener;
+        size_t i;
+
+        json_array_foreach(json_object_get(document, "listeners"), i,
+                           listener) if (strcmp(document_text(listener, "name"), name) ==
+                                         0) return listener;
+        return NULL;
+}
+
+/* Keep the named listeners, in the broker's order. */
+static int keep_named(json_t *document, char **names, size_t n_names) {
+        json_t *kept = json_array(), *listener;
+        size_t i;
+
+        if (!kept)
+                return -ENOMEM;
+        json_array_foreach(
+                json_object_get(document, "listeners"), i,
+                listener) for (size_t j = 0; j < n_names;
+                               j++) if (strcmp(document_text(listener, "name"), names[j]) == 0) {
+                (void) json_array_append(kept, listener);
+                break;
+        }
+        return json_object_set_new(document, "listeners", kept) < 0 ? -ENOMEM : 0;
+}
+
+/* One listener is asked for by name, which spares a long document; several are picked out. */
+static int fetch(struct fdpass *c, char **names, size_t n_names, json_t **ret) {
+        json_t *document = NULL;
+        int r = document_status(c, n_names == 1 ? names[0] : NULL, &document);
+
+        if (r < 0 && n_names == 1)
+                return conversation_failed_listener(c, names[0], r);
+        if (r < 0)
+                return conversation_failed(c, "the status", r);
+        for (size_t i = 0; i < n_names; i++)
+                if (!find_listener(document, names[i])) {
+                        json_decref(document);
+                        return conversation_failed_listener(c, names[i], -ENOENT);
+                }
+        r = n_names > 0 ? keep_named(document, names, n_names) : 0;
+        if (r < 0) {
+                json_decref(document);
+                return conversation_failed(c, "the status", r);
+        }
+        *ret = document;
+        return STATUS_OK;
+}
+
+static int print_empty(const json_t *document) {
+        const char *config = document_text(json_object_get(document, "broker"), "config");
+
+        printf("No listener that this user may see. ");
+        if (document_number(json_object_get(document, "broker"), "listeners") > 0) {
+                puts("Access= and Operators= in the broker's configuration say who may see one.");
+                return STATUS_OK;
+        }
+        char *shown = display_escape(*config ? config : "the broker's configuration");
+        printf("Write a [Socket NAME] section with ListenStream= into %s, then 'fdpass apply'.\n",
+               shown ? shown : "the broker's configuration");
+        free(shown);
+        return STATUS_OK;
+}
+
+static int print_tables(const struct cli *cli, const json_t *document, bool with_leases) {
+        bool color = display_color(cli->color, stdout);
+        struct timespec now;
+        uint64_t now_usec;
+        int r;
+
+        if (json_array_size(json_object_get(document, "listeners")) == 0)
+                return print_empty(document);
+        (void) clock_gettime(CLOCK_REALTIME, &now);
+        now_usec = (uint64_t) now.tv_sec * 1000000 + (uint64_t) now.tv_nsec / 1000;
+        r = status_table_listeners(document, now_usec, color, stdout);
+        if (r == 0 && with_leases && status_table_count_leases(document) > 0) {
+                putchar('\n');
+                r = status_table_leases(document, now_usec, color, stdout);
+        } else if (r == 0 && with_leases)
+                puts("\nNobody holds them. Start a program with 'fdpass exec NAME -- COMMAND'.");
+        if (r == 0)
+                return STATUS_OK;
+        display_error("the table cannot be printed: %s", strerror(-r));
+        return STATUS_FAILED;
+}
+
+static int names_check(char **names, size_t n_names) {
+        for (size_t i = 0; i < n_names; i++)
+                if (!name_is_valid(names[i], strlen(names[i]))) {
+                        display_error("there is no listener '%s': names are 1 to 255 of A-Z a-z "
+                                      "0-9 . _ @ - and begin with neither '.' nor '-'",
+                                      names[i]);
+                        return STATUS_NO_LISTENER;
+                }
+        return STATUS_OK;
+}
+
+int status_run(struct cli *cli, int argc, char **argv) {
+        struct status_values values = {0};
+        struct fdpass *c = NULL;
+        json_t *document = NULL;
+        int status, first = command_parse(cli, &values, argc, argv, &status);
+        size_t n_names;
+
+        if (first < 0)
+                return status;
+        n_names = (size_t) (argc - first);
+        status = names_check(argv + first, n_names);
+        if (status == STATUS_OK)
+                status = conversation_open(cli, 0, &c);
+        if (status == STATUS_OK)
+                status = fetch(c, argv + first, n_names, &document);
+        fdpass_close(c);
+        if (status == STATUS_OK && cli->json)
+                (void) document_print(document,
+                                      stdout); /* display_finish() tells what went wrong */
+        else if (status == STATUS_OK)
+                status = print_tables(cli, document, values.verbose || n_names > 0);
+        json_decref(document);
+        return status;
+}

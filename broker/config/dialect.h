@@ -1,0 +1,26 @@
+/*
+ * Which sections and keys a file may have: fdpass.conf is strict, a systemd unit file is read as
+ * systemd reads it. Puts what it finds into the draft.
+ */
+#ifndef CONFIG_DIALECT_H
+#define CONFIG_DIALECT_H
+
+#include <stddef.h>
+
+#include "config/draft.h"
+
+/*
+ * Read fdpass.conf or a drop-in of it. A section of a listener that another file has begun goes on
+ * here; twice in one file is an error.
+ *
+ * 0, also when errors were reported; -ENOMEM.
+ */
+int dialect_read_fdpass(struct draft *draft, const char *file, const char *data, size_t size);
+
+/*
+ * Read NAME.socket or a drop-in of it. The first file read of a name begins the listener. As above.
+ */
+int dialect_read_unit(struct draft *draft, const char *name, const char *file, const char *data,
+                      size_t size);
+
+#endif

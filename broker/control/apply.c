@@ -1,0 +1,255 @@
+/*
+ * APPLY and SIGHUP: load the configuration again and make the listeners what it says, all or
+ * nothing.
+ *
+ * Who has an address that is in use takes too long to find out for a loop that serves, so a
+ * disposable child does, and the answer comes when it is done. Meanwhile the session may end and
+ * others are served; a second apply waits its turn (SIGHUP) or is told to (APPLY).
+ */
+#include "control/apply.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "config/config.h"
+#include "control/answer.h"
+#include "control/control_private.h"
+#include "control/document.h"
+#include "control/session.h"
+#include "sockets/conflict.h"
+
+#define EXPLAIN_DEADLINE_USEC (3 * 1000 * 1000)
+
+/* ---- the outcome ------------------------------------------------------------------------------*/
+
+static int write_document(const struct diagnostics *diagnostics, int *ret_fd, size_t *ret_size) {
+        struct document d;
+        int r = document_begin(&d);
+
+        if (r < 0)
+                return r;
+        json_open_object(&d.json, NULL);
+        json_u64(&d.json, "schema", 1);
+        json_open_array(&d.json, "diagnostics");
+        for (size_t i = 0; i < diagnostics->count; i++) {
+                const struct diagnostic *one = &diagnostics->items[i];
+
+                json_open_object(&d.json, NULL);
+                json_text(&d.json, "severity",
+                            one->severity == SEVERITY_ERROR ? "error" : "warning");
+                json_text(&d.json, "file", one->file);
+                json_u64(&d.json, "line", one->line);
+                json_text(&d.json, "text", one->text);
+                json_close_object(&d.json);
+        }
+        json_close_array(&d.json);
+        json_close_object(&d.json);
+        return document_end(&d, ret_fd, ret_size);
+}
+
+/* "FILE:LINE: TEXT" of the first error, so that a client without JSON has something to show. */
+static void first_error(const struct diagnostics *d, char *ret, size_t size) {
+        const struct diagnostic *found = NULL;
+
+        for (size_t i = 0; i < d->count && !found; i++)
+                if (d->items[i].severity == SEVERITY_ERROR)
+                        found = &d->items[i];
+        if (!found)
+                (void) snprintf(ret, size, "nothing was applied: the broker is out of memory");
+        else if (found->file && found->line > 0)
+                (void) snprintf(ret, size, "%s:%u: %s", found->file, found->line, found->text);
+        else if (found->file)
+                (void) snprintf(ret, size, "%s: %s", found->file, found->text);
+        else
+                (void) snprintf(ret, size, "%s", found->text);
+}
+
+static void answer_applied(const struct request *request, const struct apply_result *result,
+                           int document, size_t size) {
+        struct packet_writer *w = answer_begin(request);
+
+        packet_add_u64(w, "OPENED", result->opened);
+        packet_add_u64(w, "ADOPTED", result->adopted);
+        packet_add_u64(w, "KEPT", result->kept);
+        packet_add_u64(w, "CHANGED", result->changed);
+        packet_add_u64(w, "CLOSED", result->closed);
+        if (document >= 0)
+                (void) answer_send_document(request, document, size);
+        else
+                (void) answer_send(request);
+}
+
+/* Without a document (no memory for one) the sentence still says what matters; all is in the log.
+ */
+static void answer(const struct apply *a, int result) {
+        const struct request request = {.session = a->session, .serial = a->serial};
+        char sentence[1024];
+        int document = -1;
+        size_t size = 0;
+
+        if (a->diagnostics.count > 0)
+                (void) write_document(&a->diagnostics, &document, &size);
+        if (result == 0) {
+                answer_applied(&request, &a->result, document, size);
+                return;
+        }
+        first_error(&a->diagnostics, sentence, sizeof(sentence));
+        if (document >= 0)
+                answer_error_document(&request, EINVAL, sentence, document, size);
+        else
+                answer_error(&request, EINVAL, "%s", sentence);
+}
+
+static void log_outcome(const struct control *c, const struct apply *a, int result) {
+        struct log *log = c->broker->log;
+
+        diagnostics_log(&a->diagnostics, log);
+        if (result < 0)
+                log_error(log, ABOUT(.file = c->broker->config_path),
+                          "the configuration %s was not applied: %zu errors, nothing has changed",
+                          c->broker->config_path, a->diagnostics.errors);
+        else
+                log_notice(log, ABOUT(.file = c->broker->config_path),
+                           "the configuration %s is applied: %zu opened, %zu adopted, %zu kept, "
+                           "%zu changed, %zu closed",
+                           c->broker->config_path, a->result.opened, a->result.adopted,
+                           a->result.kept, a->result.changed, a->result.closed);
+}
+
+/* An answer that cannot be given makes the session ENDING; the caller ends it. */
+static void finish(struct control *c, int result) {
+        struct apply *a = &c->apply;
+        bool again = a->again;
+
+        log_outcome(c, a, result);
+        if (a->session)
+                answer(a, result);
+        diagnostics_clear(&a->diagnostics);
+        a->session = NULL;
+        a->running = a->again = false;
+        if (again)
+                apply_reload(c);
+}
+
+/* ---- addresses in use -------------------------------------------------------------------------*/
+
+/* In the child: one line for each. */
+static void explain(void *argument, int result_fd) {
+        const struct apply_result *result = argument;
+        char text[CONFLICT_TEXT_SIZE];
+
+        for (size_t i = 0; i < result->n_conflicts; i++)
+                (void) dprintf(result_fd, "%s\n", conflict_explain(&result->conflicts[i], text));
+}
+
+static void on_explained(void *owner, const char *text, size_t size) {
+        struct control *c = owner;
+        struct session *s = c->apply.session;
+
+        for (const char *line = text, *end; (end = strchr(line, '\n')); line = end + 1)
+                diagnostics_add(&c->apply.diagnostics, SEVERITY_ERROR, NULL, 0, "%.*s",
+                                (int) (end - line), line);
+        finish(c, -EINVAL);
+        if (s && s->state == SESSION_ENDING)
+                session_end(s);
+}
+
+static int start_explaining(struct control *c) {
+        struct apply *a = &c->apply;
+
+        if (a->result.n_conflicts == 0)
+                return -ENOENT;
+        return helper_start(&a->helper, c->broker->loop, EXPLAIN_DEADLINE_USEC, explain, &a->result,
+                            on_explained, c);
+}
+
+/* ---- applying ---------------------------------------------------------------------------------*/
+
+/* From here on the new configuration is what everybody is judged by. */
+static void put_in_force(struct control *c, struct config *config) {
+        struct broker *b = c->broker;
+        const char *path = config->broker.control_socket;
+
+        if (path && strcmp(path, c->endpoint.path) != 0)
+                diagnostics_add(&c->apply.diagnostics, SEVERITY_WARNING, b->config_path, 0,
+                                "ControlSocket= is now %s, but the broker goes on at %s until it "
+                                "is started again",
+                                path, c->endpoint.path);
+        config_free(b->config);
+        b->config = config;
+        b->limits = config->broker.limits;
+        limits_fit(&b->limits, b->log);
+}
+
+static int load_and_apply(struct control *c, bool allow_close) {
+        struct broker *b = c->broker;
+        struct apply *a = &c->apply;
+        struct config *config;
+        int r = config_load(b->config_path, &a->diagnostics, &config);
+
+        if (r < 0)
+                return r;
+        r = listener_table_apply(b->listeners, config, b->inherited, allow_close, &a->diagnostics,
+                                 &a->result);
+        if (r < 0)
+                config_free(config);
+        else
+                put_in_force(c, config);
+        return r;
+}
+
+static void run(struct control *c, bool allow_close) {
+        struct apply *a = &c->apply;
+        int r;
+
+        a->running = true;
+        a->result = (struct apply_result){0};
+        r = load_and_apply(c, allow_close);
+        if (r == 0 || start_explaining(c) < 0)
+                finish(c, r);
+}
+
+void apply_reload(struct control *c) {
+        if (c->apply.running) {
+                c->apply.again = true;
+                return;
+        }
+        c->apply.session = NULL;
+        run(c, false);
+}
+
+void handle_apply(struct request *request) {
+        struct control *c = request->session->control;
+        struct apply *a = &c->apply;
+
+        if (a->running) {
+                answer_error(request, EBUSY,
+                             "the configuration is being applied already: try again when that is "
+                             "done");
+                return;
+        }
+        if (answer_is_outstanding(request))
+                return;
+        a->session = request->session;
+        a->serial = (struct text){0};
+        if (request->serial.start) {
+                memcpy(a->serial_text, request->serial.start, request->serial.length);
+                a->serial = (struct text){a->serial_text, request->serial.length};
+        }
+        run(c, assignments_get(request->keys, "ALLOW_CLOSE"));
+}
+
+void apply_forget(struct apply *a, const struct session *session) {
+        if (a->session == session)
+                a->session = NULL;
+}
+
+void apply_cancel(struct apply *a) {
+        if (a->running)
+                helper_cancel(&a->helper);
+        diagnostics_clear(&a->diagnostics);
+        *a = (struct apply){0};
+}

@@ -1,0 +1,343 @@
+/*
+ * Opening the control socket.
+ *
+ * The lock beside the socket decides who is the broker at this path: it is taken before the path is
+ * looked at and held until the process ends, however it ends. Two brokers that start at once so
+ * cannot both find a stale socket and bind over each other. The lock file is never removed: whoever
+ * waited on the removed one would hold a lock that nobody else sees.
+ */
+#include "control/endpoint.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+
+#include "cleanup.h"
+#include "core/inherited.h"
+#include "core/log.h"
+#include "core/process.h"
+
+#ifndef SO_PASSRIGHTS
+#define SO_PASSRIGHTS 83 /* Linux 6.16 */
+#endif
+
+/* Cut by the kernel to net.core.somaxconn. */
+#define BACKLOG 4096
+
+static int set_path(struct endpoint *e, const char *path) {
+        size_t length = strlen(path);
+
+        if (length >= sizeof(e->path))
+                return -ENAMETOOLONG;
+        memcpy(e->path, path, length + 1);
+        return 0;
+}
+
+static struct sockaddr_un to_address(const char *path) {
+        struct sockaddr_un address = {.sun_family = AF_UNIX};
+
+        memcpy(address.sun_path, path, strlen(path)); /* measured by set_path() */
+        return address;
+}
+
+/* ---- adopted ----------------------------------------------------------------------------------*/
+
+static int get_option(int fd, int option) {
+        int value;
+        socklen_t size = sizeof(value);
+
+        return getsockopt(fd, SOL_SOCKET, option, &value, &size) < 0 ? -errno : value;
+}
+
+static bool is_control_socket(int fd) {
+        return get_option(fd, SO_DOMAIN) == AF_UNIX && get_option(fd, SO_TYPE) == SOCK_SEQPACKET &&
+               get_option(fd, SO_ACCEPTCONN) == 1;
+}
+
+/* The path that the socket is bound to; "" when that is no path. */
+static void bound_path(int fd, char ret[CONTROL_SOCKET_PATH_SIZE]) {
+        struct sockaddr_un address = {0};
+        socklen_t size = sizeof(address);
+
+        ret[0] = '\0';
+        if (getsockname(fd, (struct sockaddr *) &address, &size) == 0 &&
+            address.sun_family == AF_UNIX)
+                (void) snprintf(ret, CONTROL_SOCKET_PATH_SIZE, "%.*s",
+                                (int) sizeof(address.sun_path), address.sun_path);
+}
+
+static int find_inherited(const struct endpoint *e, const struct inherited *inherited,
+                          struct log *log, size_t *ret_index) {
+        char path[CONTROL_SOCKET_PATH_SIZE];
+
+        for (size_t i = 0; inherited && i < inherited_count(inherited); i++) {
+                int fd = inherited_peek_fd(inherited, i);
+                bool named = strcmp(inherited_name(inherited, i), ENDPOINT_NAME) == 0;
+                bool fits = is_control_socket(fd);
+
+                if (named && !fits) {
+                        log_error(log, NULL,
+                                  "the socket passed as %s is not a listening sequential-packet "
+                                  "Unix socket: use ListenSequentialPacket= in its socket unit",
+                                  ENDPOINT_NAME);
+                        return -EINVAL;
+                }
+                if (fits)
+                        bound_path(fd, path);
+                if (named || (fits && strcmp(path, e->path) == 0)) {
+                        *ret_index = i;
+                        return 0;
+                }
+        }
+        return -ENOENT;
+}
+
+static int adopt(struct endpoint *e, struct inherited *inherited, size_t index, struct log *log) {
+        char path[CONTROL_SOCKET_PATH_SIZE];
+        int flags;
+
+        e->fd = inherited_take_fd(inherited, index);
+        e->adopted = true;
+        bound_path(e->fd, path);
+        if (path[0] == '/' && strcmp(path, e->path) != 0) {
+                log_notice(log, NULL, "the control socket was passed to us at %s, not %s", path,
+                           e->path);
+                (void) set_path(e, path);
+        }
+        flags = fcntl(e->fd, F_GETFL);
+        if (flags < 0 || fcntl(e->fd, F_SETFL, flags | O_NONBLOCK) < 0)
+                return -errno;
+        return 0;
+}
+
+/* ---- bound by us ------------------------------------------------------------------------------*/
+
+/* Only the last folder of the path, and only when it is missing. */
+static int make_folder(const struct endpoint *e, struct log *log) {
+        char folder[CONTROL_SOCKET_PATH_SIZE];
+        char *slash;
+
+        memcpy(folder, e->path, sizeof(folder));
+        slash = strrchr(folder, '/');
+        if (!slash || slash == folder)
+                return 0;
+        *slash = '\0';
+        if (mkdir(folder, geteuid() == 0 ? 0755 : 0700) == 0 || errno == EEXIST)
+                return 0;
+        int r = -errno;
+        log_error(log, NULL, "the folder %s of the control socket cannot be made: %s", folder,
+                  strerror(-r));
+        return r;
+}
+
+/* In /tmp somebody else may have been first with the name of our folder. */
+static int check_folder(const struct endpoint *e, struct log *log) {
+        char ours[32];
+
+        (void) snprintf(ours, sizeof(ours), "/tmp/fdpass-%u/", (unsigned) geteuid());
+        if (strncmp(e->path, ours, strlen(ours)) != 0 || control_socket_folder_check(e->path) == 0)
+                return 0;
+        log_error(log, NULL,
+                  "%s is not a folder of ours with mode 0700, so others could take the control "
+                  "socket away; remove it, or set ControlSocket= in [Broker]",
+                  ours);
+        return -EPERM;
+}
+
+static void say_running(const struct endpoint *e, int fd, struct log *log) {
+        char name[PROCESS_NAME_SIZE];
+        struct ucred peer = {0};
+        socklen_t size = sizeof(peer);
+
+        if (fd < 0 || getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) < 0 || peer.pid <= 0) {
+                log_error(log, NULL, "already running: another broker has the control socket %s",
+                          e->path);
+                return;
+        }
+        process_name(peer.pid, name);
+        log_error(log, ABOUT(.pid = peer.pid),
+                  "already running: %s (pid %d, uid %u) has the control socket %s; stop it, or set "
+                  "another ControlSocket= in [Broker]",
+                  name, (int) peer.pid, (unsigned) peer.uid, e->path);
+}
+
+/*
+ * Connect to what is at the path: a descriptor when somebody answers, else -ECONNREFUSED (nobody
+ * listens), -ENOENT, …. EAGAIN means a full backlog, so somebody is there; connect(2) to a socket
+ * of another type says EPROTOTYPE, and that one is alive too.
+ */
+static int probe(const struct endpoint *e) {
+        struct sockaddr_un address = to_address(e->path);
+        _cleanup_close_ int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+
+        if (fd < 0)
+                return -errno;
+        if (connect(fd, (struct sockaddr *) &address, sizeof(address)) < 0)
+                return -errno;
+        return take_fd(&fd);
+}
+
+static int take_lock(struct endpoint *e, struct log *log) {
+        char path[CONTROL_SOCKET_PATH_SIZE + sizeof(".lock")];
+        _cleanup_close_ int fd = -1;
+        int r;
+
+        (void) snprintf(path, sizeof(path), "%s.lock", e->path);
+        fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+        r = fd < 0 ? -errno : 0;
+        if (r == 0 && flock(fd, LOCK_EX | LOCK_NB) < 0)
+                r = -errno;
+        if (r == -EWOULDBLOCK) {
+                _cleanup_close_ int other = probe(e);
+                say_running(e, other, log);
+                return -EADDRINUSE;
+        }
+        /* An adopted socket may lie where we cannot write; whoever passed it starts us once. */
+        if (r < 0 && e->adopted) {
+                log_debug(log, NULL, "no lock %s: %s", path, strerror(-r));
+                return 0;
+        }
+        if (r < 0) {
+                log_error(log, NULL, "the lock %s cannot be taken: %s", path, strerror(-r));
+                return r;
+        }
+        e->lock_fd = take_fd(&fd);
+        return 0;
+}
+
+/* Make the path free: 0, or why it is not ours to have. */
+static int clear_path(const struct endpoint *e, struct log *log) {
+        struct stat st;
+        int fd, r;
+
+        if (lstat(e->path, &st) < 0)
+                return errno == ENOENT ? 0 : -errno;
+        if (!S_ISSOCK(st.st_mode)) {
+                log_error(log, NULL,
+                          "%s is there and is not a socket; remove it, or set another "
+                          "ControlSocket= in [Broker]",
+                          e->path);
+                return -EEXIST;
+        }
+        fd = probe(e);
+        if (fd >= 0 || fd == -EAGAIN) {
+                say_running(e, fd, log);
+                close_fd(fd);
+                return -EADDRINUSE;
+        }
+        if (fd != -ECONNREFUSED && fd != -ENOENT) {
+                log_error(log, NULL,
+                          "another program has the socket %s: %s; stop it, or set "
+                          "another ControlSocket= in [Broker]",
+                          e->path, strerror(-fd));
+                return fd == -EPROTOTYPE ? -EEXIST : fd;
+        }
+        r = unlink(e->path) < 0 && errno != ENOENT ? -errno : 0;
+        if (r < 0)
+                log_error(log, NULL, "the stale socket %s cannot be removed: %s", e->path,
+                          strerror(-r));
+        else
+                log_info(log, NULL, "bound over %s, where nobody listens any more", e->path);
+        return r;
+}
+
+/*
+ * Anybody may connect, also to a user's broker: who may do what is decided by the kernel's word on
+ * the peer, and who may come near at all by the folder, which for a user is 0700. Until listen(2)
+ * nobody can connect, so the mode is set in time and without touching the umask.
+ */
+static int bind_path(struct endpoint *e) {
+        struct sockaddr_un address = to_address(e->path);
+        struct stat st;
+
+        e->fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+        if (e->fd < 0)
+                return -errno;
+        if (bind(e->fd, (struct sockaddr *) &address, sizeof(address)) < 0)
+                return -errno;
+        if (lstat(e->path, &st) < 0)
+                return -errno;
+        e->device = st.st_dev;
+        e->inode = st.st_ino;
+        if (chmod(e->path, 0666) < 0)
+                return -errno;
+        return listen(e->fd, BACKLOG) < 0 ? -errno : 0;
+}
+
+static int bind_anew(struct endpoint *e, struct log *log) {
+        int r = clear_path(e, log);
+
+        if (r < 0)
+                return r;
+        r = bind_path(e);
+        if (r < 0)
+                log_error(log, NULL, "the control socket %s cannot be opened: %s", e->path,
+                          strerror(-r));
+        return r;
+}
+
+/* ---- both -------------------------------------------------------------------------------------*/
+
+/* Connections inherit it at connect(2), so that it holds before they are accepted. */
+static void refuse_descriptors(struct endpoint *e, struct log *log) {
+        int no = 0;
+
+        e->refuses_descriptors = setsockopt(e->fd, SOL_SOCKET, SO_PASSRIGHTS, &no, sizeof(no)) == 0;
+        if (!e->refuses_descriptors)
+                log_info(log, NULL,
+                         "the kernel cannot refuse descriptors that peers send (SO_PASSRIGHTS, "
+                         "Linux 6.16): unwanted ones are closed by a child process");
+}
+
+static int open_at(struct endpoint *e, struct inherited *inherited, struct log *log) {
+        size_t index;
+        int r = find_inherited(e, inherited, log, &index);
+
+        if (r == 0)
+                r = adopt(e, inherited, index, log);
+        else if (r == -ENOENT)
+                r = make_folder(e, log);
+        if (r == 0 && !e->adopted)
+                r = check_folder(e, log);
+        if (r == 0)
+                r = take_lock(e, log);
+        if (r == 0 && !e->adopted)
+                r = bind_anew(e, log);
+        return r;
+}
+
+int endpoint_open(struct endpoint *ret, const char *path, struct inherited *inherited,
+                  struct log *log) {
+        struct endpoint e = {.fd = -1, .lock_fd = -1};
+        int r = path ? set_path(&e, path) : control_socket_default(e.path);
+
+        if (r < 0) {
+                log_error(log, NULL, "the path of the control socket is longer than %zu bytes: %s",
+                          sizeof(e.path) - 1, path ? path : "see FDPASS_SOCKET");
+                return r;
+        }
+        r = open_at(&e, inherited, log);
+        if (r < 0) {
+                endpoint_close(&e);
+                return r;
+        }
+        refuse_descriptors(&e, log);
+        *ret = e;
+        return 0;
+}
+
+void endpoint_close(struct endpoint *e) {
+        struct stat st;
+
+        if (e->inode && lstat(e->path, &st) == 0 && st.st_dev == e->device && st.st_ino == e->inode)
+                (void) unlink(e->path);
+        e->inode = 0;
+        e->fd = close_fd(e->fd);
+        e->lock_fd = close_fd(e->lock_fd);
+}

@@ -1,0 +1,38 @@
+/* The control socket itself: the path, the lock beside it, and the listening descriptor. */
+#ifndef CONTROL_ENDPOINT_H
+#define CONTROL_ENDPOINT_H
+
+#include <stdbool.h>
+#include <sys/types.h>
+
+#include "control_socket.h"
+
+struct inherited;
+struct log;
+
+/* The name by which a service manager hands us the control socket (FileDescriptorName=). */
+#define ENDPOINT_NAME "fdpass-control"
+
+struct endpoint {
+        int fd;      /* owned; listening, SOCK_SEQPACKET, O_NONBLOCK */
+        int lock_fd; /* owned; -1 when no lock could be had beside an adopted socket */
+        bool adopted;
+        bool refuses_descriptors; /* SO_PASSRIGHTS=0: the kernel lets no peer send us any */
+        ino_t inode;              /* of the path that we bound */
+        dev_t device;
+        char path[CONTROL_SOCKET_PATH_SIZE];
+};
+
+/*
+ * Adopt the socket from `inherited` (may be NULL) or bind it at `path` (NULL: the default place).
+ * Each failure is in the log. 0, -EADDRINUSE (a broker is running there), -ENAMETOOLONG, -EINVAL
+ * (what was handed to us is no such socket), -EEXIST (something else is at the path), or another
+ * negative errno.
+ */
+int endpoint_open(struct endpoint *ret, const char *path, struct inherited *inherited,
+                  struct log *log);
+
+/* Remove the path if we bound it and it is still ours, and close. */
+void endpoint_close(struct endpoint *endpoint);
+
+#endif

@@ -1,0 +1,33 @@
+/*
+ * The answer to an ACQUIRE that could not be sent at once. It keeps the name and not the
+ * descriptors: when the peer reads again the answer is composed from the listener as it is then. So
+ * a peer that does not read costs no descriptors and never gets ones that were replaced meanwhile.
+ */
+#ifndef CONTROL_LENDING_H
+#define CONTROL_LENDING_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "grammar.h"
+#include "names.h"
+
+struct session;
+
+#define SERIAL_LENGTH_MAX 64
+
+struct lending {
+        size_t first; /* descriptors sent so far */
+        size_t total;
+        struct text serial; /* start is NULL when there is none */
+        char name[NAME_LENGTH_MAX + 1];
+        char serial_text[SERIAL_LENGTH_MAX];
+};
+
+/*
+ * Send what is left. 0 done; -EAGAIN later; anything else: it cannot be completed (the listener,
+ * the lease or the permission is gone), the session is to be ended, and the client asks again.
+ */
+int lending_continue(struct session *session, struct lending *lending);
+
+#endif

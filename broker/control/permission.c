@@ -1,0 +1,35 @@
+/*
+ * The rules. They are looked up in the configuration that is in force at each request, never kept
+ * with a session: an apply that takes a right away is felt by the next request.
+ */
+#include "control/permission.h"
+
+#include "config/config.h"
+#include "control/control_private.h"
+#include "control/session.h"
+#include "sockets/listener.h"
+
+bool permission_is_privileged(const struct session *s) {
+        uid_t uid = s->peer.uid;
+
+        /* If the broker itself runs as the overflow uid, that still says nothing of a peer. */
+        return uid == 0 || (uid == s->control->uid && uid != s->control->overflow_uid);
+}
+
+static bool named(struct session *s, const struct access_list *list) {
+        return s->peer.uid != s->control->overflow_uid && peer_is_named(&s->peer, s->fd, list);
+}
+
+bool permission_to_operate(struct session *s) {
+        return permission_is_privileged(s) ||
+               named(s, &s->control->broker->config->broker.operators);
+}
+
+bool permission_to_acquire(struct session *s, const struct listener *listener) {
+        return permission_is_privileged(s) || named(s, &listener->config->access);
+}
+
+bool permission_to_see(struct session *s, const struct listener *listener) {
+        return permission_to_acquire(s, listener) || named(s, &listener->config->operators) ||
+               permission_to_operate(s);
+}

@@ -1,0 +1,81 @@
+/*
+ * The verbs. One verb is one row of one table; the dispatcher checks a request against its row, so
+ * a handler starts from a valid one. docs/protocol.md, the fuzzer's dictionary and the tests are
+ * compared with the table.
+ */
+#ifndef CONTROL_VERBS_H
+#define CONTROL_VERBS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "grammar.h"
+
+struct session;
+struct listener;
+struct request;
+
+enum need {
+        OPTIONAL,
+        REQUIRED,
+        ONE_OF, /* at least one of the keys so marked */
+};
+
+enum form {
+        FORM_TEXT,
+        FORM_NAME, /* names.h */
+        FORM_ONE,  /* "1": a switch; to have it off, leave it out */
+};
+
+enum right {
+        RIGHT_ANYONE,
+        RIGHT_SEE,     /* NAME=, when given, is a listener that the peer may see, else ENOENT */
+        RIGHT_ACQUIRE, /* the same, and it may acquire it, else EACCES */
+        RIGHT_OPERATE, /* operators of the broker, else EACCES */
+};
+
+struct verb_key {
+        const char *name; /* NULL: no more */
+        enum need need;
+        enum form form;
+        size_t length_max;
+};
+
+#define VERB_KEYS_MAX 4
+
+struct verb {
+        const char *name;
+        struct verb_key keys[VERB_KEYS_MAX + 1];
+        unsigned min_fds, max_fds; /* of the request */
+        enum right right;
+        void (*handle)(struct request *request);
+};
+
+extern const struct verb verbs[];
+extern const size_t n_verbs;
+
+/* A request that was found valid. */
+struct request {
+        struct session *session;
+        const struct verb *verb;
+        const struct assignments *keys;
+        struct text serial;        /* start is NULL when there is none */
+        struct listener *listener; /* of NAME=, where the verb's right is SEE or ACQUIRE */
+};
+
+/*
+ * Answer one packet that came with n_fds descriptors. 0, or the error of grammar_parse() when it
+ * breaks the grammar: then nothing was answered and the session is to be ended.
+ */
+int verbs_dispatch(struct session *session, const char *data, size_t size, size_t n_fds);
+
+/* The handlers, each in the file of its family. */
+void handle_hello(struct request *request);
+void handle_acquire(struct request *request);
+void handle_release(struct request *request);
+void handle_notify(struct request *request);
+void handle_watch(struct request *request);
+void handle_status(struct request *request);
+void handle_apply(struct request *request);
+
+#endif

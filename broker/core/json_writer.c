@@ -1,0 +1,225 @@
+/*
+ * The streaming JSON writer. What it relies on: a document goes to fd by pwrite(2), so that the
+ * offset of the open file description, which is lent together with a memfd, stays at the start and
+ * the receiver can simply read.
+ */
+#include "core/json_writer.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* What a writer to a file gathers before it writes; a writer to memory begins with that. */
+#define CHUNK 65536
+
+void json_begin(struct json_writer *w) {
+        memset(w, 0, sizeof(*w));
+        w->fd = -1;
+}
+
+void json_begin_fd(struct json_writer *w, int fd) {
+        json_begin(w);
+        w->fd = fd;
+}
+
+static void flush(struct json_writer *w) {
+        size_t done = 0;
+
+        while (done < w->size && w->error == 0) {
+                ssize_t n = pwrite(w->fd, w->buffer + done, w->size - done,
+                                   (off_t) (w->flushed + done));
+                if (n >= 0)
+                        done += (size_t) n;
+                else if (errno != EINTR)
+                        w->error = -errno;
+        }
+        w->flushed += done;
+        w->size = 0;
+}
+
+static void grow(struct json_writer *w, size_t needed) {
+        size_t capacity = w->capacity ? w->capacity : CHUNK;
+        char *buffer;
+
+        while (capacity < needed)
+                capacity *= 2;
+        buffer = realloc(w->buffer, capacity);
+        if (!buffer) {
+                w->error = -ENOMEM;
+                return;
+        }
+        w->buffer = buffer;
+        w->capacity = capacity;
+}
+
+/* Room for `size` more bytes, or an error. */
+static bool reserve(struct json_writer *w, size_t size) {
+        if (w->error == 0 && w->size + size > w->capacity) {
+                if (w->fd >= 0)
+                        flush(w);
+                if (w->error == 0 && w->size + size > w->capacity)
+                        grow(w, w->size + size);
+        }
+        return w->error == 0;
+}
+
+static void put(struct json_writer *w, const char *bytes, size_t size) {
+        if (reserve(w, size)) {
+                memcpy(w->buffer + w->size, bytes, size);
+                w->size += size;
+        }
+}
+
+/* Length of the UTF-8 sequence at s (RFC 3629: shortest form, no surrogates), 0 when it is none. */
+static size_t utf8_length(const unsigned char *s) {
+        size_t n = s[0] < 0x80 ? 1 : s[0] < 0xc2 ? 0 : s[0] < 0xe0 ? 2 : s[0] < 0xf0 ? 3 : 4;
+
+        if (s[0] > 0xf4)
+                return 0;
+        /* A NUL ends the string and is no continuation byte, so this never reads beyond it. */
+        for (size_t i = 1; i < n; i++)
+                if ((s[i] & 0xc0) != 0x80)
+                        return 0;
+        if ((s[0] == 0xe0 && s[1] < 0xa0) || (s[0] == 0xed && s[1] > 0x9f) ||
+            (s[0] == 0xf0 && s[1] < 0x90) || (s[0] == 0xf4 && s[1] > 0x8f))
+                return 0;
+        return n;
+}
+
+static void put_escaped(struct json_writer *w, char c) {
+        static const char hex[] = "0123456789abcdef";
+        char escape[6] = {'\\', 'u', '0', '0', hex[(c >> 4) & 1], hex[c & 15]};
+
+        if (c == '"' || c == '\\')
+                put(w, (char[]){'\\', c}, 2);
+        else if (c == '\n')
+                put(w, "\\n", 2);
+        else if (c == '\t')
+                put(w, "\\t", 2);
+        else
+                put(w, escape, sizeof(escape));
+}
+
+static void put_string(struct json_writer *w, const char *value) {
+        const unsigned char *s = (const unsigned char *) value;
+        const unsigned char *plain = s; /* begin of what goes out as it is */
+
+        put(w, "\"", 1);
+        while (*s) {
+                size_t n = utf8_length(s);
+                bool special = *s < 0x20 || *s == '"' || *s == '\\';
+
+                if (n > 0 && !special) {
+                        s += n;
+                        continue;
+                }
+                put(w, (const char *) plain, (size_t) (s - plain));
+                if (special)
+                        put_escaped(w, (char) *s);
+                else
+                        put(w, "\xef\xbf\xbd", 3); /* U+FFFD */
+                plain = ++s;
+        }
+        put(w, (const char *) plain, (size_t) (s - plain));
+        put(w, "\"", 1);
+}
+
+static void put_key(struct json_writer *w, const char *key) {
+        if (w->need_comma[w->depth])
+                put(w, ",", 1);
+        w->need_comma[w->depth] = true;
+        if (key) {
+                put_string(w, key);
+                put(w, ":", 1);
+        }
+}
+
+static void open_level(struct json_writer *w, const char *key, const char *bracket) {
+        put_key(w, key);
+        put(w, bracket, 1);
+        if (w->depth == JSON_DEPTH_MAX) {
+                w->error = w->error ? w->error : -EOVERFLOW;
+                return;
+        }
+        w->need_comma[++w->depth] = false;
+}
+
+static void close_level(struct json_writer *w, const char *bracket) {
+        if (w->depth == 0) {
+                w->error = w->error ? w->error : -EINVAL;
+                return;
+        }
+        w->depth--;
+        put(w, bracket, 1);
+}
+
+void json_open_object(struct json_writer *w, const char *key) {
+        open_level(w, key, "{");
+}
+
+void json_close_object(struct json_writer *w) {
+        close_level(w, "}");
+}
+
+void json_open_array(struct json_writer *w, const char *key) {
+        open_level(w, key, "[");
+}
+
+void json_close_array(struct json_writer *w) {
+        close_level(w, "]");
+}
+
+void json_text(struct json_writer *w, const char *key, const char *value) {
+        if (!value) {
+                json_none(w, key);
+                return;
+        }
+        put_key(w, key);
+        put_string(w, value);
+}
+
+void json_u64(struct json_writer *w, const char *key, uint64_t value) {
+        char digits[20], *p = digits + sizeof(digits);
+
+        put_key(w, key);
+        do
+                *--p = (char) ('0' + value % 10);
+        while (value /= 10);
+        put(w, p, (size_t) (digits + sizeof(digits) - p));
+}
+
+void json_bool(struct json_writer *w, const char *key, bool value) {
+        put_key(w, key);
+        if (value)
+                put(w, "true", 4);
+        else
+                put(w, "false", 5);
+}
+
+void json_none(struct json_writer *w, const char *key) {
+        put_key(w, key);
+        put(w, "null", 4);
+}
+
+int json_end(struct json_writer *w, char **ret_text, size_t *ret_size) {
+        int r;
+
+        if (w->error == 0 && w->depth != 0)
+                w->error = -EINVAL;
+        if (w->fd >= 0)
+                flush(w);
+        else
+                put(w, "", 1); /* the NUL */
+        r = w->error;
+        if (r == 0) {
+                *ret_size = w->fd >= 0 ? w->flushed : w->size - 1;
+                if (w->fd < 0 && ret_text) {
+                        *ret_text = w->buffer;
+                        w->buffer = NULL;
+                }
+        }
+        free(w->buffer);
+        w->buffer = NULL;
+        return r;
+}

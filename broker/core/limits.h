@@ -1,0 +1,32 @@
+/* Every bound on what a peer can make us hold. One table; docs/protocol.md shows it. */
+#ifndef CORE_LIMITS_H
+#define CORE_LIMITS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+struct log;
+
+struct limits {
+        unsigned listeners;                 /* sockets held, all listeners together */
+        unsigned sessions;                  /* control connections at once */
+        unsigned sessions_per_user;         /* of one uid that is neither root nor ours */
+        unsigned leases_per_user;           /* likewise */
+        unsigned answers_per_session;       /* queued for a peer that does not read */
+        unsigned fds_in_flight_per_session; /* sent to a peer and not known to be read */
+        unsigned fds_in_flight;             /* the same, all sessions together */
+};
+
+void limits_default(struct limits *ret);
+
+/*
+ * Raise our soft RLIMIT_NOFILE to the hard one and clamp the limits so that sessions, leases (a
+ * pidfd each) and listeners fit under it with a reserve for our own needs; says in the log what was
+ * lowered.
+ */
+void limits_fit(struct limits *limits, struct log *log);
+
+/* Descriptors that must stay free for accept, apply and helpers. */
+#define LIMITS_RESERVE 64
+
+#endif

@@ -1,0 +1,163 @@
+/*
+ * The only file that calls libev. What it adds: a loop of our own (never the default one, which
+ * owns SIGCHLD), timers in microseconds, and a loop that really sleeps when it has nothing to do.
+ */
+#include "core/loop.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/queue.h>
+#include <sys/wait.h>
+#include <time.h>
+
+#include "cleanup.h"
+
+/* A killed child that has not been collected yet. */
+struct child {
+        int pidfd;
+        struct io_watch watch;
+        LIST_ENTRY(child) entry;
+};
+
+struct loop {
+        struct ev_loop *ev;
+        ev_periodic far_off;
+        LIST_HEAD(, child) children;
+};
+
+static void on_far_off(struct ev_loop *ev, ev_periodic *p, int events) {
+}
+
+int loop_new(struct loop **ret) {
+        struct loop *loop = calloc(1, sizeof(*loop));
+
+        if (!loop)
+                return -ENOMEM;
+        /* EVFLAG_NOENV: LIBEV_FLAGS in the environment must not choose a back end for us. */
+        loop->ev = ev_loop_new(EVBACKEND_EPOLL | EVFLAG_NOENV);
+        if (!loop->ev) {
+                free(loop);
+                return -ENOSYS;
+        }
+        /*
+         * libev wakes at least once a minute, unless it has a timerfd to tell it of clock jumps,
+         * and it makes that timerfd for the first periodic watcher. So one that is never due.
+         */
+        ev_periodic_init(&loop->far_off, on_far_off, 1e15, 0., NULL);
+        ev_periodic_start(loop->ev, &loop->far_off);
+        ev_unref(loop->ev);
+        *ret = loop;
+        return 0;
+}
+
+static void child_free(struct child *child) {
+        siginfo_t info;
+
+        io_watch_stop(&child->watch);
+        (void) waitid(P_PIDFD, (id_t) child->pidfd, &info, WEXITED | WNOHANG);
+        close_fd(child->pidfd);
+        LIST_REMOVE(child, entry);
+        free(child);
+}
+
+static void on_child(void *owner, int events) {
+        child_free(owner);
+}
+
+void loop_put_child(struct loop *loop, int pidfd) {
+        struct child *child = calloc(1, sizeof(*child));
+
+        if (!child) {
+                close_fd(pidfd);
+                return;
+        }
+        child->pidfd = pidfd;
+        LIST_INSERT_HEAD(&loop->children, child, entry);
+        io_watch_start(&child->watch, loop, pidfd, IO_READ, on_child, child);
+}
+
+struct loop *loop_free(struct loop *loop) {
+        if (loop) {
+                while (!LIST_EMPTY(&loop->children))
+                        child_free(LIST_FIRST(&loop->children));
+                ev_ref(loop->ev);
+                ev_periodic_stop(loop->ev, &loop->far_off);
+                ev_loop_destroy(loop->ev);
+                free(loop);
+        }
+        return NULL;
+}
+
+void loop_run(struct loop *loop) {
+        (void) ev_run(loop->ev, 0);
+}
+
+void loop_run_once(struct loop *loop, bool wait) {
+        (void) ev_run(loop->ev, wait ? EVRUN_ONCE : EVRUN_NOWAIT);
+}
+
+void loop_stop(struct loop *loop) {
+        ev_break(loop->ev, EVBREAK_ALL);
+}
+
+uint64_t loop_now_usec(void) {
+        struct timespec now;
+
+        /* Not ev_now(): that is the wall clock, which steps. A vdso call, no system call. */
+        (void) clock_gettime(CLOCK_MONOTONIC, &now);
+        return (uint64_t) now.tv_sec * 1000000 + (uint64_t) now.tv_nsec / 1000;
+}
+
+static void on_io(struct ev_loop *ev, ev_io *io, int events) {
+        struct io_watch *w = io->data;
+
+        w->handler(w->owner, events & (EV_READ | EV_WRITE));
+}
+
+void io_watch_start(struct io_watch *w, struct loop *loop, int fd, int events,
+                    void (*handler)(void *owner, int events), void *owner) {
+        io_watch_stop(w);
+        w->loop = loop;
+        w->handler = handler;
+        w->owner = owner;
+        ev_io_init(&w->io, on_io, fd, events);
+        w->io.data = w;
+        ev_io_start(loop->ev, &w->io);
+}
+
+void io_watch_stop(struct io_watch *w) {
+        if (io_watch_is_started(w))
+                ev_io_stop(w->loop->ev, &w->io);
+}
+
+bool io_watch_is_started(const struct io_watch *w) {
+        return w->loop && ev_is_active(&w->io);
+}
+
+static void on_timer(struct ev_loop *ev, ev_timer *timer, int events) {
+        struct timer *t = timer->data;
+
+        t->handler(t->owner);
+}
+
+void timer_start(struct timer *t, struct loop *loop, uint64_t usec, void (*handler)(void *owner),
+                 void *owner) {
+        timer_stop(t);
+        t->loop = loop;
+        t->handler = handler;
+        t->owner = owner;
+        /* libev counts from the start of this turn, which may lie well back after long work. */
+        ev_now_update(loop->ev);
+        ev_timer_init(&t->timer, on_timer, (double) usec / 1e6, 0.);
+        t->timer.data = t;
+        ev_timer_start(loop->ev, &t->timer);
+}
+
+void timer_stop(struct timer *t) {
+        if (timer_is_started(t))
+                ev_timer_stop(t->loop->ev, &t->timer);
+}
+
+bool timer_is_started(const struct timer *t) {
+        return t->loop && ev_is_active(&t->timer);
+}

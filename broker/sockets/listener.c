@@ -1,0 +1,78 @@
+/*
+ * A listener as an object: memory and descriptors, no decisions. Sockets are made and matched by
+ * apply, mended by listener_repair, lent by leases; here they begin and end.
+ */
+#include "sockets/listener.h"
+
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <time.h>
+
+#include "cleanup.h"
+#include "sockets/lease.h"
+#include "sockets/listener_repair.h"
+
+static uint64_t realtime_usec(void) {
+        struct timespec now;
+
+        (void) clock_gettime(CLOCK_REALTIME, &now);
+        return (uint64_t) now.tv_sec * 1000000 + (uint64_t) now.tv_nsec / 1000;
+}
+
+struct listener_socket *listener_socket_new(const struct address *address,
+                                            const struct address *configured, int fd,
+                                            bool adopted) {
+        struct listener_socket *socket = calloc(1, sizeof(*socket));
+        struct stat st;
+
+        if (!socket)
+                return NULL;
+        socket->address = *address;
+        socket->configured = *configured;
+        socket->fd = fd;
+        socket->inode = fstat(fd, &st) == 0 ? st.st_ino : 0;
+        socket->adopted = adopted;
+        socket->since_usec = realtime_usec();
+        return socket;
+}
+
+struct listener_socket *listener_socket_free(struct listener_socket *socket) {
+        if (!socket)
+                return NULL;
+        listener_guard_stop(socket);
+        close_fd(socket->fd);
+        free(socket);
+        return NULL;
+}
+
+struct listener *listener_new(struct listener_table *table, struct socket_config *config,
+                              size_t n_sockets) {
+        struct listener *listener = calloc(1, sizeof(*listener));
+
+        if (!listener) {
+                socket_config_free(config);
+                return NULL;
+        }
+        listener->config = config;
+        listener->name = config->name;
+        listener->table = table;
+        listener->sockets = calloc(n_sockets + 1, sizeof(listener->sockets[0]));
+        listener->fds = calloc(n_sockets + 1, sizeof(listener->fds[0]));
+        LIST_INIT(&listener->leases);
+        if (!listener->sockets || !listener->fds)
+                return listener_free(listener);
+        return listener;
+}
+
+struct listener *listener_free(struct listener *listener) {
+        if (!listener)
+                return NULL;
+        lease_end_all(listener);
+        for (size_t i = 0; i < listener->n_sockets; i++)
+                listener_socket_free(listener->sockets[i]);
+        free(listener->sockets);
+        free(listener->fds);
+        socket_config_free(listener->config);
+        free(listener);
+        return NULL;
+}

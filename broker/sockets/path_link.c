@@ -1,0 +1,158 @@
+/*
+ * See path_link.h. The private folder is used through a descriptor that was looked at, so that
+ * nobody can exchange it between the look and the use: in a folder like /tmp anyone may have made
+ * it before us.
+ */
+#include "sockets/path_link.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+
+#include "cleanup.h"
+
+/* NAME, NAME.2 … when a link of that name belongs to a living socket of someone else. */
+#define NAMES_MAX 8
+
+/* A path that can be bound, and what we add to it. */
+#define NAME_SIZE (sizeof(((struct sockaddr_un *) NULL)->sun_path) + 32)
+
+static const char *base_name(const char *path) {
+        return strrchr(path, '/') + 1;
+}
+
+/* "/run/web.sock" → "/run/.fdpass-0" */
+static void folder_of(const char *path, char ret[NAME_SIZE]) {
+        (void) snprintf(ret, NAME_SIZE, "%.*s.fdpass-%u", (int) (base_name(path) - path), path,
+                        (unsigned) geteuid());
+}
+
+static int folder_open(const char *folder) {
+        _cleanup_close_ int fd = open(folder, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        struct stat st;
+
+        if (fd < 0 || fstat(fd, &st) < 0)
+                return -errno;
+        if (st.st_uid != geteuid() || (st.st_mode & 07777) != 0700)
+                return -EPERM;
+        return take_fd(&fd);
+}
+
+/*
+ * Is no socket bound to this file any more? Connecting with another type than the socket's finds
+ * out without a connection: ECONNREFUSED when there is no socket, EPROTOTYPE when there is one.
+ */
+static bool is_dead(int folder_fd, const char *name) {
+        struct sockaddr_un un = {.sun_family = AF_UNIX};
+        _cleanup_close_ int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+        int n = snprintf(un.sun_path, sizeof(un.sun_path), "/proc/self/fd/%d/%s", folder_fd, name);
+
+        if (fd < 0 || n < 0 || (size_t) n >= sizeof(un.sun_path))
+                return false;
+        return connect(fd, (const struct sockaddr *) &un, sizeof(un)) < 0 && errno == ECONNREFUSED;
+}
+
+/* One name: 0, -EEXIST when it is taken by a living socket, or why there cannot be a link. */
+static int link_as(const char *path, const struct stat *file, int folder_fd, const char *name) {
+        struct stat st;
+
+        for (int attempt = 0; attempt < 2; attempt++) {
+                if (linkat(AT_FDCWD, path, folder_fd, name, 0) == 0)
+                        return 0;
+                if (errno != EEXIST)
+                        return -errno;
+                if (fstatat(folder_fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+                        return -errno;
+                if (st.st_dev == file->st_dev && st.st_ino == file->st_ino)
+                        return 0;
+                if (!S_ISSOCK(st.st_mode) || !is_dead(folder_fd, name))
+                        break;
+                if (unlinkat(folder_fd, name, 0) < 0)
+                        return -errno;
+        }
+        return -EEXIST;
+}
+
+int path_link_make(const char *path, const struct stat *file, char **ret) {
+        char folder[NAME_SIZE], name[NAME_SIZE];
+        _cleanup_close_ int fd = -1;
+        char *link_path;
+        int err = -EEXIST;
+
+        folder_of(path, folder);
+        if (mkdir(folder, 0700) < 0 && errno != EEXIST)
+                return -errno;
+        fd = folder_open(folder);
+        if (fd < 0)
+                return fd;
+        for (int i = 1; err == -EEXIST && i <= NAMES_MAX; i++) {
+                if (i == 1)
+                        (void) snprintf(name, sizeof(name), "%s", base_name(path));
+                else
+                        (void) snprintf(name, sizeof(name), "%s.%d", base_name(path), i);
+                err = link_as(path, file, fd, name);
+        }
+        if (err == 0 && asprintf(&link_path, "%s/%s", folder, name) < 0) {
+                (void) unlinkat(fd, name, 0);
+                err = -ENOMEM;
+        }
+        if (err < 0) {
+                (void) rmdir(folder);
+                return err;
+        }
+        *ret = link_path;
+        return 0;
+}
+
+void path_link_remove(const char *path, const char *link_path) {
+        _cleanup_close_ int fd = -1;
+        char folder[NAME_SIZE];
+
+        if (!link_path)
+                return;
+        folder_of(path, folder);
+        fd = folder_open(folder);
+        if (fd < 0)
+                return;
+        (void) unlinkat(fd, base_name(link_path), 0);
+        (void) rmdir(folder); /* unless other listeners have their links there */
+}
+
+int path_link_put_back(const char *path, const char *link_path) {
+        _cleanup_close_ int fd = -1;
+        char folder[NAME_SIZE];
+
+        if (!link_path)
+                return -ENOENT;
+        folder_of(path, folder);
+        fd = folder_open(folder);
+        if (fd < 0)
+                return fd;
+        return linkat(fd, base_name(link_path), AT_FDCWD, path, 0) < 0 ? -errno : 0;
+}
+
+int path_link_put_over(const char *path, const char *link_path) {
+        char folder[NAME_SIZE], spare[NAME_SIZE];
+        _cleanup_close_ int fd = -1;
+        int err;
+
+        if (!link_path)
+                return -ENOENT;
+        folder_of(path, folder);
+        fd = folder_open(folder);
+        if (fd < 0)
+                return fd;
+        /* Renaming the link itself would leave us without one. */
+        (void) snprintf(spare, sizeof(spare), "%s.spare", base_name(link_path));
+        if (linkat(fd, base_name(link_path), fd, spare, 0) < 0)
+                return -errno;
+        if (renameat(fd, spare, AT_FDCWD, path) == 0)
+                return 0;
+        err = -errno;
+        (void) unlinkat(fd, spare, 0);
+        return err;
+}

@@ -1,0 +1,120 @@
+/*
+ * The way from a socket to its processes: the kernel has none, so every link in every /proc/PID/fd
+ * is read ("socket:[71234]"). Processes of other users can be looked into by root only; they are
+ * counted, so that "nobody" is never said when it is not known.
+ */
+#include "sockets/process_sockets.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "cleanup.h"
+
+static void closedir_p(DIR **folder) {
+        if (*folder)
+                (void) closedir(*folder);
+}
+#define _cleanup_closedir_ _cleanup_(closedir_p)
+
+/* The whole of a small file of /proc/PID, terminated; "" when it cannot be read. */
+static void read_small(pid_t pid, const char *file, char *ret, size_t size) {
+        char path[64];
+        _cleanup_close_ int fd = -1;
+        ssize_t n = -1;
+
+        (void) snprintf(path, sizeof(path), "/proc/%d/%s", (int) pid, file);
+        fd = open(path, O_RDONLY | O_CLOEXEC);
+        if (fd >= 0)
+                n = read(fd, ret, size - 1);
+        ret[n > 0 ? n : 0] = '\0';
+}
+
+static void describe(pid_t pid, struct socket_process *ret) {
+        char status[2048];
+        const char *line;
+        unsigned uid;
+
+        *ret = (struct socket_process){.pid = pid};
+        process_name(pid, ret->name);
+        /* Not the owner of /proc/PID: for a process that changed its user that is root. */
+        read_small(pid, "status", status, sizeof(status));
+        line = strstr(status, "\nUid:");
+        if (line && sscanf(line, "\nUid: %*u %u", &uid) == 1) {
+                ret->has_uid = true;
+                ret->uid = uid;
+        }
+}
+
+/* The inode of "socket:[71234]", or 0. */
+static uint32_t inode_of_link(int folder, const char *name) {
+        static const char prefix[] = "socket:[";
+        char target[64];
+        ssize_t n = readlinkat(folder, name, target, sizeof(target) - 1);
+
+        if (n <= (ssize_t) strlen(prefix))
+                return 0;
+        target[n] = '\0';
+        if (strncmp(target, prefix, strlen(prefix)) != 0)
+                return 0;
+        return (uint32_t) strtoull(target + strlen(prefix), NULL, 10);
+}
+
+static bool is_wanted(uint32_t inode, const uint32_t *inodes, size_t n_inodes) {
+        for (size_t i = 0; i < n_inodes; i++)
+                if (inode == inodes[i])
+                        return true;
+        return false;
+}
+
+/* 1: it has one, 0: it has none or is gone, -EACCES. */
+static int process_has_socket(pid_t pid, const uint32_t *inodes, size_t n_inodes) {
+        _cleanup_closedir_ DIR *folder = NULL;
+        char path[64];
+        struct dirent *entry;
+
+        (void) snprintf(path, sizeof(path), "/proc/%d/fd", (int) pid);
+        folder = opendir(path);
+        if (!folder)
+                return errno == EACCES || errno == EPERM ? -EACCES : 0;
+        while ((entry = readdir(folder))) {
+                uint32_t inode = inode_of_link(dirfd(folder), entry->d_name);
+
+                if (inode != 0 && is_wanted(inode, inodes, n_inodes))
+                        return 1;
+        }
+        return 0;
+}
+
+static void note(struct socket_processes *all, pid_t pid) {
+        if (all->count < SOCKET_PROCESSES_MAX)
+                describe(pid, &all->first[all->count]);
+        all->count++;
+}
+
+int process_sockets_find(const uint32_t *inodes, size_t n_inodes, struct socket_processes *ret) {
+        _cleanup_closedir_ DIR *proc = opendir("/proc");
+        struct dirent *entry;
+
+        if (!proc)
+                return -errno;
+        memset(ret, 0, sizeof(*ret));
+        while ((entry = readdir(proc))) {
+                char *end;
+                long pid = strtol(entry->d_name, &end, 10);
+                int r;
+
+                if (pid <= 0 || *end != '\0')
+                        continue;
+                r = process_has_socket((pid_t) pid, inodes, n_inodes);
+                if (r > 0)
+                        note(ret, (pid_t) pid);
+                else if (r < 0)
+                        ret->hidden++;
+        }
+        return 0;
+}

@@ -1,0 +1,43 @@
+/*
+ * One request, one answer, over a connection: what the public calls and the fdpass command are made
+ * of. Not installed.
+ */
+#ifndef FDPASS_CLIENT_H
+#define FDPASS_CLIENT_H
+
+#include "fdpass.h"
+#include "grammar.h"
+#include "message.h"
+
+/* An answer with its descriptors; views into message.data. Freed by answer_free(). */
+struct answer {
+        struct message message;
+        struct assignments assignments;
+};
+
+/*
+ * Send the request (which must have been begun with VERB=…; this adds SERIAL=) and wait for its
+ * answer, queueing events that come meanwhile. Reconnects and repeats as fdpass_acquire() says.
+ * SCM_RIGHTS duplicates: the caller's fds stay the caller's.
+ *
+ * Not for an answer in several parts (PARTS=), which breaks the conversation:
+ * fdpass_acquire_named() takes those.
+ *
+ * Returns 0 with *ret_answer for the caller to answer_free(); or the errno that the broker answered
+ * (see fdpass_error()), as a rule with *ret_answer too, because the refusal of APPLY brings a
+ * document; -EREMOTEIO for one that this library does not know; -EMSGSIZE when the request did not
+ * fit into a packet; or as fdpass_acquire(), with *ret_answer untouched.
+ */
+int fdpass_call(struct fdpass *c, struct packet_writer *request, const int *fds, size_t n_fds,
+                struct answer **ret_answer);
+
+/*
+ * fdpass_acquire_all(), and *ret_fd_name is the listener's name for LISTEN_FDNAMES, for the caller
+ * to free(3).
+ */
+int fdpass_acquire_named(struct fdpass *c, const char *name, int **ret_fds, char **ret_fd_name);
+
+/* Closes the descriptors that nobody took. NULL is allowed. Returns NULL. */
+struct answer *answer_free(struct answer *answer);
+
+#endif

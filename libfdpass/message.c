@@ -1,0 +1,135 @@
+/*
+ * The one receive path and the one send path. What can go wrong with descriptors in transit is
+ * dealt with here, so that no caller needs descriptor code on its error paths.
+ */
+#include "message.h"
+
+#include <stdbool.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+
+#include "cleanup.h"
+
+/*
+ * Room for one more than SCM_MAX_FD. CMSG_SPACE pads, and the padding can take a further
+ * descriptor, so the walk below counts by cmsg_len and never by what we asked for.
+ */
+union control_buffer {
+        struct cmsghdr align;
+        char bytes[CMSG_SPACE(sizeof(int) * (FD_LIST_MAX + 1))];
+};
+
+/* False when one of them could not be moved above standard error: it is closed and lost. */
+static bool take_descriptors(struct msghdr *header, struct fd_list *list) {
+        struct cmsghdr *c;
+        bool complete = true;
+
+        for (c = CMSG_FIRSTHDR(header); c; c = CMSG_NXTHDR(header, c)) {
+                if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
+                        continue;
+                size_t n = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+                for (size_t i = 0; i < n; i++) {
+                        int fd;
+                        memcpy(&fd, CMSG_DATA(c) + i * sizeof(int), sizeof(int));
+                        /* The kernel gives the lowest free numbers, so also 0 to 2. */
+                        fd = fd_above_stdio(fd);
+                        if (fd < 0 || fd_list_put_fd(list, fd) < 0)
+                                complete = false;
+                }
+        }
+        return complete;
+}
+
+static int receive(int socket_fd, struct message *message, int flags) {
+        union control_buffer control;
+        struct iovec iov = {.iov_base = message->data, .iov_len = sizeof(message->data)};
+        struct msghdr header = {
+                .msg_iov = &iov,
+                .msg_iovlen = 1,
+                .msg_control = &control,
+                .msg_controllen = sizeof(control),
+        };
+        bool complete = true;
+        ssize_t n;
+
+        message->size = 0;
+        fd_list_init(&message->fds);
+
+        n = recvmsg(socket_fd, &header, flags | MSG_CMSG_CLOEXEC);
+        if (n < 0)
+                return -errno;
+
+        if (header.msg_controllen > 0)
+                complete = take_descriptors(&header, &message->fds);
+        /* A receiver that is out of descriptors sees success and this flag, never EMFILE. */
+        if (!complete || header.msg_flags & (MSG_CTRUNC | MSG_TRUNC)) {
+                fd_list_clear(&message->fds);
+                return header.msg_flags & MSG_TRUNC ? -EMSGSIZE : -EMFILE;
+        }
+        if (n == 0) {
+                fd_list_clear(&message->fds);
+                return 0;
+        }
+        message->size = (size_t) n;
+        return 1;
+}
+
+int message_receive(int socket_fd, struct message *message) {
+        int r;
+
+        do
+                r = receive(socket_fd, message, MSG_DONTWAIT);
+        while (r == -EINTR);
+        return r;
+}
+
+int message_receive_wait(int socket_fd, struct message *message) {
+        return receive(socket_fd, message, 0);
+}
+
+/*
+ * Without a control buffer the kernel makes no descriptors for a packet that is only looked at, and
+ * says by MSG_CTRUNC that there was something to be had. The files stay with the queued packet, so
+ * nothing is closed here.
+ */
+int message_peek(int socket_fd, bool *ret_control) {
+        char byte;
+        struct iovec iov = {.iov_base = &byte, .iov_len = sizeof(byte)};
+        struct msghdr header = {.msg_iov = &iov, .msg_iovlen = 1};
+        ssize_t n;
+
+        do
+                n = recvmsg(socket_fd, &header, MSG_PEEK | MSG_TRUNC | MSG_DONTWAIT);
+        while (n < 0 && errno == EINTR);
+        if (n < 0)
+                return -errno;
+        *ret_control = header.msg_flags & MSG_CTRUNC;
+        return (int) n;
+}
+
+int message_send(int socket_fd, const void *data, size_t size, const int *fds, size_t n_fds) {
+        union control_buffer control;
+        struct iovec iov = {.iov_base = (void *) data, .iov_len = size};
+        struct msghdr header = {.msg_iov = &iov, .msg_iovlen = 1};
+        ssize_t n;
+
+        if (size == 0 || n_fds > FD_LIST_MAX)
+                return -EINVAL;
+        if (size > MESSAGE_SIZE_MAX)
+                return -EMSGSIZE;
+        if (n_fds > 0) {
+                header.msg_control = &control;
+                /* Not CMSG_SPACE: the padding after the last header would go out uninitialised. */
+                header.msg_controllen = CMSG_LEN(sizeof(int) * n_fds);
+                struct cmsghdr *c = CMSG_FIRSTHDR(&header);
+                c->cmsg_level = SOL_SOCKET;
+                c->cmsg_type = SCM_RIGHTS;
+                c->cmsg_len = CMSG_LEN(sizeof(int) * n_fds);
+                memcpy(CMSG_DATA(c), fds, sizeof(int) * n_fds);
+        }
+        do
+                n = sendmsg(socket_fd, &header, MSG_DONTWAIT | MSG_NOSIGNAL);
+        while (n < 0 && errno == EINTR);
+        return n < 0 ? -errno : 0;
+}

@@ -1,0 +1,71 @@
+/*
+ * One packet and its descriptors, as one object.
+ *
+ * message.c is the only place in the project that calls recvmsg(2) or sendmsg(2) with control
+ * data. Packets travel on SOCK_SEQPACKET Unix sockets (control socket) or SOCK_DGRAM ones
+ * (notify sockets): the kernel keeps the boundary and the descriptors of a packet together.
+ */
+#ifndef FDPASS_MESSAGE_H
+#define FDPASS_MESSAGE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "fd_list.h"
+
+/* Most bytes in one packet, either direction. Longer answers travel in a sealed memfd. */
+#define MESSAGE_SIZE_MAX 16384
+
+struct message {
+        size_t size;
+        struct fd_list fds;
+        char data[MESSAGE_SIZE_MAX];
+};
+
+/*
+ * Receive one packet, never blocking. The descriptors are close-on-exec and belong to the message.
+ *
+ * Returns 1 when a packet was received, 0 when the peer has closed (or sent an empty packet, which
+ * reads the same: so nobody may send one), or a negative errno with the message empty:
+ *   -EAGAIN    nothing there now
+ *   -EMSGSIZE  the packet was longer than MESSAGE_SIZE_MAX
+ *   -EMFILE    descriptors were truncated (MSG_CTRUNC): as a rule because this process is at its
+ *              limit; those that came have been closed. None is ever 0, 1 or 2
+ *   others     as recvmsg(2); ECONNRESET when the peer closed with our packets unread
+ */
+int message_receive(int socket_fd, struct message *message);
+
+/*
+ * The same on a blocking socket: waits for as long as SO_RCVTIMEO says, then -EAGAIN. Also -EINTR:
+ * a wait that starts anew after each signal would have no end. (poll(2) and message_receive() do
+ * the same in two system calls, 7 % slower for one request and its answer.)
+ */
+int message_receive_wait(int socket_fd, struct message *message);
+
+/*
+ * Look at the next packet without taking it or its descriptors, never blocking. *ret_control: it
+ * brings descriptors, or (with SO_PASSCRED) anything that is a packet and not the end.
+ *
+ * Returns the packet's whole length, which is 0 for an empty packet and at the end; -EAGAIN, or as
+ * recvmsg(2).
+ */
+int message_peek(int socket_fd, bool *ret_control);
+
+/*
+ * Send one packet with n_fds borrowed descriptors (the kernel duplicates them), never blocking and
+ * without SIGPIPE. size must not be 0.
+ *
+ * Returns 0, or a negative errno: -EAGAIN the peer does not read; -EMSGSIZE longer than
+ * MESSAGE_SIZE_MAX; -ETOOMANYREFS too many descriptors of this uid in flight; -EPIPE,
+ * -ECONNRESET, -ECONNREFUSED the peer is gone; -EPERM the receiver takes no descriptors
+ * (SO_PASSRIGHTS, Linux 6.16).
+ */
+int message_send(int socket_fd, const void *data, size_t size, const int *fds, size_t n_fds);
+
+/* Close the descriptors that nobody took. */
+static inline void message_clear(struct message *message) {
+        fd_list_clear(&message->fds);
+        message->size = 0;
+}
+
+#endif

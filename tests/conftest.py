@@ -1,0 +1,64 @@
+"""Fixtures of the end-to-end tests. Programs are given by FDPASSD, FDPASS and BUILD."""
+import os
+import signal
+import sys
+
+import pytest
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+sys.dont_write_bytecode = True
+
+from testing.broker import Broker  # noqa: E402  (the path must be set first)
+
+
+@pytest.fixture
+def broker():
+    """broker(config, ...) starts one. All are stopped, and must end well, after the test."""
+    started = []
+
+    def start(config, **kwargs):
+        started.append(Broker(config, **kwargs))
+        return started[-1]
+
+    yield start
+    try:
+        for one in started:
+            one.stop()
+    finally:
+        for one in started:
+            one.remove()
+
+
+@pytest.fixture
+def processes():
+    """A list to put Popen objects into; their process groups are killed after the test."""
+    started = []
+    yield started
+    for process in started:
+        try:
+            os.killpg(process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+        process.wait()
+
+
+@pytest.fixture
+def free_fds():
+    """What the test opened by number; closed after it."""
+    fds = []
+    yield fds
+    for fd in fds:
+        os.close(fd)
+
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "root: needs root")
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if item.get_closest_marker("root"):
+            item.add_marker(needs_root)

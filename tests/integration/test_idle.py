@@ -1,0 +1,79 @@
+"""An idle broker does not wake, whoever is connected."""
+import resource
+import subprocess
+import time
+
+from testing.broker import free_address
+
+SECONDS = 3
+
+
+def switches(pid):
+    with open(f"/proc/{pid}/status", encoding="ascii") as file:
+        lines = dict(line.split(":\t", 1) for line in file if ":\t" in line)
+    return int(lines["voluntary_ctxt_switches"])
+
+
+def quiet(pid):
+    """Let what is under way end: until one second passed without a switch."""
+    for _ in range(20):
+        before = switches(pid)
+        time.sleep(1)
+        if switches(pid) == before:
+            return
+    raise AssertionError("the broker never comes to rest")
+
+
+def assert_idle(pid):
+    quiet(pid)
+    before = switches(pid)
+    time.sleep(SECONDS)
+    assert switches(pid) == before, f"{switches(pid) - before} wake-ups in {SECONDS} s"
+
+
+def test_no_wake_ups_with_thousands_of_idle_sessions(broker):
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    sessions = []
+    try:
+        b = broker("[Socket web]\nListenStream=%s:%d\n" % free_address())
+        for _ in range(3000):
+            sessions.append(b.client())
+        # the last is served, so all were accepted; one in ten has said something
+        for session in sessions[::10]:
+            assert session.request("HELLO").ok
+        assert sessions[-1].request("WATCH").ok
+        assert b.status()["broker"]["sessions"] >= 3000
+        assert_idle(b.pid)
+        assert sessions[1500].request("ACQUIRE", NAME="web").ok
+    finally:
+        for session in sessions:
+            session.close()
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_a_connection_that_waits_at_a_listener_does_not_wake_the_broker(broker):
+    import socket
+    host, port = free_address()
+    b = broker(f"[Socket web]\nListenStream={host}:{port}\n")
+    quiet(b.pid)
+    before = switches(b.pid)
+    waiting = [socket.create_connection((host, port)) for _ in range(50)]
+    for peer in waiting:
+        peer.sendall(b"x")
+    time.sleep(1)
+    assert switches(b.pid) == before
+    for peer in waiting:
+        peer.close()
+
+
+def test_no_system_calls_when_idle(broker, tmp_path):
+    """The same from strace's side, which also sees a wake-up that ends at once."""
+    b = broker("[Socket web]\nListenStream=%s:%d\n" % free_address())
+    quiet(b.pid)
+    trace = tmp_path / "trace"
+    subprocess.run(["timeout", "-s", "INT", str(SECONDS), "strace", "-f", "-o", trace, "-p", str(b.pid)],
+                   stdin=subprocess.DEVNULL, capture_output=True, timeout=60, check=False)
+    calls = [line for line in trace.read_text().splitlines() if "epoll_wait(" not in line and "epoll_pwait" not in line
+             and "detached" not in line and "restart_syscall" not in line]
+    assert calls == [], calls

@@ -1,0 +1,270 @@
+#!/usr/bin/env bash
+# Everything that is tested, by one command: installs what the tests need, builds, runs, counts.
+#
+#   tests/run.sh               all of it
+#   tests/run.sh SUITE...      only these: unit faults api integration fuzz systemd valgrind checks
+#                              (unit, faults and api are run together, in each build)
+#   tests/run.sh --no-install  do not look for packages
+#   tests/run.sh --list        name the suites
+#
+# Root on Debian 12 installs missing packages with apt-get and says which; an ordinary user is told
+# the command. Everything is built in build/ of the checkout and nothing outside it is changed
+# besides the packages. Started again it does only what is not done yet.
+#
+# The last line is "N passed, N failed, N skipped"; the exit status is 0 only when nothing failed.
+set -u -o pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 2
+export LC_ALL=C.UTF-8 PYTHONDONTWRITEBYTECODE=1
+unset LISTEN_FDS LISTEN_PID LISTEN_FDNAMES NOTIFY_SOCKET FDPASS_SOCKET
+
+# shellcheck source=tests/packages.sh
+. tests/packages.sh
+
+readonly ALL_SUITES="unit faults api integration fuzz systemd valgrind checks"
+readonly PYTHON=/usr/bin/python3
+LOGS=build/logs
+RESULTS=build/results
+install=1
+suites=""
+
+usage() {
+        sed -n '2,/^set -u/{/^set -u/d;s/^# \{0,1\}//;p}' "$0"
+}
+
+options() {
+        local word
+        for word in "$@"; do
+                case $word in
+                --no-install) install=0 ;;
+                --list) echo "$ALL_SUITES" && exit 0 ;;
+                -h | --help) usage && exit 0 ;;
+                -*) echo "tests/run.sh: unknown option $word; --help shows them" >&2 && exit 2 ;;
+                *)
+                        case " $ALL_SUITES " in
+                        *" $word "*) suites="$suites $word" ;;
+                        *) echo "tests/run.sh: no suite $word; there are: $ALL_SUITES" >&2 && exit 2 ;;
+                        esac
+                        ;;
+                esac
+        done
+        [ -n "$suites" ] || suites=$ALL_SUITES
+}
+
+wanted() {
+        local name
+        for name in "$@"; do
+                case " $suites " in *" $name "*) return 0 ;; esac
+        done
+        return 1
+}
+
+# ---- counting: one line "NAME PASSED FAILED SKIPPED" for each thing that ran ----------------------
+
+count() {
+        printf '%s %s %s %s\n' "$1" "$2" "$3" "$4" >>"$RESULTS"
+}
+
+# step NAME COMMAND...: run it with its output in a log, and say how it went. The command counts for
+# itself; when it fails without having counted a failure, the failure is counted here.
+step() {
+        local name=$1 log="$LOGS/${1//[ \/]/-}.log" begin=$SECONDS before status line
+        shift
+        before=$(failures)
+        printf '%-34s ' "$name"
+        "$@" >"$log" 2>&1 </dev/null
+        status=$?
+        if [ "$status" != 0 ] && [ "$(failures)" = "$before" ]; then count "$name" 0 1 0; fi
+        line="$((SECONDS - begin)) s$(awk -v n="$name" '$1 == key(n) { p += $2; f += $3; s += $4 }
+                function key(t) { gsub(/[ \/]/, "-", t); return t }
+                END { if (p + f + s) printf ": %d passed, %d failed, %d skipped", p, f, s }' "$RESULTS")"
+        if [ "$status" = 0 ]; then
+                echo "ok      $line"
+        else
+                echo "FAILED  $line"
+                sed 's/^/    | /' <(tail -n 60 "$log")
+                echo "    all of it: $log"
+        fi
+        return "$status"
+}
+
+failures() {
+        awk '{ f += $3 } END { print f + 0 }' "$RESULTS"
+}
+
+# tally NAME KIND FILE: count what a test runner wrote
+tally() {
+        local numbers
+        numbers=$("$PYTHON" tests/tally.py "$2" "$3") || numbers="0 1 0"
+        # shellcheck disable=SC2086  # three words
+        count "${1//[ \/]/-}" $numbers
+}
+
+# ---- builds ---------------------------------------------------------------------------------------
+
+# build NAME MESON-OPTIONS...: configure once, compile what changed
+build() {
+        local name=$1 dir="build/$1"
+        shift
+        if [ ! -e "$dir/build.ninja" ]; then
+                rm -rf "$dir"
+                meson setup "$dir" -Dwerror=true "$@" || return 1
+        fi
+        ninja -C "$dir" -j 2 || return 1
+        count "build-$name" 1 0 0
+}
+
+build_plain() {
+        build plain
+}
+build_sanitize() {
+        build sanitize -Db_sanitize=address,undefined -Db_lundef=false
+}
+# The other compiler, for its warnings, and for its fuzzer. The whole tree is instrumented so that
+# the fuzzer sees which way its input goes.
+build_clang() {
+        CC=clang build clang -Dfuzz=enabled -Db_sanitize=address,undefined -Db_lundef=false \
+                -Dc_args=-fsanitize=fuzzer-no-link -Dc_link_args=-fsanitize=fuzzer-no-link
+}
+
+# ---- suites ---------------------------------------------------------------------------------------
+
+# Sanitizers end the process at the first finding, and say where.
+export ASAN_OPTIONS=detect_leaks=1:abort_on_error=0:strict_string_checks=1:detect_stack_use_after_return=1
+export UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1
+
+meson_suites() { # BUILD NAME SUITE...
+        local build=$1 name=$2 status=0 args=() suite
+        shift 2
+        for suite in "$@"; do args+=(--suite "$suite"); done
+        rm -f "build/$build/meson-logs/$name.json"
+        meson test -C "build/$build" --no-rebuild --num-processes 2 --print-errorlogs \
+                --logbase "$name" "${args[@]}" || status=$?
+        tally "$name $build" meson "build/$build/meson-logs/$name.json"
+        return "$status"
+}
+
+run_meson_tests() {
+        local build suite list=() names
+        for suite in unit faults api; do
+                if wanted "$suite"; then list+=("$suite"); fi
+        done
+        names=${list[*]}
+        for build in plain sanitize; do
+                step "$names $build" meson_suites "$build" "${names// /-}" "${list[@]}"
+        done
+}
+
+pytest_in() { # BUILD NAME FOLDER
+        local status=0
+        rm -f "$LOGS/$2-$1.xml"
+        BUILD="$PWD/build/$1" FDPASSD="$PWD/build/$1/broker/fdpassd/fdpassd" FDPASS="$PWD/build/$1/broker/cli/fdpass" \
+                timeout -k 10 900 "$PYTHON" -m pytest -p no:cacheprovider -q -ra --durations=10 \
+                --junitxml="$LOGS/$2-$1.xml" "$3" || status=$?
+        tally "$2 $1" junit "$LOGS/$2-$1.xml"
+        return "$status"
+}
+
+run_integration() {
+        local build
+        for build in plain sanitize; do
+                step "integration $build" pytest_in "$build" integration tests/integration
+        done
+}
+
+fuzz() {
+        meson_suites clang fuzz fuzz
+}
+
+run_fuzz() {
+        step "fuzz clang" fuzz
+}
+
+systemd_tests() {
+        tests/systemd/run-under-systemd.sh --timeout 600 --journal "$PWD/$LOGS/systemd-journal.log" -- \
+                "$PWD/tests/systemd/inside.sh" "$PWD/build/plain" "$PWD/$LOGS/systemd-plain.xml"
+        local status=$?
+        tally "systemd plain" junit "$LOGS/systemd-plain.xml"
+        return "$status"
+}
+
+# A reason when no systemd can be booted here, nothing when one can.
+no_systemd_here() {
+        if [ "$(id -u)" != 0 ]; then
+                echo "booting a systemd of their own needs root"
+        elif ! grep -q ' - cgroup2 ' /proc/self/mountinfo; then
+                echo "no cgroup2 hierarchy is mounted"
+        elif ! unshare --mount --pid --fork --ipc --uts --net true 2>/dev/null; then
+                echo "this container may not make namespaces"
+        fi
+}
+
+run_systemd() {
+        local reason
+        reason=$(no_systemd_here)
+        if [ -n "$reason" ]; then
+                printf '%-34s skipped: %s\n' "systemd plain" "$reason"
+                count systemd-plain 0 0 1
+                return
+        fi
+        step "systemd plain" systemd_tests
+}
+
+valgrind_tests() {
+        local status=0
+        "$PYTHON" tests/valgrind.py build/plain "$LOGS/valgrind.counts" || status=$?
+        tally "valgrind plain" counts "$LOGS/valgrind.counts"
+        return "$status"
+}
+
+checks() {
+        local status=0
+        tests/checks/run.sh build/clang "$LOGS/checks.counts" || status=$?
+        tally "checks" counts "$LOGS/checks.counts"
+        return "$status"
+}
+
+# ---- all of it ------------------------------------------------------------------------------------
+
+prepare() {
+        mkdir -p build "$LOGS" 2>/dev/null
+        if ! { : >"$RESULTS"; } 2>/dev/null; then
+                echo "tests/run.sh: cannot write to build/: another user built here. Remove build/ or use a checkout of your own." >&2
+                exit 2
+        fi
+        [ "$install" = 0 ] || packages_install "${PACKAGES_BUILD[@]}" "${PACKAGES_TEST[@]}" || exit 2
+}
+
+run_all() {
+        local plain=0 sanitize=0 clang=0
+        if wanted unit faults api integration systemd valgrind; then
+                step "build plain" build_plain && plain=1
+        fi
+        if wanted unit faults api integration; then step "build sanitize" build_sanitize && sanitize=1; fi
+        if wanted fuzz checks; then step "build clang" build_clang && clang=1; fi
+
+        if wanted checks; then step "checks" checks; fi
+        if wanted unit faults api && [ $plain$sanitize = 11 ]; then run_meson_tests; fi
+        if wanted integration && [ $plain$sanitize = 11 ]; then run_integration; fi
+        if wanted systemd && [ $plain = 1 ]; then run_systemd; fi
+        if wanted valgrind && [ $plain = 1 ]; then step "valgrind plain" valgrind_tests; fi
+        if wanted fuzz && [ $clang = 1 ]; then run_fuzz; fi
+}
+
+finish() {
+        local passed failed skipped
+        read -r passed failed skipped < <(awk '{ p += $2; f += $3; s += $4 } END { print p + 0, f + 0, s + 0 }' "$RESULTS")
+        echo
+        if [ "$failed" != 0 ]; then
+                echo "Next: read the log of what failed in $LOGS/; \"tests/run.sh SUITE\" runs one suite again."
+        else
+                echo "Next: examples/demo.sh shows the broker at work; CONTRIBUTING.md says how to send a change."
+        fi
+        echo "$passed passed, $failed failed, $skipped skipped"
+        [ "$failed" = 0 ]
+}
+
+options "$@"
+trap packages_policy_end EXIT
+prepare
+run_all
+finish

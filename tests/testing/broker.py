@@ -1,0 +1,196 @@
+"""Start the built fdpassd and wait, without sleeping, until it says that it is ready."""
+import json
+import os
+import resource
+import select
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+
+from .client import Client
+
+FDPASSD = os.environ.get("FDPASSD", "build/plain/broker/fdpassd/fdpassd")
+FDPASS = os.environ.get("FDPASS", "build/plain/broker/cli/fdpass")
+DEADLINE = 30
+
+#: What a test may not inherit from whoever runs it.
+UNWANTED = ("LISTEN_", "NOTIFY_SOCKET", "FDPASS_", "WATCHDOG_", "JOURNAL_STREAM", "XDG_", "INVOCATION_ID")
+
+
+def clean_environment(**more):
+    env = {k: v for k, v in os.environ.items() if not k.startswith(UNWANTED)}
+    env["LC_ALL"] = "C.UTF-8"
+    env.update({k: str(v) for k, v in more.items()})
+    return env
+
+
+def private_folder():
+    """A new folder with a short name: a Unix socket's path has at most 107 bytes."""
+    folder = tempfile.mkdtemp(prefix="fdpass-", dir="/tmp")
+    os.chmod(folder, 0o755)
+    return folder
+
+
+_hosts = iter(range(1, 1 << 16))
+
+
+def free_address():
+    """
+    HOST, PORT that nobody has. The kernel gives the port; the host is a loopback address of this
+    process's own, which no outgoing connection on this machine uses as its source, so the port stays
+    free between the probe and the broker's bind.
+    """
+    number = next(_hosts)
+    host = f"127.{64 + os.getpid() % 128}.{number >> 8 & 255}.{number & 255}"
+    with socket.socket() as probe:
+        probe.bind((host, 0))
+        return probe.getsockname()
+
+
+class StartFailed(Exception):
+    """fdpassd ended before it was ready; status and log say why."""
+
+    def __init__(self, status, log):
+        super().__init__(f"fdpassd ended with status {status}:\n{log}")
+        self.status = status
+        self.log = log
+
+
+class Broker:
+    """
+    A broker of its own: folder, configuration, control socket. `config` is the text of fdpass.conf;
+    [Broker] ControlSocket= is put in front unless it is there.
+    """
+
+    def __init__(self, config, *, folder=None, user=None, env=None, nofile=None, stderr=None,
+                 arguments=(), wrapper=()):
+        self.own_folder = folder is None
+        self.folder = folder or private_folder()
+        self.control = os.path.join(self.folder, "broker.sock")
+        self.config_path = os.path.join(self.folder, "fdpass.conf")
+        self.log_path = os.path.join(self.folder, "log")
+        self.write_config(config)
+        self.process = None
+        self.notifications = []
+        try:
+            self._start(user, env or {}, nofile, stderr, list(arguments), list(wrapper))
+        except BaseException:
+            self.remove()
+            raise
+
+    def write_config(self, config):
+        if "ControlSocket=" not in config:
+            config = f"[Broker]\nControlSocket={self.control}\n" + config.replace("[Broker]\n", "", 1) \
+                if config.startswith("[Broker]\n") else f"[Broker]\nControlSocket={self.control}\n{config}"
+        with open(self.config_path, "w", encoding="utf-8") as file:
+            file.write(config)
+
+    def _start(self, user, env, nofile, stderr, arguments, wrapper):
+        self.notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        notify_path = os.path.join(self.folder, "notify.sock")
+        self.notify.bind(notify_path)
+        os.chmod(notify_path, 0o777)
+
+        def limit():
+            if nofile:
+                resource.setrlimit(resource.RLIMIT_NOFILE, (nofile, nofile))
+
+        with open(self.log_path, "wb") as log:
+            self.process = subprocess.Popen(
+                [*wrapper, FDPASSD, "--config", self.config_path, "--log-target", "stderr", *arguments],
+                stdin=subprocess.DEVNULL, stdout=log, stderr=stderr or log, preexec_fn=limit,
+                user=user, group=user, extra_groups=[] if user else None,
+                env=clean_environment(NOTIFY_SOCKET=notify_path, **env))
+        self.wait_notify("READY=1")
+
+    def wait_notify(self, wanted):
+        """Wait for an assignment from the broker; what came is in .notifications."""
+        pidfd = os.pidfd_open(self.process.pid)
+        try:
+            while True:
+                ready, _, _ = select.select([self.notify, pidfd], [], [], DEADLINE)
+                if self.notify in ready:
+                    lines = self.notify.recv(4096).decode().split("\n")
+                    self.notifications.append(lines)
+                    if wanted in lines:
+                        return lines
+                elif pidfd in ready:
+                    raise StartFailed(self.process.wait(), self.log())
+                else:
+                    raise AssertionError(f"no {wanted} from fdpassd in {DEADLINE} s:\n{self.log()}")
+        finally:
+            os.close(pidfd)
+
+    @property
+    def pid(self):
+        return self.process.pid
+
+    def log(self):
+        with open(self.log_path, encoding="utf-8", errors="replace") as file:
+            return file.read()
+
+    def client(self, **kwargs):
+        return Client(self.control, **kwargs)
+
+    def environment(self, **more):
+        return clean_environment(FDPASS_SOCKET=self.control, **more)
+
+    def fdpass(self, *arguments, check=True, **kwargs):
+        """Run the command to its end."""
+        done = subprocess.run([FDPASS, *map(str, arguments)], env=self.environment(), timeout=DEADLINE,
+                              stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, **kwargs)
+        if check and done.returncode != 0:
+            raise AssertionError(f"fdpass {arguments}: status {done.returncode}\n{done.stdout}{done.stderr}")
+        return done
+
+    def spawn(self, *arguments, env=None, **kwargs):
+        """`fdpass exec ...` in the background, a process group of its own. The caller ends it."""
+        return subprocess.Popen([FDPASS, "exec", *map(str, arguments)], stdin=subprocess.DEVNULL,
+                                env=self.environment(**(env or {})), start_new_session=True, **kwargs)
+
+    def status(self):
+        return json.loads(self.fdpass("status", "--json").stdout)
+
+    def listener(self, name):
+        found = [l for l in self.status()["listeners"] if l["name"] == name]
+        assert found, f"no listener {name} in the status"
+        return found[0]
+
+    def leases(self, name):
+        return {lease["pid"]: lease for lease in self.listener(name)["leases"]}
+
+    def inode(self, name, index=0):
+        return self.listener(name)["sockets"][index]["inode"]
+
+    def reload(self):
+        os.kill(self.pid, signal.SIGHUP)
+        self.wait_notify("RELOADING=1")
+        self.wait_notify("READY=1")
+
+    def kill(self, number=signal.SIGKILL):
+        self.process.send_signal(number)
+        self.process.wait(DEADLINE)
+
+    def stop(self):
+        """End it as an operator does and insist that it ended well: no leak, no finding."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            try:
+                self.process.wait(DEADLINE)
+            except subprocess.TimeoutExpired as error:
+                self.process.kill()
+                self.process.wait()
+                raise AssertionError(f"fdpassd does not end by SIGTERM:\n{self.log()}") from error
+            assert self.process.returncode == 0, f"status {self.process.returncode}:\n{self.log()}"
+        assert "Sanitizer" not in self.log() and "runtime error" not in self.log(), self.log()
+
+    def remove(self):
+        if self.process and self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+        if hasattr(self, "notify"):
+            self.notify.close()
+        if self.own_folder:
+            shutil.rmtree(self.folder, ignore_errors=True)

@@ -1,0 +1,107 @@
+#include "sockets_support.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "support.h"
+
+static struct sockaddr_in loopback(unsigned port) {
+        return (struct sockaddr_in){.sin_family = AF_INET,
+                                    .sin_addr.s_addr = htonl(INADDR_LOOPBACK),
+                                    .sin_port = htons((uint16_t) port)};
+}
+
+unsigned test_port_of(int fd) {
+        struct sockaddr_in in;
+        socklen_t size = sizeof(in);
+
+        ck_assert_int_eq(getsockname(fd, (struct sockaddr *) &in, &size), 0);
+        return ntohs(in.sin_port);
+}
+
+int test_tcp_bound(unsigned port) {
+        struct sockaddr_in in = loopback(port);
+        int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), on = 1;
+
+        ck_assert_int_ge(fd, 0);
+        ck_assert_int_eq(setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)), 0);
+        ck_assert_int_eq(bind(fd, (struct sockaddr *) &in, sizeof(in)), 0);
+        return fd;
+}
+
+unsigned test_free_port(void) {
+        int fd = test_tcp_bound(0);
+        unsigned port = test_port_of(fd);
+
+        close(fd);
+        return port;
+}
+
+int test_tcp_listener(void) {
+        int fd = test_tcp_bound(test_free_port());
+
+        ck_assert_int_eq(listen(fd, TEST_BACKLOG), 0);
+        return fd;
+}
+
+int test_tcp_connect(unsigned port) {
+        struct sockaddr_in in = loopback(port);
+        int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        int err = connect(fd, (struct sockaddr *) &in, sizeof(in)) < 0 ? errno : 0;
+
+        close(fd);
+        return err;
+}
+
+static struct sockaddr_un unix_address(const char *path) {
+        struct sockaddr_un un = {.sun_family = AF_UNIX};
+
+        strncpy(un.sun_path, path, sizeof(un.sun_path) - 1);
+        return un;
+}
+
+int test_unix_listener(const char *path) {
+        struct sockaddr_un un = unix_address(path);
+        int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+        ck_assert_int_ge(fd, 0);
+        ck_assert_int_eq(bind(fd, (struct sockaddr *) &un, sizeof(un)), 0);
+        ck_assert_int_eq(listen(fd, TEST_BACKLOG), 0);
+        return fd;
+}
+
+int test_unix_connect(const char *path, int type) {
+        struct sockaddr_un un = unix_address(path);
+        int fd = socket(AF_UNIX, type | SOCK_CLOEXEC, 0);
+        int err = connect(fd, (struct sockaddr *) &un, sizeof(un)) < 0 ? errno : 0;
+
+        close(fd);
+        return err;
+}
+
+bool test_is_accepting(int fd) {
+        int value = -1;
+        socklen_t size = sizeof(value);
+
+        ck_assert_int_eq(getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &value, &size), 0);
+        return value == 1;
+}
+
+int test_disconnect(int fd) {
+        struct sockaddr none = {.sa_family = AF_UNSPEC};
+
+        return connect(fd, &none, sizeof(none));
+}
+
+int test_holder_of(int fd) {
+        int copy = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+
+        ck_assert_int_ge(copy, 0);
+        return copy;
+}
