@@ -227,10 +227,15 @@ checks() {
 
 prepare() {
         mkdir -p build "$LOGS" 2>/dev/null
-        if ! { : >"$RESULTS"; } 2>/dev/null; then
+        if ! { exec 9>>build/.lock && : >>"$RESULTS"; } 2>/dev/null; then
                 echo "tests/run.sh: cannot write to build/: another user built here. Remove build/ or use a checkout of your own." >&2
                 exit 2
         fi
+        if ! flock -n 9; then
+                echo "tests/run.sh: another one is at work in this checkout; waiting for its end"
+                flock 9
+        fi
+        : >"$RESULTS"
         [ "$install" = 0 ] || packages_install "${PACKAGES_BUILD[@]}" "${PACKAGES_TEST[@]}" || exit 2
 }
 

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "cleanup.h"
 #include "cli/command.h"
@@ -73,18 +74,21 @@ static int fetch(struct fdpass *c, char **names, size_t n_names, json_t **ret) {
         return STATUS_OK;
 }
 
+/* Root and the broker's own user see everything; for others there may be more. */
 static int print_empty(const json_t *document) {
-        const char *config = document_text(json_object_get(document, "broker"), "config");
+        const json_t *broker = json_object_get(document, "broker");
+        const char *config = document_text(broker, "config");
+        _cleanup_free_ char *shown = NULL;
 
-        printf("No listener that this user may see. ");
-        if (document_number(json_object_get(document, "broker"), "listeners") > 0) {
-                puts("Access= and Operators= in the broker's configuration say who may see one.");
+        if (geteuid() != 0 && geteuid() != document_number(broker, "uid")) {
+                puts("There is no listener that this user may see. Access= and Operators= in the "
+                     "broker's configuration say who may.");
                 return STATUS_OK;
         }
-        char *shown = display_escape(*config ? config : "the broker's configuration");
-        printf("Write a [Socket NAME] section with ListenStream= into %s, then 'fdpass apply'.\n",
+        shown = display_escape(*config ? config : "the broker's configuration");
+        printf("There is no listener. Write a [Socket NAME] section with ListenStream= into %s, "
+               "then 'fdpass apply'.\n",
                shown ? shown : "the broker's configuration");
-        free(shown);
         return STATUS_OK;
 }
 

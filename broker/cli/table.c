@@ -8,7 +8,6 @@
 #include <libsmartcols.h>
 #include <stdarg.h>
 #include <stdlib.h>
-#include <unistd.h>
 
 #include "cleanup.h"
 #include "cli/display.h"
@@ -95,12 +94,9 @@ int table_cellf(struct table *table, size_t column, enum tint tint, const char *
 }
 
 int table_print(struct table *table, FILE *stream) {
-        int r;
+        int r = scols_table_set_stream(table->scols, stream);
 
-        /* Nothing is cut in a pipe or a file: there libsmartcols would assume 80 columns. */
-        if (!isatty(fileno(stream)))
-                (void) scols_table_set_termforce(table->scols, SCOLS_TERMFORCE_NEVER);
-        r = scols_table_set_stream(table->scols, stream);
+        /* Nothing is cut, in a pipe or on a terminal: that takes a column with SCOLS_FL_TRUNC. */
         if (r == 0)
                 r = scols_print_table(table->scols);
         return r < 0 ? r : 0;

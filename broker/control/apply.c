@@ -39,7 +39,7 @@ static int write_document(const struct diagnostics *diagnostics, int *ret_fd, si
 
                 json_open_object(&d.json, NULL);
                 json_text(&d.json, "severity",
-                            one->severity == SEVERITY_ERROR ? "error" : "warning");
+                          one->severity == SEVERITY_ERROR ? "error" : "warning");
                 json_text(&d.json, "file", one->file);
                 json_u64(&d.json, "line", one->line);
                 json_text(&d.json, "text", one->text);
@@ -136,11 +136,16 @@ static void finish(struct control *c, int result) {
 
 /* ---- addresses in use -------------------------------------------------------------------------*/
 
-/* In the child: one line for each. */
+/*
+ * In the child: one line for each. Its copies of our descriptors go first: as long as it had them,
+ * a session that we close would stay open for its peer, and a listener's address would stay bound.
+ */
 static void explain(void *argument, int result_fd) {
         const struct apply_result *result = argument;
         char text[CONFLICT_TEXT_SIZE];
 
+        (void) close_range(STDERR_FILENO + 1, (unsigned) result_fd - 1, 0);
+        (void) close_range((unsigned) result_fd + 1, ~0U, 0);
         for (size_t i = 0; i < result->n_conflicts; i++)
                 (void) dprintf(result_fd, "%s\n", conflict_explain(&result->conflicts[i], text));
 }

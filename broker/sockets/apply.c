@@ -106,7 +106,7 @@ static int open_socket(struct plan *plan, struct planned_socket *p, struct path_
 
 /* All of them, also after an error: all that is wrong is said at once. */
 static int open_missing(struct plan *plan, struct apply_result *result) {
-        struct path_owners *owners;
+        struct path_owners *owners = NULL;
         int r = path_owners_new(&owners);
 
         for (size_t i = 0; i < plan->n_sockets && r == 0; i++)
@@ -232,9 +232,7 @@ static void close_unclaimed(struct plan *plan) {
                 log_notice(plan->table->log, ABOUT(.listener = socket->listener->name),
                            "listener %s: closes %s, which is no longer configured",
                            socket->listener->name, address_text(&socket->address, text));
-                /* The guard first: it would put back the path that goes now. A path that somebody
-                 * else made belongs to him. */
-                listener_guard_stop(socket);
+                /* A path that somebody else made belongs to him. */
                 if (!socket->adopted)
                         bind_undo(&socket->address, socket->fd, 0);
                 listener_socket_free(socket);

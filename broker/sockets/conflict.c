@@ -337,7 +337,7 @@ static void put_path_owner(char ret[CONFLICT_TEXT_SIZE], const char *path,
 
 static void explain_unix(const char *path, char ret[CONFLICT_TEXT_SIZE]) {
         struct path_owner owners[INODES_MAX];
-        struct path_owners *all;
+        struct path_owners *all = NULL;
         struct stat st;
         int n;
 

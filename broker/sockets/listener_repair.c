@@ -40,7 +40,8 @@
 #define LOG_INTERVAL_USEC 60000000ULL
 
 #define HOLDERS_NAMED 4
-#define HOLDERS_TEXT_SIZE 256
+#define HOLDER_TEXT_SIZE 64
+#define HOLDERS_TEXT_SIZE (HOLDERS_NAMED * HOLDER_TEXT_SIZE + 48)
 
 static int socket_mend(struct listener_socket *socket);
 static void retry_later(struct listener_socket *socket);
@@ -55,20 +56,31 @@ static struct log *log_of(const struct listener_socket *socket) {
         return socket->listener->table->log;
 }
 
+static void holder_text(const struct holder *holder, char ret[HOLDER_TEXT_SIZE]) {
+        char name[PROCESS_NAME_SIZE];
+
+        if (holder->pid > 0) {
+                process_name(holder->pid, name);
+                (void) snprintf(ret, HOLDER_TEXT_SIZE, "%s (pid %d)", name, (int) holder->pid);
+        } else {
+                (void) snprintf(ret, HOLDER_TEXT_SIZE, "one of another pid namespace (uid %u)",
+                                (unsigned) holder->uid);
+        }
+}
+
 /* "starman (pid 812), gunicorn (pid 900) and 3 more": who may have done it. Returns ret. */
 static const char *holders_text(const struct listener *listener, char ret[HOLDERS_TEXT_SIZE]) {
         const struct lease *lease;
         size_t named = 0, used = 0;
 
         LIST_FOREACH (lease, &listener->leases, in_listener) {
-                char name[PROCESS_NAME_SIZE] = "?";
+                char text[HOLDER_TEXT_SIZE];
 
                 if (named == HOLDERS_NAMED)
                         break;
-                if (lease->holder->pid > 0)
-                        process_name(lease->holder->pid, name);
-                used += (size_t) snprintf(ret + used, HOLDERS_TEXT_SIZE - used, "%s%s (pid %d)",
-                                          named ? ", " : "", name, (int) lease->holder->pid);
+                holder_text(lease->holder, text);
+                used += (size_t) snprintf(ret + used, HOLDERS_TEXT_SIZE - used, "%s%s",
+                                          named ? ", " : "", text);
                 named++;
         }
         if (named == 0)
@@ -115,14 +127,18 @@ static int backlog_set(struct listener_socket *socket) {
 
 /* ---- guards ---- */
 
-static void on_hung_up(void *owner) {
-        struct listener_socket *socket = owner;
+/* A holder that shuts down in a loop must not keep us busy, least of all with binding anew. */
+static int mend_within_rate(struct listener_socket *socket) {
         unsigned suppressed;
 
         if (rate_limit_pass(&socket->repair_rate, loop_now_usec(), &suppressed))
-                (void) socket_mend(socket);
-        else
-                retry_later(socket);
+                return socket_mend(socket);
+        retry_later(socket);
+        return -EIO;
+}
+
+static void on_hung_up(void *owner) {
+        (void) mend_within_rate(owner);
 }
 
 static int shutdown_guard_begin(struct listener_socket *socket) {
@@ -190,9 +206,12 @@ static void on_retry(void *owner) {
         (void) socket_mend(owner);
 }
 
+/* Never put off: who asks for the listener over and over must not keep it from being mended. */
 static void retry_later(struct listener_socket *socket) {
         uint64_t usec = socket->retry_usec ? socket->retry_usec : RETRY_FIRST_USEC;
 
+        if (timer_is_started(&socket->retry))
+                return;
         socket->retry_usec = usec * 2 < RETRY_LAST_USEC ? usec * 2 : RETRY_LAST_USEC;
         timer_start(&socket->retry, socket->listener->table->loop, usec, on_retry, socket);
 }
@@ -363,9 +382,9 @@ static int socket_check(struct listener_socket *socket) {
         int err;
 
         if (socket->replace_only)
-                return socket_mend(socket);
+                return timer_is_started(&socket->retry) ? -EIO : replace(socket);
         if (address_is_unix(&socket->address))
-                return has_hung_up(socket->fd) ? socket_mend(socket) : 0;
+                return has_hung_up(socket->fd) ? mend_within_rate(socket) : 0;
         err = tcp_read(socket->fd, &listening, &limit);
         if (err < 0 || !listening)
                 return socket_mend(socket);

@@ -17,7 +17,9 @@
  * its next request, with "Connection: close". New connections wait in the listener's queue
  * meanwhile, for the next process.
  */
+#ifndef _GNU_SOURCE
 #define _GNU_SOURCE
+#endif
 #include <errno.h>
 #include <fdpass.h>
 #include <poll.h>

@@ -172,3 +172,15 @@ def test_completion_knows_every_command_and_option():
         lines = run(command, "--help").stdout.split("Options:\n")[1].splitlines()
         options = {line.split("--")[1].split("=")[0].split("[")[0].split()[0] for line in lines}
         assert {word.strip("-=") for word in complete(env, "fdpass", command, "--")} == options
+
+
+def test_the_manual_has_every_command_and_option():
+    page = os.path.join(os.path.dirname(__file__), "../../docs/man/fdpass.1.scd")
+    with open(page, encoding="utf-8") as file:
+        manual = file.read()
+    listed = [line.split()[0] for line in run("--help").stdout.split("Commands:\n")[1].split("\n\n")[0].splitlines()]
+    for command in listed:
+        assert f"*fdpass {command}*" in manual
+        for line in run(command, "--help").stdout.split("Options:\n")[1].splitlines():
+            option = "--" + line.split("--")[1].split("=")[0].split("[")[0].split()[0]
+            assert f"{option}*" in manual, f"{option} of {command} is not in fdpass(1)"

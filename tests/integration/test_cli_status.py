@@ -106,6 +106,13 @@ def test_without_listeners_the_next_step_is_told(broker):
     assert b.config_path in said and "fdpass apply" in said
 
 
+@pytest.mark.root
+def test_who_may_see_nothing_is_told_who_decides(broker):
+    b = broker(section("web", tcp()))
+    done = run("status", env=b.environment(), user=54321, group=54321, extra_groups=[])
+    assert done.returncode == 0 and "Access=" in done.stdout and "web" not in done.stdout, done
+
+
 def test_waiting_connections_are_noted(broker):
     host, port = free_address()
     b = broker(section("web", f"{host}:{port}"))

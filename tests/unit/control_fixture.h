@@ -47,7 +47,8 @@ void turn(struct fixture *f); /* what is ready, without waiting */
                 struct patience p_ = {0};                                                          \
                 while (!(condition)) {                                                             \
                         turn(f);                                                                   \
-                        be_patient(&p_, #condition);                                               \
+                        if (!(condition))                                                          \
+                                be_patient(&p_, #condition);                                       \
                 }                                                                                  \
         } while (0)
 

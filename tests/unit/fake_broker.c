@@ -1,8 +1,11 @@
-/* See fake_broker.h. Uses nothing of the library but message_send(), which has tests of its own. */
+/* See fake_broker.h. The fake itself uses nothing of the library but message_send(), tested
+ * elsewhere. */
 #include "fake_broker.h"
 
+#include <errno.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -13,6 +16,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "fdpass.h"
 #include "message.h"
 #include "support.h"
 
@@ -52,6 +56,13 @@ static pid_t fork_child(void) {
         return pid;
 }
 
+/* Closes what the script left open, so that who tracks descriptors sees none of it. */
+static void end_child(void) {
+        for (int fd = STDERR_FILENO + 1; fd < 1024; fd++)
+                (void) close(fd);
+        _exit(EXIT_SUCCESS);
+}
+
 struct fake fake_start_as(fake_script *script, uid_t uid) {
         const char *path = test_path("broker.sock");
         struct fake fake = {.path = path};
@@ -70,7 +81,7 @@ struct fake fake_start_as(fake_script *script, uid_t uid) {
                 close(started[0]);
                 close(started[1]);
                 script(fd);
-                _exit(EXIT_SUCCESS);
+                end_child();
         }
         close(started[1]);
         ck_assert_int_eq((int) read(started[0], &byte, 1), 0); /* until the other end is closed */
@@ -165,7 +176,7 @@ void run_in_child(void (*body)(void)) {
 
         if (pid == 0) {
                 body();
-                _exit(EXIT_SUCCESS);
+                end_child();
         }
         join(pid);
 }
@@ -175,4 +186,30 @@ long now_msec(void) {
 
         (void) clock_gettime(CLOCK_MONOTONIC, &t);
         return (long) t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+struct fdpass *fake_open(const struct fake *fake) {
+        struct fdpass *c = NULL;
+
+        ck_assert_int_eq(fdpass_open(&c, fake->path), 0);
+        ck_assert_ptr_nonnull(c);
+        return c;
+}
+
+static bool is_readable(int fd) {
+        struct pollfd p = {.fd = fd, .events = POLLIN};
+
+        return poll(&p, 1, 0) == 1;
+}
+
+void fake_assert_dead(struct fdpass *c) {
+        int fd = -7;
+
+        ck_assert_int_eq(fdpass_acquire(c, "web", &fd), -ENOTCONN);
+        ck_assert_int_eq(fdpass_ready(c), -ENOTCONN);
+        ck_assert_int_eq(fdpass_watch(c, NULL), -ENOTCONN);
+        ck_assert_int_eq(fdpass_process(c), -ENOTCONN);
+        ck_assert_int_eq(fd, -7);
+        ck_assert(is_readable(fdpass_get_fd(c)));
+        ck_assert_int_eq(fdpass_get_timeout(c), -1);
 }

@@ -8,6 +8,8 @@
 #include <stddef.h>
 #include <sys/types.h>
 
+struct fdpass;
+
 /* The script: serve on the listening socket. When it returns, the fake exits. */
 typedef void fake_script(int listening);
 
@@ -50,6 +52,11 @@ void fake_pass_time(int milliseconds);
 
 /* ---- for tests ---------------------------------------------------------------------------------
  */
+
+/* A connection to it. */
+struct fdpass *fake_open(const struct fake *fake);
+/* Every call says -ENOTCONN, and a poller wakes. */
+void fake_assert_dead(struct fdpass *c);
 
 /* Run in a fork of its own, which may change uid, environment and standard descriptors; an
  * assertion there is fake_assert(). */

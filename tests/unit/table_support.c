@@ -1,9 +1,11 @@
 #include "table_support.h"
 
+#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -121,12 +123,14 @@ void expect_identity(const struct world *w, const char *name, size_t index,
 }
 
 struct holder *hold(const struct world *w, const char *name) {
+        int pidfd = process_open(getpid());
         struct holder *holder;
         struct lease *lease;
 
-        ck_assert_int_eq(holder_get(listener_table_holders(w->table), process_open(getpid()),
-                                    getpid(), 7, 7, &holder),
-                         0);
+        if (pidfd == -ENOSYS) /* valgrind knows no pidfds: something that is not readable either */
+                pidfd = eventfd(0, EFD_CLOEXEC);
+        ck_assert_int_eq(
+                holder_get(listener_table_holders(w->table), pidfd, getpid(), 7, 7, &holder), 0);
         ck_assert_int_eq(lease_begin(holder, find(w, name), LEASE_ACQUIRE, 0, &lease), 0);
         return holder;
 }

@@ -80,6 +80,16 @@ START_TEST(a_given_socket_is_adopted_by_its_name_with_a_warning) {
                                        test_port_of(fd)),
                                  0);
                 ck_assert_uint_eq(find(w, "web")->sockets[0]->inode, inode);
+
+                /* from then on it stands for its own address, and the other one is free again */
+                ck_assert_int_eq(apply(w,
+                                       "[Socket web]\nListenStream=127.0.0.1:%u\n"
+                                       "FileDescriptorName=http\n"
+                                       "[Socket other]\nListenStream=127.0.0.1:%u\n",
+                                       test_port_of(fd), wanted),
+                                 0);
+                ck_assert_uint_eq(find(w, "web")->sockets[0]->inode, inode);
+                ck_assert_int_eq(test_tcp_connect(wanted), 0);
                 world_free(w);
         }
 }

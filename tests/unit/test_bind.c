@@ -2,8 +2,11 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <sched.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/inotify.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -203,18 +206,37 @@ START_TEST(a_path_has_socket_mode_whatever_the_umask) {
 }
 END_TEST
 
+/* A chmod(2) after the bind would leave a moment in which anybody could connect. */
+START_TEST(a_path_is_born_with_its_mode) {
+        struct socket_config config = config_of();
+        struct address address = address_of(test_path("web.sock"));
+        char events[4096] __attribute__((aligned(8)));
+        const struct inotify_event *event = (const struct inotify_event *) (const void *) events;
+        _cleanup_close_ int fd = -1, watch = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
+        ssize_t size;
+
+        config.socket_mode = 0600;
+        ck_assert_int_ge(inotify_add_watch(watch, test_folder(), IN_CREATE | IN_ATTRIB), 0);
+        ck_assert_int_eq(bind_socket(&config, &address, NULL, &fd, NULL), 0);
+        ck_assert_uint_eq(mode_of(address.un.sun_path), 0600);
+        size = read(watch, events, sizeof(events));
+        ck_assert_int_eq(size, (ssize_t) (sizeof(*event) + event->len));
+        ck_assert_uint_eq(event->mask, IN_CREATE);
+}
+END_TEST
+
 START_TEST(missing_folders_are_made_with_directory_mode) {
         struct socket_config config = config_of();
         struct address address = address_of(test_path("a/b/c/web.sock"));
         struct bind_report report;
         int fd;
 
-        config.directory_mode = 0711;
+        config.directory_mode = 0773;
         (void) umask(0027);
         ck_assert_int_eq(bind_socket(&config, &address, NULL, &fd, &report), 0);
         ck_assert_uint_eq(report.folders_made, 3);
-        ck_assert_uint_eq(mode_of(test_path("a")), 0711);
-        ck_assert_uint_eq(mode_of(test_path("a/b/c")), 0711);
+        ck_assert_uint_eq(mode_of(test_path("a")), 0773);
+        ck_assert_uint_eq(mode_of(test_path("a/b/c")), 0773);
 
         bind_undo(&address, fd, report.folders_made);
         close(fd);
@@ -298,6 +320,8 @@ static void refused_and_untouched(const char *path, int error) {
         ck_assert_int_eq(bind_socket(&config, &address, NULL, &fd, &report), error);
         ck_assert_int_eq(lstat(path, &after), 0);
         ck_assert_uint_eq(before.st_ino, after.st_ino);
+        if (error == -EADDRINUSE)
+                ck_assert_str_eq(report.reason, "the address is in use");
 }
 
 START_TEST(a_path_with_a_living_socket_is_in_use) {
@@ -331,10 +355,44 @@ START_TEST(a_path_with_a_living_socket_is_in_use) {
 }
 END_TEST
 
+/* As a container that shares the folder: unix_diag does not show it. */
+START_TEST(a_server_of_another_network_namespace_is_alive) {
+        struct socket_config config = config_of();
+        struct address address = address_of(test_path("web.sock"));
+        struct bind_report report;
+        int ready[2], fd;
+        char byte;
+        pid_t child;
+
+        if (geteuid() != 0)
+                return;
+        ck_assert_int_eq(pipe(ready), 0);
+        child = fork();
+        if (child == 0) {
+                if (unshare(CLONE_NEWNET) < 0)
+                        _exit(1); /* a container without the right to: nothing to see here */
+                (void) test_unix_listener(address.un.sun_path);
+                (void) !write(ready[1], "x", 1);
+                for (;;)
+                        pause();
+        }
+        close(ready[1]);
+        if (read(ready[0], &byte, 1) == 1) {
+                ck_assert_int_eq(bind_socket(&config, &address, NULL, &fd, &report), -EADDRINUSE);
+                ck_assert_ptr_nonnull(strstr(report.reason, "network namespace"));
+                ck_assert_int_eq(access(address.un.sun_path, F_OK), 0);
+        }
+        close(ready[0]);
+        ck_assert_int_eq(kill(child, SIGKILL), 0);
+        ck_assert_int_eq(waitpid(child, NULL, 0), child);
+}
+END_TEST
+
 START_TEST(a_socket_bound_under_another_name_of_the_file_is_alive) {
         const char *path = test_path("web.sock"), *link_path = test_path("moved.sock");
         _cleanup_close_ int other = test_unix_listener(path);
 
+        ck_assert(test_is_accepting(other));
         ck_assert_int_eq(rename(path, link_path), 0);
         refused_and_untouched(link_path, -EADDRINUSE);
 }
@@ -415,6 +473,7 @@ START_TEST(rights_are_set_on_sockets_only) {
         const char *file = test_write("file", "");
         struct path_rights before;
 
+        ck_assert(test_is_accepting(fd));
         ck_assert_int_eq(chmod(path, 0666), 0);
         ck_assert_int_eq(chmod(file, 0644), 0);
         ck_assert_int_eq(symlink(file, link_path), 0);
@@ -424,6 +483,10 @@ START_TEST(rights_are_set_on_sockets_only) {
         ck_assert_int_eq(bind_set_rights(link_path, &rights, NULL), -EEXIST);
         ck_assert_int_eq(bind_set_rights(file, &rights, NULL), -EEXIST);
         ck_assert_uint_eq(mode_of(file), 0644);
+        ck_assert_int_eq(symlink(path, test_path("link2.sock")), 0);
+        ck_assert_int_eq(chmod(path, 0666), 0);
+        ck_assert_int_eq(bind_set_rights(test_path("link2.sock"), &rights, NULL), -EEXIST);
+        ck_assert_uint_eq(mode_of(path), 0666);
         ck_assert_int_eq(bind_set_rights(test_path("none"), &rights, NULL), -ENOENT);
 }
 END_TEST
@@ -437,12 +500,14 @@ SUITE("bind", {
         TEST(reasons_name_the_next_step);
         TEST(a_low_port_without_privilege_names_the_capability);
         TEST(a_path_has_socket_mode_whatever_the_umask);
+        TEST(a_path_is_born_with_its_mode);
         TEST(missing_folders_are_made_with_directory_mode);
         TEST(a_failed_bind_leaves_no_folders);
         TEST(a_path_is_given_to_socket_user_and_group);
         TEST(a_stale_socket_file_is_replaced);
         TEST(a_stale_file_with_living_connections_is_replaced);
         TEST(a_path_with_a_living_socket_is_in_use);
+        TEST(a_server_of_another_network_namespace_is_alive);
         TEST(a_socket_bound_under_another_name_of_the_file_is_alive);
         TEST(what_is_no_socket_is_never_removed);
         TEST(undo_leaves_what_another_program_put_there);

@@ -95,6 +95,7 @@ START_TEST(several_processes_are_counted) {
         _cleanup_close_ int fd = listen_on(&address, 0);
         pid_t one = make_process("one"), two = make_process("two");
 
+        ck_assert(test_is_accepting(fd));
         expect(&address, "and 2 more processes listen on");
         end_process(one);
         end_process(two);
@@ -175,6 +176,7 @@ START_TEST(an_outgoing_connection_is_named) {
         _cleanup_close_ int client = connect_from(&address, listener, &server);
 
         ck_assert_int_eq(named, 0);
+        ck_assert_int_ge(client, 0);
         expect(&address, "has a connection with this port at its own end, 127.0.0.1:");
         expect(&address, "ip_local_reserved_ports");
         expect(&address, "culprit (pid ");

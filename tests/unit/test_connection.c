@@ -1,16 +1,14 @@
 /*
- * Calls over a connection, against a broker that answers well, badly, late, never, or goes away.
+ * Calls over a connection, against a broker that answers well or badly, or is not to be talked to.
  */
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
-#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/time.h>
 #include <unistd.h>
 
 #include "cleanup.h"
@@ -19,32 +17,6 @@
 #include "support.h"
 
 #define LEND_ONE "OK=1\nSERIAL=%s\nNAME=web\nFDS=1\nFDNAME=web"
-
-static struct fdpass *open_fake(const struct fake *fake) {
-        struct fdpass *c = NULL;
-
-        ck_assert_int_eq(fdpass_open(&c, fake->path), 0);
-        ck_assert_ptr_nonnull(c);
-        return c;
-}
-
-static bool is_readable(int fd) {
-        struct pollfd p = {.fd = fd, .events = POLLIN};
-
-        return poll(&p, 1, 0) == 1;
-}
-
-static void assert_dead(struct fdpass *c) {
-        int fd = -7;
-
-        ck_assert_int_eq(fdpass_acquire(c, "web", &fd), -ENOTCONN);
-        ck_assert_int_eq(fdpass_ready(c), -ENOTCONN);
-        ck_assert_int_eq(fdpass_watch(c, NULL), -ENOTCONN);
-        ck_assert_int_eq(fdpass_process(c), -ENOTCONN);
-        ck_assert_int_eq(fd, -7);
-        ck_assert(is_readable(fdpass_get_fd(c)));
-        ck_assert_int_eq(fdpass_get_timeout(c), -1);
-}
 
 /* ---- answers ----------------------------------------------------------------------------------
  */
@@ -65,7 +37,7 @@ static void script_simple(int listening) {
 
 START_TEST(a_request_brings_its_answer) {
         struct fake fake = fake_start(script_simple);
-        struct fdpass *c = open_fake(&fake);
+        struct fdpass *c = fake_open(&fake);
         struct stat st;
         int fd = -1;
 
@@ -100,7 +72,7 @@ static void script_errors(int listening) {
 
 START_TEST(an_error_is_an_errno_and_a_sentence_and_the_conversation_goes_on) {
         struct fake fake = fake_start(script_errors);
-        struct fdpass *c = open_fake(&fake);
+        struct fdpass *c = fake_open(&fake);
         int fd = -7;
 
         ck_assert_int_eq(fdpass_acquire(c, "web", &fd), -ENOENT);
@@ -162,11 +134,11 @@ START_TEST(an_answer_that_makes_no_sense_kills_the_connection_and_leaks_nothing)
         unsigned before = test_open_fds();
 
         for (size_t i = 0; i < N_NONSENSE; i++) {
-                struct fdpass *c = open_fake(&fake);
+                struct fdpass *c = fake_open(&fake);
                 int fd = -7, r = fdpass_acquire(c, "web", &fd);
 
                 ck_assert_msg(r == -EPROTO, "row %zu: %d", i, r);
-                assert_dead(c);
+                fake_assert_dead(c);
                 fdpass_close(c);
                 ck_assert_msg(test_open_fds() == before, "row %zu", i);
         }
@@ -186,11 +158,11 @@ static void script_too_long(int listening) {
 
 START_TEST(a_packet_over_the_limit_kills_the_connection) {
         struct fake fake = fake_start(script_too_long);
-        struct fdpass *c = open_fake(&fake);
+        struct fdpass *c = fake_open(&fake);
         int fd;
 
         ck_assert_int_eq(fdpass_acquire(c, "web", &fd), -EPROTO);
-        assert_dead(c);
+        fake_assert_dead(c);
         fdpass_close(c);
         fake_join(&fake);
 }
@@ -202,7 +174,7 @@ static void script_nothing(int listening) {
 
 START_TEST(bad_arguments_are_refused_before_anything_is_sent) {
         struct fake fake = fake_start(script_nothing);
-        struct fdpass *c = open_fake(&fake);
+        struct fdpass *c = fake_open(&fake);
         int fd, *fds;
 
         ck_assert_int_eq(fdpass_open(NULL, fake.path), -EINVAL);
@@ -246,7 +218,7 @@ static void script_long_status(int listening) {
 
 START_TEST(a_long_status_is_cut_between_characters) {
         struct fake fake = fake_start(script_long_status);
-        struct fdpass *c = open_fake(&fake);
+        struct fdpass *c = fake_open(&fake);
         char text[401];
 
         for (size_t i = 0; i < 400; i += 2)
@@ -288,7 +260,7 @@ static void close_all(int *fds, int n) {
 
 START_TEST(many_descriptors_come_in_several_packets) {
         struct fake fake = fake_start(script_parts);
-        struct fdpass *c = open_fake(&fake);
+        struct fdpass *c = fake_open(&fake);
         int *fds, fd = -7;
         char *fd_name;
 
@@ -341,12 +313,12 @@ START_TEST(parts_that_do_not_fit_together_kill_the_connection_and_leak_nothing) 
         unsigned before = test_open_fds();
 
         for (size_t i = 0; i < N_BROKEN_PARTS; i++) {
-                struct fdpass *c = open_fake(&fake);
+                struct fdpass *c = fake_open(&fake);
                 int *fds = NULL, r = fdpass_acquire_all(c, "web", &fds);
 
                 ck_assert_msg(r == -EPROTO, "row %zu: %d", i, r);
                 ck_assert_ptr_null(fds);
-                assert_dead(c);
+                fake_assert_dead(c);
                 fdpass_close(c);
                 ck_assert_msg(test_open_fds() == before, "row %zu", i);
         }
@@ -364,11 +336,16 @@ static void script_lend_three(int listening) {
 
 START_TEST(out_of_descriptors_is_an_error_and_leaks_nothing) {
         struct fake fake = fake_start(script_lend_three);
-        struct fdpass *c = open_fake(&fake);
+        struct fdpass *c = fake_open(&fake);
         struct rlimit old, low;
         int *fds, r, last = fdpass_get_fd(c);
         unsigned before = test_open_fds();
 
+        if (getenv("UNDER_VALGRIND")) { /* it keeps this limit for itself and not in the kernel */
+                fdpass_close(c);
+                fake_kill(&fake);
+                return;
+        }
         ck_assert_int_eq(getrlimit(RLIMIT_NOFILE, &old), 0);
         low = old;
         low.rlim_cur = (rlim_t) last + 3; /* room for two */
@@ -376,277 +353,8 @@ START_TEST(out_of_descriptors_is_an_error_and_leaks_nothing) {
         r = fdpass_acquire_all(c, "web", &fds);
         ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &old), 0);
         ck_assert_int_eq(r, -EMFILE);
-        assert_dead(c);
+        fake_assert_dead(c);
         ck_assert_uint_eq(test_open_fds(), before);
-        fdpass_close(c);
-        fake_join(&fake);
-}
-END_TEST
-
-/* ---- time -------------------------------------------------------------------------------------
- */
-
-static void script_never(int listening) {
-        int c = fake_accept(listening);
-
-        (void) fake_request(c);
-        fake_wait_closed(c);
-}
-
-static long timed_acquire(struct fdpass *c, int expected) {
-        long before = now_msec();
-        int fd;
-
-        ck_assert_int_eq(fdpass_acquire(c, "web", &fd), expected);
-        return now_msec() - before;
-}
-
-START_TEST(no_answer_is_a_timeout_and_the_connection_is_dead) {
-        struct fake fake = fake_start(script_never);
-        struct fdpass *c = open_fake(&fake);
-
-        ck_assert_int_eq(fdpass_set_timeout(c, 120), 0);
-        ck_assert_int_ge((int) timed_acquire(c, -ETIMEDOUT), 119);
-        assert_dead(c);
-        fdpass_close(c);
-        fake_join(&fake);
-}
-END_TEST
-
-/* The clock of the timeout does not start anew with each event, or with each signal below. */
-static void script_only_events(int listening) {
-        int c = fake_accept(listening);
-
-        (void) fake_request(c);
-        for (;;) {
-                if (message_send(c, "EVENT=CHANGED\nNAME=a", 20, NULL, 0) < 0)
-                        return;
-                fake_pass_time(20);
-        }
-}
-
-START_TEST(events_do_not_prolong_the_wait_for_an_answer) {
-        struct fake fake = fake_start(script_only_events);
-        struct fdpass *c = open_fake(&fake);
-        long took;
-
-        ck_assert_int_eq(fdpass_set_timeout(c, 200), 0);
-        took = timed_acquire(c, -ETIMEDOUT);
-        ck_assert_msg(took >= 199 && took < 2000, "%ld ms", took);
-        fdpass_close(c);
-        fake_join(&fake);
-}
-END_TEST
-
-static void script_one_late_event(int listening) {
-        int c = fake_accept(listening);
-
-        (void) fake_request(c);
-        fake_pass_time(500);
-        (void) message_send(c, "EVENT=CHANGED\nNAME=a", 20, NULL, 0);
-        fake_wait_closed(c);
-}
-
-START_TEST(an_event_at_the_last_moment_does_not_start_the_clock_anew) {
-        struct fake fake = fake_start(script_one_late_event);
-        struct fdpass *c = open_fake(&fake);
-        long took;
-
-        ck_assert_int_eq(fdpass_set_timeout(c, 600), 0);
-        took = timed_acquire(c, -ETIMEDOUT);
-        ck_assert_msg(took >= 599 && took < 1050, "%ld ms", took); /* anew: 1100 */
-        fdpass_close(c);
-        fake_join(&fake);
-}
-END_TEST
-
-static void ignore_signal(int signal_number) {
-}
-
-START_TEST(signals_neither_end_nor_prolong_the_wait) {
-        struct itimerval often = {{0, 10000}, {0, 10000}}, never = {{0, 0}, {0, 0}};
-        struct sigaction action = {.sa_handler = ignore_signal};
-        struct fake fake = fake_start(script_never);
-        struct fdpass *c = open_fake(&fake);
-        long took;
-
-        ck_assert_int_eq(sigaction(SIGALRM, &action, NULL), 0);
-        ck_assert_int_eq(setitimer(ITIMER_REAL, &often, NULL), 0);
-        ck_assert_int_eq(fdpass_set_timeout(c, 200), 0);
-        took = timed_acquire(c, -ETIMEDOUT);
-        ck_assert_int_eq(setitimer(ITIMER_REAL, &never, NULL), 0);
-        ck_assert_msg(took >= 199 && took < 2000, "%ld ms", took);
-        fdpass_close(c);
-        fake_join(&fake);
-}
-END_TEST
-
-static void script_late(int listening) {
-        int c = fake_accept(listening);
-
-        (void) fake_request(c);
-        fake_pass_time(150);
-        fake_send(c, LEND_ONE, 1);
-        (void) fake_request(c);
-        fake_pass_time(150);
-        fake_send(c, LEND_ONE, 1);
-        fake_wait_closed(c);
-}
-
-START_TEST(a_changed_timeout_holds_from_the_next_call_on) {
-        struct fake fake = fake_start(script_late);
-        struct fdpass *c = open_fake(&fake);
-        int fd;
-
-        ck_assert_int_eq(fdpass_set_timeout(c, -1), 0);
-        ck_assert_int_eq(fdpass_acquire(c, "web", &fd), 0);
-        close_fd(fd);
-        ck_assert_int_eq(fdpass_set_timeout(c, 40), 0);
-        ck_assert_int_lt((int) timed_acquire(c, -ETIMEDOUT), 150);
-        fdpass_close(c);
-        fake_kill(&fake);
-}
-END_TEST
-
-/* ---- a broker that goes away ------------------------------------------------------------------
- */
-
-/* Hang up instead of answering, in each of the ways that the client can see it. */
-static void script_hang_up(int listening) {
-        int c = fake_accept(listening);
-
-        (void) fake_request(c); /* end of file */
-        close(c);
-        c = fake_accept(listening); /* ECONNRESET, or EPIPE: with the request unread */
-        struct pollfd p = {.fd = c, .events = POLLIN};
-        (void) poll(&p, 1, -1);
-        close(c);
-        c = fake_accept(listening);
-        fake_expect(c, "VERB=ACQUIRE\nNAME=web");
-        FAKE_ASSERT(strcmp(fake_serial(), "1") == 0);
-        fake_send(c, LEND_ONE, 1);
-        close(c); /* and between two calls */
-        c = fake_accept(listening);
-        fake_expect(c, "VERB=NOTIFY\nREADY=1");
-        fake_send(c, "OK=1\nSERIAL=%s", 0);
-        fake_wait_closed(c);
-}
-
-START_TEST(a_lost_broker_is_found_again_and_the_request_repeated) {
-        struct fake fake = fake_start(script_hang_up);
-        struct fdpass *c = open_fake(&fake);
-        int fd;
-
-        ck_assert_int_eq(fdpass_acquire(c, "web", &fd), 0);
-        close_fd(fd);
-        ck_assert_int_eq(fdpass_ready(c), 0);
-        fdpass_close(c);
-        fake_join(&fake);
-}
-END_TEST
-
-static void script_replaced(int listening) {
-        int c = fake_accept(listening);
-
-        (void) fake_request(c);
-        unlink(test_path("broker.sock"));
-        close(listening);
-        close(c);
-        fake_pass_time(60); /* meanwhile nothing is there */
-        listening = fake_listen(test_path("broker.sock"), 4);
-        c = fake_accept(listening);
-        fake_expect(c, "VERB=ACQUIRE\nNAME=web");
-        fake_send(c, LEND_ONE, 1);
-        fake_wait_closed(c);
-}
-
-START_TEST(a_broker_that_starts_anew_is_waited_for) {
-        struct fake fake = fake_start(script_replaced);
-        struct fdpass *c = open_fake(&fake);
-        int fd;
-
-        ck_assert_int_eq(fdpass_acquire(c, "web", &fd), 0);
-        close_fd(fd);
-        fdpass_close(c);
-        fake_join(&fake);
-}
-END_TEST
-
-static void script_gone(int listening) {
-        int c = fake_accept(listening);
-
-        (void) fake_request(c);
-        close(listening);
-        close(c);
-}
-
-START_TEST(a_broker_that_does_not_come_back_in_time_is_an_error) {
-        struct fake fake = fake_start(script_gone);
-        struct fdpass *c = open_fake(&fake);
-
-        ck_assert_int_eq(fdpass_set_timeout(c, 100), 0);
-        ck_assert_int_ge((int) timed_acquire(c, -EHOSTDOWN), 99);
-        assert_dead(c);
-        fdpass_close(c);
-        fake_join(&fake);
-}
-END_TEST
-
-static void script_always_hangs_up(int listening) {
-        int attempts = 0;
-
-        for (;;) {
-                struct pollfd p = {.fd = listening, .events = POLLIN};
-
-                /* With growing pauses up to 50 ms, 300 ms are about 11 attempts. */
-                if (poll(&p, 1, 2000) == 0) {
-                        FAKE_ASSERT(attempts >= 3 && attempts < 40);
-                        return;
-                }
-                close(fake_accept(listening));
-                attempts++;
-        }
-}
-
-START_TEST(a_broker_that_always_hangs_up_is_asked_less_and_less_often) {
-        struct fake fake = fake_start(script_always_hangs_up);
-        struct fdpass *c = open_fake(&fake);
-
-        ck_assert_int_eq(fdpass_set_timeout(c, 300), 0);
-        ck_assert_int_ge((int) timed_acquire(c, -EHOSTDOWN), 299);
-        fdpass_close(c);
-        fake_join(&fake);
-}
-END_TEST
-
-static void script_cut_parts(int listening) {
-        int c = fake_accept(listening);
-
-        (void) fake_request(c);
-        fake_send(c, "OK=1\nSERIAL=%s\nFDS=2\nPART=1\nPARTS=2", 1);
-        close(c);
-        c = fake_accept(listening);
-        (void) fake_request(c);
-        fake_send(c, "OK=1\nSERIAL=%s\nFDS=2\nPART=1\nPARTS=2", 1);
-        fake_send(c, "OK=1\nSERIAL=%s\nFDS=2\nPART=2\nPARTS=2", 1);
-        for (int i = 0; i < 3; i++) { /* and then it never ends well */
-                (void) fake_request(c);
-                fake_send(c, "OK=1\nSERIAL=%s\nFDS=2\nPART=1\nPARTS=2", 1);
-                close(c);
-                if (i < 2)
-                        c = fake_accept(listening);
-        }
-}
-
-START_TEST(an_answer_cut_off_between_parts_is_asked_for_again) {
-        struct fake fake = fake_start(script_cut_parts);
-        struct fdpass *c = open_fake(&fake);
-        int *fds;
-
-        ck_assert_int_eq(fdpass_acquire_all(c, "web", &fds), 2);
-        close_all(fds, 2);
-        ck_assert_int_eq(fdpass_acquire_all(c, "web", &fds), -EHOSTDOWN);
-        assert_dead(c);
         fdpass_close(c);
         fake_join(&fake);
 }
@@ -674,7 +382,7 @@ static void script_call(int listening) {
 
 START_TEST(a_call_sends_and_brings_descriptors) {
         struct fake fake = fake_start(script_call);
-        struct fdpass *c = open_fake(&fake);
+        struct fdpass *c = fake_open(&fake);
         static struct packet_writer w;
         struct answer *answer = NULL;
         int fds[2] = {0, 1};
@@ -700,7 +408,7 @@ START_TEST(a_call_sends_and_brings_descriptors) {
         packet_add(&w, "VERB", "ACQUIRE");
         ck_assert_int_eq(fdpass_call(c, &w, NULL, 0, &answer), -EPROTO); /* parts */
         ck_assert_ptr_null(answer);
-        assert_dead(c);
+        fake_assert_dead(c);
         fdpass_close(c);
         fake_join(&fake);
 }
@@ -746,13 +454,14 @@ static void script_taken_over(int listening) {
 START_TEST(a_lost_broker_replaced_by_another_users_is_not_talked_to) {
         struct fake fake;
         struct fdpass *c;
+        int fd;
 
         if (geteuid() != 0)
                 return;
         fake = fake_start(script_taken_over);
-        c = open_fake(&fake);
-        timed_acquire(c, -EPERM);
-        assert_dead(c);
+        c = fake_open(&fake);
+        ck_assert_int_eq(fdpass_acquire(c, "web", &fd), -EPERM);
+        fake_assert_dead(c);
         fdpass_close(c);
         fake_join(&fake);
 }
@@ -812,6 +521,7 @@ static void body_stdio_closed(void) {
         FAKE_ASSERT(fdpass_acquire_all(c, "web", &fds) == 3);
         for (int i = 0; i < 3; i++)
                 FAKE_ASSERT(fds[i] > 2 && fcntl(fds[i], F_GETFD) == FD_CLOEXEC);
+        free(fds);
         for (fd = 0; fd < 3; fd++)
                 FAKE_ASSERT(fcntl(fd, F_GETFD) < 0);
         fdpass_close(c);
@@ -835,16 +545,6 @@ SUITE("connection", {
         TEST(many_descriptors_come_in_several_packets);
         TEST(parts_that_do_not_fit_together_kill_the_connection_and_leak_nothing);
         TEST(out_of_descriptors_is_an_error_and_leaks_nothing);
-        TEST(no_answer_is_a_timeout_and_the_connection_is_dead);
-        TEST(events_do_not_prolong_the_wait_for_an_answer);
-        TEST(an_event_at_the_last_moment_does_not_start_the_clock_anew);
-        TEST(signals_neither_end_nor_prolong_the_wait);
-        TEST(a_changed_timeout_holds_from_the_next_call_on);
-        TEST(a_lost_broker_is_found_again_and_the_request_repeated);
-        TEST(a_broker_that_starts_anew_is_waited_for);
-        TEST(a_broker_that_does_not_come_back_in_time_is_an_error);
-        TEST(a_broker_that_always_hangs_up_is_asked_less_and_less_often);
-        TEST(an_answer_cut_off_between_parts_is_asked_for_again);
         TEST(a_call_sends_and_brings_descriptors);
         TEST(a_broker_of_another_user_is_not_talked_to);
         TEST(a_lost_broker_replaced_by_another_users_is_not_talked_to);

@@ -2,9 +2,11 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/pidfd.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -378,6 +380,7 @@ START_TEST(an_address_in_use_is_explained_while_others_are_served) {
         ck_assert_int_eq(strncmp(answer, "ERROR=EINVAL\nSERIAL=1\n", 22), 0);
         const char *document = client_document();
         ck_assert_msg(strstr(document, compose("pid %d", (int) getpid())) != NULL, "%s", document);
+        ck_assert(f->control->apply.running);
         TURN_UNTIL(f, !f->control->apply.running); /* the reload, which fails the same way */
         ck_assert_ptr_null(find(f, "api"));
         close_fd(busy);
@@ -390,14 +393,20 @@ END_TEST
 
 START_TEST(a_session_that_ends_while_its_apply_is_under_way_is_forgotten) {
         struct fixture *f = fixture_new("");
-        int busy = test_tcp_listener(), fd = client_connect(f);
+        int busy = test_tcp_listener(), fd = client_connect(f), helper;
 
         fixture_configure(compose("[Socket api]\nListenStream=127.0.0.1:%u\n", test_port_of(busy)));
         client_send(fd, "VERB=APPLY\nSERIAL=1");
         TURN_UNTIL(f, f->control->apply.running);
+        helper = f->control->apply.helper.pidfd;
+        ck_assert_int_eq(pidfd_send_signal(helper, SIGSTOP, NULL, 0), 0);
+        /* It may not have come as far as closing its copies, of this test's socket too. */
+        ck_assert_int_eq(shutdown(fd, SHUT_RDWR), 0);
         close_fd(fd);
         TURN_UNTIL(f, f->control->n_sessions == 0);
+        ck_assert(f->control->apply.running);
         ck_assert_ptr_null(f->control->apply.session);
+        ck_assert_int_eq(pidfd_send_signal(helper, SIGCONT, NULL, 0), 0);
         TURN_UNTIL(f, !f->control->apply.running);
         close_fd(busy);
         fixture_free(f);

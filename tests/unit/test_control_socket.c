@@ -116,7 +116,7 @@ static void body_temporary_folder(void) {
         char folder[64], path[80];
         int fd;
 
-        if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
+        if (unshare(CLONE_NEWNS) < 0 || mount("none", "/", "none", MS_REC | MS_PRIVATE, NULL) < 0 ||
             mount("tmpfs", "/tmp", "tmpfs", 0, NULL) < 0)
                 return; /* needs CAP_SYS_ADMIN */
         (void) snprintf(folder, sizeof(folder), "/tmp/fdpass-%u", geteuid());

@@ -11,21 +11,16 @@
 #include "fake_broker.h"
 #include "support.h"
 
-static struct fdpass *open_fake(const struct fake *fake) {
-        struct fdpass *c = NULL;
-
-        ck_assert_int_eq(fdpass_open(&c, fake->path), 0);
-        return c;
-}
-
 /* What a loop does: poll as told, then process. */
 static int wait_and_process(struct fdpass *c) {
         struct pollfd p = {.fd = fdpass_get_fd(c), .events = (short) fdpass_get_events(c)};
         int timeout = fdpass_get_timeout(c);
 
-        if (timeout < 0 || timeout > 5000)
-                timeout = 5000;
-        ck_assert_int_ge(poll(&p, 1, timeout), 0);
+        /* Without a limit of the library's, the descriptor alone has to wake us. */
+        if (timeout < 0)
+                ck_assert_int_eq(poll(&p, 1, 20000), 1);
+        else
+                ck_assert_int_ge(poll(&p, 1, timeout), 0);
         return fdpass_process(c);
 }
 
@@ -56,7 +51,7 @@ static void script_events(int listening) {
 
 START_TEST(an_event_is_shown_with_its_values) {
         struct fake fake = fake_start(script_events);
-        struct fdpass *c = open_fake(&fake);
+        struct fdpass *c = fake_open(&fake);
         unsigned before;
 
         ck_assert_int_gt(fdpass_get_fd(c), 2);
@@ -89,7 +84,7 @@ static void script_event_before_answer(int listening) {
 /* The trap of each library with a foreign loop: the socket is not readable any more. */
 START_TEST(an_event_read_by_a_call_is_not_lost_for_the_loop) {
         struct fake fake = fake_start(script_event_before_answer);
-        struct fdpass *c = open_fake(&fake);
+        struct fdpass *c = fake_open(&fake);
         struct pollfd p;
         int fd;
 
@@ -124,7 +119,7 @@ static void script_flood(int listening) {
 
 START_TEST(a_full_queue_drops_the_oldest_and_says_so) {
         struct fake fake = fake_start(script_flood);
-        struct fdpass *c = open_fake(&fake);
+        struct fdpass *c = fake_open(&fake);
         char name[16];
 
         ck_assert_int_eq(fdpass_ready(c), 0);
@@ -152,7 +147,7 @@ static void script_stray_answer(int listening) {
 
 START_TEST(an_answer_that_nobody_waits_for_kills_the_connection) {
         struct fake fake = fake_start(script_stray_answer);
-        struct fdpass *c = open_fake(&fake);
+        struct fdpass *c = fake_open(&fake);
         int r;
 
         ck_assert_int_eq(fdpass_ready(c), 0);
@@ -182,7 +177,7 @@ static void script_last_words(int listening) {
 
 START_TEST(a_loop_does_not_spin_while_the_broker_is_away) {
         struct fake fake = fake_start(script_last_words);
-        struct fdpass *c = open_fake(&fake);
+        struct fdpass *c = fake_open(&fake);
         long start = now_msec();
         int before = fdpass_get_fd(c), rounds = 0;
 
@@ -204,7 +199,7 @@ END_TEST
 
 START_TEST(a_call_while_the_broker_is_away_gives_up_in_time) {
         struct fake fake = fake_start(script_last_words);
-        struct fdpass *c = open_fake(&fake);
+        struct fdpass *c = fake_open(&fake);
         struct pollfd p;
 
         ck_assert_int_eq(fdpass_ready(c), 0);
@@ -249,7 +244,7 @@ static void script_watches(int listening) {
 
 START_TEST(after_a_reconnection_the_watches_are_asked_for_again) {
         struct fake fake = fake_start(script_watches);
-        struct fdpass *c = open_fake(&fake);
+        struct fdpass *c = fake_open(&fake);
         int before = fdpass_get_fd(c);
 
         ck_assert_int_eq(fdpass_watch(c, "web"), 0);
@@ -288,7 +283,7 @@ static void script_watches_in_call(int listening) {
 
 START_TEST(a_call_that_reconnects_asks_for_the_watches_again_too) {
         struct fake fake = fake_start(script_watches_in_call);
-        struct fdpass *c = open_fake(&fake);
+        struct fdpass *c = fake_open(&fake);
 
         ck_assert_int_eq(fdpass_watch(c, "web"), 0);
         ck_assert_int_eq(fdpass_ready(c), 0);
@@ -308,7 +303,7 @@ static void script_yes(int listening) {
 
 START_TEST(watches_are_bounded) {
         struct fake fake = fake_start(script_yes);
-        struct fdpass *c = open_fake(&fake);
+        struct fdpass *c = fake_open(&fake);
         char name[16];
 
         for (int i = 0; i < WATCHES_MAX; i++) {
@@ -331,7 +326,7 @@ static void script_garbage(int listening) {
 
 START_TEST(garbage_instead_of_an_event_kills_the_connection) {
         struct fake fake = fake_start(script_garbage);
-        struct fdpass *c = open_fake(&fake);
+        struct fdpass *c = fake_open(&fake);
         int r;
 
         do

@@ -367,6 +367,8 @@ START_TEST(a_changed_backlog_is_set_on_the_same_socket) {
         ck_assert_int_eq(queue_read(socket.fd, &queue), 0);
         ck_assert_uint_eq(queue.limit, 9);
         ck_assert_uint_eq(queue.length, 1);
+        /* the hand-off does not take it for a holder's doing */
+        ck_assert_uint_eq(find(w, "a")->sockets[0]->queue_limit, 9);
         ck_assert_int_eq(listener_check(find(w, "a")), 0);
         ck_assert_int_eq(queue_read(socket.fd, &queue), 0);
         ck_assert_uint_eq(queue.limit, 9);

@@ -71,6 +71,8 @@ START_TEST(truncated_descriptors_are_an_error_and_none_leaks) {
         unsigned before;
         int s[2];
 
+        if (getenv("UNDER_VALGRIND")) /* it keeps this limit for itself and not in the kernel */
+                return;
         pair(s);
         send_copies(s[0], s[0], 5);
         ck_assert_int_eq(getrlimit(RLIMIT_NOFILE, &old), 0);

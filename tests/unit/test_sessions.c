@@ -508,6 +508,8 @@ START_TEST(at_the_limit_of_sessions_callers_wait_until_one_ends) {
         ask(f, first, "VERB=HELLO", "OK=1\n");
         ck_assert(!is_readable(third));
         close_fd(second);
+        TURN_UNTIL(f, f->control->n_sessions == 1);
+        ck_assert(!timer_is_started(&f->control->accept_pause)); /* the end ended the pause too */
         ck_assert_int_eq(strncmp(client_receive(f, third), "OK=1\n", 5), 0);
         close_fd(first);
         close_fd(third);
