@@ -93,29 +93,39 @@ static void refuse_session(struct session *s) {
                 session_end(s);
 }
 
-static void on_connection(void *owner, int events) {
-        struct control *c = owner;
+/* True when there may be more to accept. */
+static bool accept_one(struct control *c) {
         struct session *s;
         int fd, r;
 
         if (c->n_sessions >= c->broker->limits.sessions) {
                 log_pause(c, "the limit of sessions is reached");
                 accept_pause(c);
-                return;
+                return false;
         }
         /* Not O_NONBLOCK: message.c says so for each call, and that saves a flag on the file. */
         fd = accept4(c->endpoint.fd, NULL, NULL, SOCK_CLOEXEC);
         if (fd < 0) {
+                c->accepts_early = c->accepts_early && errno != EAGAIN;
                 on_accept_failed(c, errno);
-                return;
+                return false;
         }
         r = session_new(c, fd, &s);
         if (r < 0) {
                 on_accept_failed(c, -r);
-                return;
+                return false;
         }
         if (s->user->sessions > c->broker->limits.sessions_per_user && !permission_is_privileged(s))
                 refuse_session(s);
+        return true;
+}
+
+static void on_connection(void *owner, int events) {
+        struct control *c = owner;
+
+        /* Until the backlog was empty once: who connects then is kept from sending descriptors. */
+        while (accept_one(c) && c->accepts_early)
+                ;
 }
 
 /* ---- sessions that wait -----------------------------------------------------------------------*/
@@ -200,6 +210,7 @@ int control_new(struct control **ret, struct broker *broker) {
         LIST_INIT(&c->sessions);
         LIST_INIT(&c->watchers);
         TAILQ_INIT(&c->waiting);
+        status_init(&c->status);
         r = endpoint_open(&c->endpoint, broker->config->broker.control_socket, broker->inherited,
                           broker->log);
         if (r < 0) {
@@ -207,6 +218,7 @@ int control_new(struct control **ret, struct broker *broker) {
                 return r;
         }
         c->refuses_descriptors = c->endpoint.refuses_descriptors;
+        c->accepts_early = c->endpoint.adopted;
         accept_start(c);
         *ret = c;
         return 0;

@@ -7,6 +7,7 @@
 #include "control/disposal.h"
 #include "control/endpoint.h"
 #include "control/session.h"
+#include "control/status.h"
 #include "control/user.h"
 #include "control/watch.h"
 #include "core/broker.h"
@@ -26,6 +27,9 @@ struct control {
          * take the path of older kernels.
          */
         bool refuses_descriptors;
+        /* Connections of before the socket was adopted may wait in it: they were not kept from it.
+         */
+        bool accepts_early;
 
         struct io_watch accept_watch;
         struct timer accept_pause;
@@ -47,6 +51,7 @@ struct control {
 
         struct disposal disposal;
         struct apply apply;
+        struct status_jobs status;
         struct watcher_list watchers;
         bool hears_events; /* the listener table tells us */
 

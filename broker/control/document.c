@@ -38,3 +38,10 @@ int document_end(struct document *d, int *ret_fd, size_t *ret_size) {
         *ret_size = size;
         return 0;
 }
+
+void document_abandon(struct document *d) {
+        size_t size;
+
+        (void) json_end(&d->json, NULL, &size);
+        d->fd = close_fd(d->fd);
+}

@@ -20,4 +20,6 @@ int document_begin(struct document *d);
  */
 int document_end(struct document *d, int *ret_fd, size_t *ret_size);
 
+void document_abandon(struct document *d);
+
 #endif

@@ -46,6 +46,13 @@ static struct sockaddr_un to_address(const char *path) {
         return address;
 }
 
+/* Connections inherit it at connect(2), so it holds before they are accepted. */
+static void refuse_descriptors(struct endpoint *e) {
+        int no = 0;
+
+        e->refuses_descriptors = setsockopt(e->fd, SOL_SOCKET, SO_PASSRIGHTS, &no, sizeof(no)) == 0;
+}
+
 /* ---- adopted ----------------------------------------------------------------------------------*/
 
 static int get_option(int fd, int option) {
@@ -104,6 +111,7 @@ static int adopt(struct endpoint *e, struct inherited *inherited, size_t index, 
 
         e->fd = inherited_take_fd(inherited, index);
         e->adopted = true;
+        refuse_descriptors(e);
         bound_path(e->fd, path);
         if (path[0] == '/' && strcmp(path, e->path) != 0) {
                 log_notice(log, NULL, "the control socket was passed to us at %s, not %s", path,
@@ -267,6 +275,7 @@ static int bind_path(struct endpoint *e) {
         e->inode = st.st_ino;
         if (chmod(e->path, 0666) < 0)
                 return -errno;
+        refuse_descriptors(e);
         return listen(e->fd, BACKLOG) < 0 ? -errno : 0;
 }
 
@@ -283,17 +292,6 @@ static int bind_anew(struct endpoint *e, struct log *log) {
 }
 
 /* ---- both -------------------------------------------------------------------------------------*/
-
-/* Connections inherit it at connect(2), so that it holds before they are accepted. */
-static void refuse_descriptors(struct endpoint *e, struct log *log) {
-        int no = 0;
-
-        e->refuses_descriptors = setsockopt(e->fd, SOL_SOCKET, SO_PASSRIGHTS, &no, sizeof(no)) == 0;
-        if (!e->refuses_descriptors)
-                log_info(log, NULL,
-                         "the kernel cannot refuse descriptors that peers send (SO_PASSRIGHTS, "
-                         "Linux 6.16): unwanted ones are closed by a child process");
-}
 
 static int open_at(struct endpoint *e, struct inherited *inherited, struct log *log) {
         size_t index;
@@ -327,7 +325,10 @@ int endpoint_open(struct endpoint *ret, const char *path, struct inherited *inhe
                 endpoint_close(&e);
                 return r;
         }
-        refuse_descriptors(&e, log);
+        if (!e.refuses_descriptors)
+                log_info(log, NULL,
+                         "the kernel cannot refuse descriptors that peers send (SO_PASSRIGHTS, "
+                         "Linux 6.16): unwanted ones are closed by a child process");
         *ret = e;
         return 0;
 }

@@ -17,8 +17,9 @@ struct endpoint {
         int fd;      /* owned; listening, SOCK_SEQPACKET, O_NONBLOCK */
         int lock_fd; /* owned; -1 when no lock could be had beside an adopted socket */
         bool adopted;
-        bool refuses_descriptors; /* SO_PASSRIGHTS=0: the kernel lets no peer send us any */
-        ino_t inode;              /* of the path that we bound */
+        /* SO_PASSRIGHTS=0: the kernel lets no peer send us any that connects from now on. */
+        bool refuses_descriptors;
+        ino_t inode; /* of the path that we bound */
         dev_t device;
         char path[CONTROL_SOCKET_PATH_SIZE];
 };

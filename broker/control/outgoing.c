@@ -97,6 +97,18 @@ static void watch_for_requests(struct session *s) {
         }
 }
 
+void outgoing_resume(struct session *s) {
+        if (!outgoing_is_empty(&s->outgoing))
+                return; /* outgoing_flush() comes here again */
+        if (!s->status) {
+                watch_for_requests(s);
+                return;
+        }
+        control_stop_waiting(s);
+        io_watch_stop(&s->watch);
+        s->watched_events = 0;
+}
+
 static int put(struct session *s, const char *data, size_t size, int fd, struct lending *lending) {
         struct packet *p = malloc(sizeof(*p) + size);
 
@@ -184,7 +196,7 @@ void outgoing_flush(struct session *s) {
         if (r == 0 && o->overflow)
                 r = send_overflow(s);
         if (r == 0)
-                watch_for_requests(s);
+                outgoing_resume(s);
         else if (r == -EAGAIN)
                 watch_for_room(s);
         else

@@ -48,6 +48,12 @@ int outgoing_try(struct session *session, const char *data, size_t size, const i
  */
 int outgoing_put_lending(struct session *session, struct lending *lending);
 
+/*
+ * Read requests again if nothing stands against it: a packet that waits, or a STATUS that is still
+ * being written.
+ */
+void outgoing_resume(struct session *session);
+
 /* The peer reads again, or may: send what waits. */
 void outgoing_flush(struct session *session);
 

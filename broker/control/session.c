@@ -79,6 +79,7 @@ int session_new(struct control *c, int fd, struct session **ret) {
         }
         s->fd = take_fd(&owned_fd);
         s->control = c;
+        s->refuses_descriptors = c->refuses_descriptors && !c->accepts_early;
         outgoing_init(&s->outgoing);
         LIST_INSERT_HEAD(&c->sessions, s, in_control);
         c->n_sessions++;
@@ -110,6 +111,7 @@ static void detach(struct session *s) {
         io_watch_stop(&s->watch);
         watch_clear(s);
         apply_forget(&s->control->apply, s);
+        status_forget(s);
         outgoing_clear(&s->outgoing);
         if (s->holder) {
                 holder_put(s->holder);
@@ -142,7 +144,7 @@ static bool may_hold_descriptors(struct session *s) {
         bool something = true;
         int yes = 1, r;
 
-        if (s->control->refuses_descriptors)
+        if (s->refuses_descriptors)
                 return false;
         if (setsockopt(s->fd, SOL_SOCKET, SO_PASSCRED, &yes, sizeof(yes)) < 0)
                 return true;
@@ -173,7 +175,7 @@ static bool free_if_possible(struct session *s) {
 
 void session_end(struct session *s) {
         s->state = SESSION_ENDING;
-        if (s->control->refuses_descriptors && (s->fds_in_flight == 0 || in_flight_settle(s))) {
+        if (s->refuses_descriptors && (s->fds_in_flight == 0 || in_flight_settle(s))) {
                 session_free(s); /* as nearly every session ends */
                 return;
         }
@@ -241,7 +243,7 @@ static void read_packet(struct session *s) {
         struct message *m = &s->control->message;
         int r;
 
-        if (!s->control->refuses_descriptors && !may_receive(s))
+        if (!s->refuses_descriptors && !may_receive(s))
                 return;
         r = message_receive(s->fd, m);
         if (r > 0) {

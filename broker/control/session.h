@@ -16,6 +16,7 @@
 
 struct control;
 struct holder;
+struct status_job;
 struct user;
 
 enum session_state {
@@ -36,12 +37,14 @@ struct session {
         struct control *control;
         struct io_watch watch;
         int watched_events;
+        bool refuses_descriptors; /* by SO_PASSRIGHTS=0, since before the peer could send any */
         struct peer peer;
         struct user *user;
         bool over_limit; /* of its user: the first request is answered with that, then the end */
         struct holder *holder;  /* a reference; NULL until a verb needs it */
         unsigned fds_in_flight; /* sent since it was last known to have read everything */
         bool document_outstanding;
+        struct status_job *status; /* a STATUS that is still being written */
         struct outgoing outgoing;
         struct watch_list watched_listeners;
         LIST_ENTRY(session) in_control;

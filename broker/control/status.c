@@ -1,9 +1,14 @@
 /*
  * STATUS: one JSON document of what the peer may see. It is written straight into a memfd while the
- * listeners are walked, so its length costs no memory here and no second walk. Ten thousand TCP
- * listeners take about 20 ms; a session gets no second document before it has read the first.
+ * listeners are walked, so its length costs no memory here and no second walk.
+ *
+ * Asking for the queue of a Unix socket makes the kernel look at all Unix sockets of the machine
+ * one by one, so ten thousand of them take a second and more (of TCP ones 30 ms). A walk that long
+ * is cut into pieces of a millisecond, and others are served in between: what changes meanwhile is
+ * shown as it is when its turn comes.
  */
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -15,9 +20,13 @@
 #include "control/document.h"
 #include "control/permission.h"
 #include "control/session.h"
+#include "control/status.h"
 #include "sockets/lease.h"
 #include "sockets/listener_table.h"
 #include "sockets/queue.h"
+
+/* Of one walk at a time; the loop's other work comes in between. */
+#define PIECE_USEC 1000
 
 static const char *family_name(const struct address *a) {
         switch (a->any.sa_family) {
@@ -123,39 +132,177 @@ static void write_broker(struct json_writer *j, struct session *s, uint64_t list
         json_close_object(j);
 }
 
-static void write_status(struct json_writer *j, const struct request *request) {
-        struct session *s = request->session;
-        struct listener_table *table = s->control->broker->listeners;
-        const struct listener *only = request->listener, *l;
-        uint64_t listeners = 0, leases = 0;
+/* ---- the walk ---------------------------------------------------------------------------------*/
 
+static void begin_listeners(struct json_writer *j) {
         json_open_object(j, NULL);
         json_u64(j, "schema", 1);
         json_open_array(j, "listeners");
-        for (l = only ? only : listener_table_first(table); l;
-             l = only ? NULL : listener_table_next(l)) {
-                if (!only && !permission_to_see(s, l))
-                        continue;
-                listeners++;
-                leases += l->n_leases;
-                write_listener(j, l);
-        }
+}
+
+static void end_listeners(struct status_job *job) {
+        struct json_writer *j = &job->document.json;
+
         json_close_array(j);
-        write_broker(j, s, listeners, leases);
+        write_broker(j, job->session, job->listeners, job->leases);
         json_close_object(j);
 }
 
-void handle_status(struct request *request) {
-        struct document document;
+static void write_one(struct status_job *job, const struct listener *l) {
+        job->listeners++;
+        job->leases += l->n_leases;
+        write_listener(&job->document.json, l);
+}
+
+/* The first listener after `last`, which may be gone by now. */
+static const struct listener *next_after(const struct listener_table *table, const char *last) {
+        const struct listener *l = *last ? listener_table_find(table, last) : NULL;
+
+        if (l)
+                return listener_table_next(l);
+        l = listener_table_first(table);
+        while (l && strcmp(l->name, last) <= 0)
+                l = listener_table_next(l);
+        return l;
+}
+
+/* For at most a piece's time; true when all is written. */
+static bool write_piece(struct status_job *job) {
+        const struct listener_table *table = job->session->control->broker->listeners;
+        const struct listener *l = next_after(table, job->last);
+        uint64_t begin = loop_now_usec();
+
+        for (; l; l = listener_table_next(l)) {
+                if (loop_now_usec() - begin >= PIECE_USEC)
+                        return false;
+                (void) snprintf(job->last, sizeof(job->last), "%s", l->name);
+                if (permission_to_see(job->session, l))
+                        write_one(job, l);
+        }
+        return true;
+}
+
+/* ---- jobs -------------------------------------------------------------------------------------*/
+
+void status_init(struct status_jobs *jobs) {
+        TAILQ_INIT(&jobs->queue);
+}
+
+static struct status_job *job_new(struct session *s, struct text serial) {
+        struct status_job *job = calloc(1, sizeof(*job));
+
+        if (!job)
+                return NULL;
+        job->session = s;
+        if (serial.start) {
+                memcpy(job->serial_text, serial.start, serial.length);
+                job->serial = (struct text){job->serial_text, serial.length};
+        }
+        s->status = job;
+        TAILQ_INSERT_TAIL(&s->control->status.queue, job, entry);
+        return job;
+}
+
+void status_forget(struct session *s) {
+        struct status_jobs *jobs = &s->control->status;
+        struct status_job *job = s->status;
+
+        if (!job)
+                return;
+        if (job->begun)
+                document_abandon(&job->document);
+        TAILQ_REMOVE(&jobs->queue, job, entry);
+        if (TAILQ_EMPTY(&jobs->queue))
+                timer_stop(&jobs->turn);
+        s->status = NULL;
+        free(job);
+}
+
+static int begin(struct status_job *job) {
+        int r = document_begin(&job->document);
+
+        if (r < 0)
+                return r;
+        job->begun = true;
+        begin_listeners(&job->document.json);
+        return 0;
+}
+
+/* Answer, and read the session again. The job is freed. */
+static void finish(struct status_job *job, int result) {
+        struct session *s = job->session;
+        const struct request request = {.session = s, .serial = job->serial};
+        size_t size;
+        int fd;
+
+        if (result == 0) {
+                end_listeners(job);
+                job->begun = false;
+                result = document_end(&job->document, &fd, &size);
+        }
+        if (result < 0) {
+                answer_error(&request, -result, "the document cannot be written: %s",
+                             strerror(-result));
+        } else {
+                (void) answer_begin(&request);
+                (void) answer_send_document(&request, fd, size);
+        }
+        status_forget(s);
+        outgoing_resume(s);
+}
+
+/* One piece of the first job's work; true when it is done with. */
+static bool work(struct status_job *job) {
+        int r = job->begun ? 0 : begin(job);
+
+        if (r == 0 && !write_piece(job))
+                return false;
+        finish(job, r);
+        return true;
+}
+
+static void on_turn(void *owner);
+
+static void next_turn(struct control *c) {
+        if (!TAILQ_EMPTY(&c->status.queue))
+                timer_start(&c->status.turn, c->broker->loop, 0, on_turn, c);
+}
+
+static void on_turn(void *owner) {
+        struct control *c = owner;
+        struct session *s = TAILQ_FIRST(&c->status.queue)->session;
+
+        if (work(s->status) && s->state == SESSION_ENDING)
+                session_end(s);
+        next_turn(c);
+}
+
+static void answer_all(const struct request *request) {
+        struct control *c = request->session->control;
+        bool first = TAILQ_EMPTY(&c->status.queue);
+        struct status_job *job = job_new(request->session, request->serial);
+
+        if (!job) {
+                answer_error(request, ENOMEM, "the broker is out of memory");
+                return;
+        }
+        /* Nearly always this is all of it. */
+        if (first && work(job))
+                return;
+        outgoing_resume(request->session);
+        next_turn(c);
+}
+
+static void answer_one(const struct request *request) {
+        struct status_job job = {.session = request->session};
         size_t size;
         int r, fd;
 
-        if (answer_is_outstanding(request))
-                return;
-        r = document_begin(&document);
+        r = begin(&job);
         if (r == 0) {
-                write_status(&document.json, request);
-                r = document_end(&document, &fd, &size);
+                write_one(&job, request->listener);
+                end_listeners(&job);
+                r = document_end(&job.document, &fd, &size);
         }
         if (r < 0) {
                 answer_error(request, -r, "the document cannot be written: %s", strerror(-r));
@@ -163,4 +310,13 @@ void handle_status(struct request *request) {
         }
         (void) answer_begin(request);
         (void) answer_send_document(request, fd, size);
+}
+
+void handle_status(struct request *request) {
+        if (answer_is_outstanding(request))
+                return;
+        if (request->listener)
+                answer_one(request);
+        else
+                answer_all(request);
 }

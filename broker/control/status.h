@@ -1,0 +1,41 @@
+/* Documents of STATUS that are still being written. */
+#ifndef CONTROL_STATUS_H
+#define CONTROL_STATUS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/queue.h>
+
+#include "control/document.h"
+#include "control/lending.h"
+#include "core/loop.h"
+
+struct control;
+struct session;
+
+/* One STATUS. Its session is not read until it is answered. */
+struct status_job {
+        TAILQ_ENTRY(status_job) entry;
+        struct session *session;
+        struct text serial;
+        char serial_text[SERIAL_LENGTH_MAX];
+        bool begun; /* the document is open */
+        struct document document;
+        uint64_t listeners, leases; /* written so far */
+        char last[NAME_LENGTH_MAX + 1];
+};
+
+TAILQ_HEAD(status_queue, status_job);
+
+/* In order of arrival; only the first one's document is open. */
+struct status_jobs {
+        struct status_queue queue;
+        struct timer turn;
+};
+
+void status_init(struct status_jobs *jobs);
+
+/* The session ends: so does its job. Nothing when it has none. */
+void status_forget(struct session *session);
+
+#endif
