@@ -69,7 +69,6 @@ struct fdpass;
  *   -ENOENT     no listener of that name, or none that this process may know of; also when
  *               others were passed by LISTEN_FDS and there is no broker to ask
  *   -EACCES     the listener exists and this process may not have it
- *   -EBUSY      the listener is lent exclusively to another component
  *   -EHOSTDOWN  no broker: nothing answers at the control socket (see fdpass_open())
  *   -EMFILE     the descriptor could not be received: this process is at its limit
  *   -ETIMEDOUT  no answer in time
@@ -80,7 +79,7 @@ struct fdpass;
 int fdpass_listener(const char *name);
 
 /*
- * All sockets of the listener called `name`, in configuration order (addresses, then shards).
+ * All sockets of the listener called `name`, in the order of the configuration.
  * *ret_fds is an array for the caller to free(3), each descriptor in it for the caller to close(2).
  *
  * Returns the number of descriptors, at least 1, or an error as fdpass_listener(), but never

@@ -129,7 +129,7 @@ build_clang() {
 # ---- suites ---------------------------------------------------------------------------------------
 
 # Sanitizers end the process at the first finding, and say where.
-export ASAN_OPTIONS=detect_leaks=1:abort_on_error=0:strict_string_checks=1:detect_stack_use_after_return=1
+export ASAN_OPTIONS=detect_leaks=1:abort_on_error=0:detect_stack_use_after_return=1
 export UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1
 
 meson_suites() { # BUILD NAME SUITE...
@@ -211,7 +211,7 @@ run_systemd() {
 
 valgrind_tests() {
         local status=0
-        "$PYTHON" tests/valgrind.py build/plain "$LOGS/valgrind.counts" || status=$?
+        "$PYTHON" tests/valgrind/run.py build/plain "$LOGS/valgrind.counts" || status=$?
         tally "valgrind plain" counts "$LOGS/valgrind.counts"
         return "$status"
 }

@@ -66,7 +66,8 @@ static void check_count(struct draft *draft, const char *path) {
                                 "there are %zu sockets and ListenersMax=%u allows fewer: raise it "
                                 "in [Broker]",
                                 count, draft->broker.limits.listeners);
-        if (draft->n_sockets == 0)
+        /* After an error it is not known whether there are none. */
+        if (draft->n_sockets == 0 && draft->diagnostics->errors == 0)
                 diagnostics_add(draft->diagnostics, SEVERITY_WARNING, path, 0,
                                 "no listener is configured: add a [Socket NAME] section with "
                                 "ListenStream=, see fdpass.conf(5)");

@@ -237,10 +237,15 @@ static int load_path(struct loading *l, const char *path) {
         struct stat st;
         int r;
 
+        if (path[0] == '\0') {
+                report(l, SEVERITY_ERROR, "configuration",
+                       "its path is empty: name a file or folder");
+                return -ENOENT;
+        }
         if (stat(path, &st) < 0 && (errno == ENOENT || errno == ENOTDIR)) {
                 report(l, SEVERITY_ERROR, path,
-                       "there is no such file or folder: make it, or say where the configuration "
-                       "is with --config");
+                       "there is no such file or folder: make it, or name the one where the "
+                       "configuration is (fdpassd --config PATH, fdpass check PATH)");
                 return -ENOENT;
         }
         if (stat(path, &st) == 0 && S_ISDIR(st.st_mode))

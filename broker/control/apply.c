@@ -109,8 +109,9 @@ static void log_outcome(const struct control *c, const struct apply *a, int resu
         diagnostics_log(&a->diagnostics, log);
         if (result < 0)
                 log_error(log, ABOUT(.file = c->broker->config_path),
-                          "the configuration %s was not applied: %zu errors, nothing has changed",
-                          c->broker->config_path, a->diagnostics.errors);
+                          "the configuration %s was not applied: %zu error%s, nothing has changed",
+                          c->broker->config_path, a->diagnostics.errors,
+                          a->diagnostics.errors == 1 ? "" : "s");
         else
                 log_notice(log, ABOUT(.file = c->broker->config_path),
                            "the configuration %s is applied: %zu opened, %zu adopted, %zu kept, "

@@ -139,8 +139,10 @@ static int make_folder(const struct endpoint *e, struct log *log) {
         if (mkdir(folder, geteuid() == 0 ? 0755 : 0700) == 0 || errno == EEXIST)
                 return 0;
         int r = -errno;
-        log_error(log, NULL, "the folder %s of the control socket cannot be made: %s", folder,
-                  strerror(-r));
+        log_error(log, NULL,
+                  "the folder %s of the control socket cannot be made: %s; make it, or set "
+                  "ControlSocket= in [Broker]",
+                  folder, strerror(-r));
         return r;
 }
 
@@ -212,7 +214,10 @@ static int take_lock(struct endpoint *e, struct log *log) {
                 return 0;
         }
         if (r < 0) {
-                log_error(log, NULL, "the lock %s cannot be taken: %s", path, strerror(-r));
+                log_error(log, NULL,
+                          "the lock %s cannot be taken: %s; remove it if it is another user's, or "
+                          "set another ControlSocket= in [Broker]",
+                          path, strerror(-r));
                 return r;
         }
         e->lock_fd = take_fd(&fd);
@@ -273,7 +278,7 @@ static int bind_path(struct endpoint *e) {
                 return -errno;
         e->device = st.st_dev;
         e->inode = st.st_ino;
-        if (chmod(e->path, 0666) < 0)
+        if (fchmodat(AT_FDCWD, e->path, 0666, AT_SYMLINK_NOFOLLOW) < 0)
                 return -errno;
         refuse_descriptors(e);
         return listen(e->fd, BACKLOG) < 0 ? -errno : 0;

@@ -102,9 +102,10 @@ static int load(struct daemon *d, const char *path, struct config **ret) {
         diagnostics_log(&diagnostics, d->log);
         if (r < 0)
                 log_error(d->log, NULL,
-                          "the configuration %s cannot be used: %zu errors; `fdpass check %s` "
-                          "shows them",
-                          path, diagnostics.errors, path);
+                          "the configuration %s cannot be used: %zu error%s; `fdpass check %s` "
+                          "shows %s",
+                          path, diagnostics.errors, diagnostics.errors == 1 ? "" : "s", path,
+                          diagnostics.errors == 1 ? "it" : "them");
         diagnostics_clear(&diagnostics);
         return r;
 }

@@ -135,6 +135,20 @@ int path_link_put_back(const char *path, const char *link_path) {
         return linkat(fd, base_name(link_path), AT_FDCWD, path, 0) < 0 ? -errno : 0;
 }
 
+/*
+ * One more link beside the link, under a name that is free: any name may be that of another
+ * listener's path, or be left from a broker that was killed.
+ */
+static int link_spare(int folder_fd, const char *name, char ret[NAME_SIZE]) {
+        int err = -EEXIST;
+
+        for (int i = 1; err == -EEXIST && i <= NAMES_MAX; i++) {
+                (void) snprintf(ret, NAME_SIZE, "%s.spare%d", name, i);
+                err = linkat(folder_fd, name, folder_fd, ret, 0) < 0 ? -errno : 0;
+        }
+        return err;
+}
+
 int path_link_put_over(const char *path, const char *link_path) {
         char folder[NAME_SIZE], spare[NAME_SIZE];
         _cleanup_close_ int fd = -1;
@@ -147,12 +161,11 @@ int path_link_put_over(const char *path, const char *link_path) {
         if (fd < 0)
                 return fd;
         /* Renaming the link itself would leave us without one. */
-        (void) snprintf(spare, sizeof(spare), "%s.spare", base_name(link_path));
-        if (linkat(fd, base_name(link_path), fd, spare, 0) < 0)
-                return -errno;
-        if (renameat(fd, spare, AT_FDCWD, path) == 0)
-                return 0;
-        err = -errno;
+        err = link_spare(fd, base_name(link_path), spare);
+        if (err < 0)
+                return err;
+        err = renameat(fd, spare, AT_FDCWD, path) < 0 ? -errno : 0;
+        /* Also when it went well: between two links of one file rename(2) does nothing at all. */
         (void) unlinkat(fd, spare, 0);
         return err;
 }

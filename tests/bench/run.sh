@@ -1,5 +1,5 @@
 #!/bin/sh
-# The benchmarks, side by side in one run: prints one table. About two minutes.
+# The benchmarks, side by side in one run: prints one table. One to two minutes.
 #
 #   tests/bench/run.sh                 all of it
 #   tests/bench/run.sh --quick         every part once and short: shows that it works, not how fast

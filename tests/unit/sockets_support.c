@@ -35,11 +35,25 @@ int test_tcp_bound(unsigned port) {
         return fd;
 }
 
+/* The kernel may give a port again that it gave a moment ago: what a test was told stays its own.
+ */
 unsigned test_free_port(void) {
-        int fd = test_tcp_bound(0);
-        unsigned port = test_port_of(fd);
+        static unsigned given[1024];
+        static size_t n_given;
+        unsigned port;
+        bool again;
 
-        close(fd);
+        do {
+                int fd = test_tcp_bound(0);
+
+                port = test_port_of(fd);
+                close(fd);
+                again = false;
+                for (size_t i = 0; i < n_given; i++)
+                        again |= given[i] == port;
+        } while (again);
+        if (n_given < sizeof(given) / sizeof(given[0]))
+                given[n_given++] = port;
         return port;
 }
 

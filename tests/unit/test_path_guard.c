@@ -196,6 +196,36 @@ START_TEST(a_foreign_socket_renamed_over_the_path_is_seen) {
 }
 END_TEST
 
+START_TEST(a_listener_whose_path_has_the_name_of_a_spare_link_is_no_obstacle) {
+        struct fixture f;
+        struct guarded g, other;
+        struct stat before, after;
+        int foreign;
+
+        start(&f);
+        listener(&f, &g, "web.sock");
+        listener(&f, &other, "web.sock.spare1");
+        ck_assert_int_eq(lstat(g.path, &before), 0);
+        foreign = test_unix_listener(test_path("new.sock"));
+        ck_assert_int_eq(rename(test_path("new.sock"), g.path), 0);
+        turns(&f);
+        ck_assert_uint_eq(g.lost, 0);
+        ck_assert_uint_eq(g.mended, 1);
+        ck_assert_int_eq(lstat(g.path, &after), 0);
+        ck_assert_uint_eq(before.st_ino, after.st_ino);
+        /* The other one's link is still its own. */
+        ck_assert_int_eq(unlink(other.path), 0);
+        turns(&f);
+        ck_assert_uint_eq(other.lost, 0);
+        ck_assert_uint_eq(other.mended, 1);
+        close(foreign);
+        end(&other);
+        end(&g);
+        ck_assert_int_lt(access(folder_of_links(), F_OK), 0);
+        stop(&f);
+}
+END_TEST
+
 START_TEST(what_is_no_socket_at_the_path_is_left_alone) {
         struct fixture f;
         struct guarded g;
@@ -456,6 +486,7 @@ SUITE("path guard", {
         TEST(other_files_of_the_folder_are_nothing_to_it);
         TEST(a_foreign_socket_at_the_path_is_replaced_a_few_times_and_then_left);
         TEST(a_foreign_socket_renamed_over_the_path_is_seen);
+        TEST(a_listener_whose_path_has_the_name_of_a_spare_link_is_no_obstacle);
         TEST(what_is_no_socket_at_the_path_is_left_alone);
         TEST(a_deleted_folder_is_a_loss);
         TEST(a_folder_that_was_deleted_and_made_again_is_watched_again);
