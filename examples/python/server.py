@@ -81,12 +81,17 @@ def main():
     except OSError as error:
         sys.exit(f"{sys.argv[0]}: no listener {sys.argv[1]!r} from {control_socket()}: {error}")
 
-    def stop(*arguments):
-        server.draining = True
-        threading.Thread(target=server.shutdown).start()  # it waits for serve_forever(), so not here
+    # A thread waits for the signal. A handler would run in the middle of what the main thread does,
+    # which may be starting a thread: then it could not start another one for shutdown(), for ever.
+    signals = {signal.SIGTERM, signal.SIGINT}
+    signal.pthread_sigmask(signal.SIG_BLOCK, signals)
 
-    signal.signal(signal.SIGTERM, stop)
-    signal.signal(signal.SIGINT, stop)
+    def stop():
+        signal.sigwait(signals)
+        server.draining = True
+        server.shutdown()  # waits for serve_forever()
+
+    threading.Thread(target=stop, daemon=True).start()
     server.serve_forever(poll_interval=0.1)
     server.server_close()
 
