@@ -77,3 +77,14 @@ def test_no_system_calls_when_idle(broker, tmp_path):
     calls = [line for line in trace.read_text().splitlines() if "epoll_wait(" not in line and "epoll_pwait" not in line
              and "detached" not in line and "restart_syscall" not in line]
     assert calls == [], calls
+
+
+def test_it_waits_without_an_end(broker):
+    """A wake-up once a minute is one too many, and too rare for a test: the waiting call shows it."""
+    b = broker("[Socket web]\nListenStream=%s:%d\n" % free_address())
+    quiet(b.pid)
+    with open(f"/proc/{b.pid}/syscall", encoding="ascii") as file:
+        arguments = [int(word, 16) for word in file.read().split()[1:]]
+    # epoll_wait(2): descriptor, events, how many, timeout in milliseconds; days are as good as for ever
+    timeout = arguments[3] & 0xFFFFFFFF
+    assert timeout >= 1 << 31 or timeout > 24 * 3600 * 1000, f"it wakes in {timeout} ms"
