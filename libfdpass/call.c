@@ -125,6 +125,11 @@ static int receive(struct fdpass *c) {
 }
 
 enum packet_kind connection_packet_kind(struct fdpass *c) {
+        /* What is asked between calls; the serials of calls are numbers. */
+        static const struct {
+                char serial;
+                enum packet_kind kind;
+        } own[] = {{'W', PACKET_REWATCH}, {'H', PACKET_HELLO}, {'O', PACKET_OFFERED}};
         const struct message *m = &c->answer.message;
         const struct assignments *a = &c->answer.assignments;
         const struct text *serial;
@@ -137,8 +142,10 @@ enum packet_kind connection_packet_kind(struct fdpass *c) {
             !(text_equal(a->items[0].key, "OK") && text_equal(a->items[0].value, "1")))
                 return PACKET_NONSENSE;
         serial = assignments_get(a, "SERIAL");
-        return serial && serial->length > 0 && serial->start[0] == 'W' ? PACKET_REWATCH
-                                                                       : PACKET_ANSWER;
+        for (size_t i = 0; serial && i < sizeof(own) / sizeof(own[0]); i++)
+                if (serial->length > 0 && serial->start[0] == own[i].serial)
+                        return own[i].kind;
+        return PACKET_ANSWER;
 }
 
 /* The answer is in c->answer: 0 for OK, else its errno and text. */
@@ -164,32 +171,53 @@ static int take_answer(struct fdpass *c) {
 /* As connection_call_next(), but a refusal is left in c->answer with what it brought. */
 static int next_answer(struct fdpass *c) {
         for (;;) {
+                enum packet_kind kind;
                 int r = receive(c);
 
                 if (r == -ECONNRESET)
                         return r;
                 if (r < 0)
                         return connection_die(c, r);
-                switch (connection_packet_kind(c)) {
+                kind = connection_packet_kind(c);
+                switch (kind) {
                 case PACKET_ANSWER:
                         r = take_answer(c);
                         if (c->state == DEAD)
                                 message_clear(&c->answer.message);
                         return r;
-                case PACKET_EVENT:
-                        events_put(c, c->answer.message.data, c->answer.message.size);
-                        break;
-                case PACKET_REWATCH:
-                        events_put_rewatch(c);
-                        break;
                 case PACKET_NONSENSE:
                         message_clear(&c->answer.message);
                         return connection_die(c, -EPROTO);
+                case PACKET_EVENT:
+                case PACKET_REWATCH:
+                case PACKET_HELLO:
+                case PACKET_OFFERED:
+                        events_take(c, kind);
                 }
                 message_clear(&c->answer.message); /* events bring no descriptors */
                 if (deadline_remaining(c->deadline) == 0)
                         return connection_die(c, -ETIMEDOUT);
         }
+}
+
+/* After a reconnection the broker first hears what it is offered. 0, or as receive(). */
+static int finish_reconnection(struct fdpass *c) {
+        while (c->asks) {
+                enum packet_kind kind;
+                int r = receive(c);
+
+                if (r < 0)
+                        return r;
+                kind = connection_packet_kind(c);
+                if (kind == PACKET_NONSENSE || kind == PACKET_ANSWER)
+                        r = -EPROTO;
+                else
+                        events_take(c, kind);
+                message_clear(&c->answer.message);
+                if (r < 0)
+                        return r;
+        }
+        return 0;
 }
 
 /* What message_send() refuses without harm to the conversation. */
@@ -213,7 +241,11 @@ static int call(struct fdpass *c, struct packet_writer *request, const int *fds,
                         r = connection_come_back(c);
                 if (r < 0)
                         return r;
-                r = send_packet(c, request, fds, n_fds);
+                if (c->storing && !c->stores)
+                        return -ECONNRESET;
+                r = finish_reconnection(c);
+                if (r == 0)
+                        r = send_packet(c, request, fds, n_fds);
                 if (r == 0)
                         r = next_answer(c);
                 else if (is_refused(r))

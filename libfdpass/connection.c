@@ -68,6 +68,7 @@ struct fdpass *fdpass_close(struct fdpass *c) {
         close_fd(c->loop_fd);
         close_fd(c->fd);
         events_free(c);
+        held_free(c);
         for (size_t i = 0; i < c->n_watches; i++)
                 free(c->watches[i]);
         free(c);
@@ -110,6 +111,8 @@ int connection_put_fd(struct fdpass *c, int fd) {
         }
         close_fd(c->fd);
         c->fd = fd;
+        c->stores = false; /* HELLO was said to the one before */
+        c->asks = false;
         return 0;
 }
 
@@ -167,23 +170,39 @@ static int watch_again(struct fdpass *c, int fd) {
         return 0;
 }
 
+static void say_reconnected(struct fdpass *c) {
+        static const char reconnected[] = "EVENT=RECONNECTED";
+
+        if (c->n_watches > 0)
+                events_put(c, reconnected, sizeof(reconnected) - 1);
+}
+
 /* The new socket is ours, also on failure. */
 static int replace_socket(struct fdpass *c, int fd) {
-        static const char reconnected[] = "EVENT=RECONNECTED";
-        int r = watch_again(c, fd);
+        int asks = held_ask(c, fd), r = asks == 0 ? watch_again(c, fd) : 0;
 
-        if (r < 0) {
+        if (asks < 0 || r < 0) {
                 close_fd(fd);
-                return r;
+                return -EHOSTDOWN;
         }
         r = connection_put_fd(c, fd);
         if (r < 0)
                 return r;
         c->receive_timeout = 0;
         c->state = CONNECTED;
-        if (c->n_watches > 0)
-                events_put(c, reconnected, sizeof(reconnected) - 1);
+        c->asks = asks > 0;
+        if (!c->asks)
+                say_reconnected(c);
         return 0;
+}
+
+void connection_go_on(struct fdpass *c) {
+        c->asks = false;
+        held_offer(c);
+        if (watch_again(c, c->fd) < 0)
+                (void) shutdown(c->fd, SHUT_RDWR); /* it is found to be gone when it is read */
+        else
+                say_reconnected(c);
 }
 
 int connection_try_to_come_back(struct fdpass *c) {

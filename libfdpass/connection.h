@@ -16,12 +16,21 @@
 /* Few enough for all requests to fit into a socket's send buffer: see watch_again(). */
 #define WATCHES_MAX 64
 #define EVENTS_MAX 64
+/* Descriptors that are kept to be handed back: these fit there as well. */
+#define HELD_MAX 64
 #define ERROR_TEXT_SIZE 512
 
 enum connection_state {
         CONNECTED, /* fd is the socket */
         AWAY,      /* the broker hung up; fd is a timer that fires when to try again */
         DEAD,      /* fd is whichever it was, made readable */
+};
+
+/* Duplicates of what was acquired, all of a listener: see held.c. */
+struct held {
+        char *name;
+        size_t n_fds;
+        int *fds;
 };
 
 /* An event as it came, not parsed yet. */
@@ -49,6 +58,8 @@ struct fdpass {
         enum connection_state state;
         int timeout;          /* milliseconds, -1 for ever */
         int receive_timeout;  /* what SO_RCVTIMEO of fd was set to; 0 when it was not */
+        bool stores;          /* this very socket takes descriptors: see store.c */
+        bool storing;         /* the call is a STORE: not to a broker that came meanwhile */
         bool waited;          /* the current call has waited before: see receive() in call.c */
         int64_t deadline;     /* of the current call, deadline.h */
         unsigned retry_delay; /* milliseconds before the next attempt to connect again */
@@ -56,6 +67,9 @@ struct fdpass {
         uint64_t serial;
         size_t n_watches;
         char *watches[WATCHES_MAX]; /* owned; "" is everything */
+        size_t n_held;
+        struct held *held; /* owned */
+        bool asks;         /* HELLO was said after a reconnection: first see held_offer() */
         struct event_queue queue;
         char path[CONTROL_SOCKET_PATH_SIZE];
         char error[ERROR_TEXT_SIZE];
@@ -88,6 +102,21 @@ int connection_try_to_come_back(struct fdpass *c);
 /* The broker hung up: wait for retry_delay, with a timer in place of the socket. 0 or dead. */
 int connection_go_away(struct fdpass *c);
 
+/* The broker has answered HELLO: hand back what it lacks, then watch again and go on. */
+void connection_go_on(struct fdpass *c);
+
+/* ---- held.c ---------------------------------------------------------------------------------- */
+
+/* Keep duplicates of all descriptors of a listener, if the connection watches any. */
+void held_keep(struct fdpass *c, const char *name, const int *fds, size_t n);
+void held_drop(struct fdpass *c, struct text name);
+void held_free(struct fdpass *c);
+
+/* Say HELLO over a new socket if there is something to offer: 1 when it was said, else 0. */
+int held_ask(const struct fdpass *c, int fd);
+/* The answer to that is in c->answer: offer, if the broker wants it. */
+void held_offer(struct fdpass *c);
+
 /* ---- call.c ---------------------------------------------------------------------------------- */
 
 /*
@@ -104,6 +133,8 @@ enum packet_kind {
         PACKET_NONSENSE,
         PACKET_EVENT,
         PACKET_ANSWER,
+        PACKET_HELLO,   /* the answer to held_ask() */
+        PACKET_OFFERED, /* to held_offer(): nothing to do */
         PACKET_REWATCH, /* the answer to a request that connection.c sent when it came back */
 };
 
@@ -111,6 +142,12 @@ enum packet_kind {
 enum packet_kind connection_packet_kind(struct fdpass *c);
 
 /* ---- events.c -------------------------------------------------------------------------------- */
+
+/*
+ * A packet of this kind is in c->answer, and is neither nonsense nor the answer to a call. The
+ * caller clears it.
+ */
+void events_take(struct fdpass *c, enum packet_kind kind);
 
 /* Queue a copy of an event packet; when there is no room or no memory the oldest is dropped. */
 void events_put(struct fdpass *c, const char *data, size_t size);

@@ -58,8 +58,31 @@ void events_put_rewatch(struct fdpass *c) {
 
         if (text_equal(a->items[0].key, "OK") || text_to_u64(digits, &i) < 0 || i >= c->n_watches)
                 return;
+        if (text_equal(a->items[0].value, "ENOENT"))
+                held_drop(c, (struct text){c->watches[i], strlen(c->watches[i])});
         put_refusal(c, text_equal(a->items[0].value, "ENOENT") ? "REMOVED" : "UNWATCHED",
                     c->watches[i]);
+}
+
+/* What the broker let go of, or bound anew, is not to be handed back. */
+static void drop_held(struct fdpass *c) {
+        const struct assignments *a = &c->answer.assignments;
+        const struct text *name = assignments_get(a, "NAME");
+
+        if (name &&
+            (text_equal(a->items[0].value, "REMOVED") || text_equal(a->items[0].value, "REPLACED")))
+                held_drop(c, *name);
+}
+
+void events_take(struct fdpass *c, enum packet_kind kind) {
+        if (kind == PACKET_EVENT) {
+                drop_held(c);
+                events_put(c, c->answer.message.data, c->answer.message.size);
+        } else if (kind == PACKET_REWATCH) {
+                events_put_rewatch(c);
+        } else if (kind == PACKET_HELLO) {
+                connection_go_on(c);
+        }
 }
 
 static void forget(struct event *event) {
@@ -142,13 +165,13 @@ static int read_packet(struct fdpass *c) {
         if (r < 0)
                 return connection_die(c, r == -EMSGSIZE ? -EPROTO : r);
         kind = connection_packet_kind(c);
-        if (kind == PACKET_EVENT)
-                events_put(c, m->data, m->size);
-        else if (kind == PACKET_REWATCH)
-                events_put_rewatch(c);
-        message_clear(m);
         /* An answer belongs to a call, and none is under way. */
-        return kind == PACKET_EVENT || kind == PACKET_REWATCH ? 1 : connection_die(c, -EPROTO);
+        if (kind == PACKET_NONSENSE || kind == PACKET_ANSWER)
+                r = connection_die(c, -EPROTO);
+        else
+                events_take(c, kind);
+        message_clear(m);
+        return r;
 }
 
 static int read_packets(struct fdpass *c) {

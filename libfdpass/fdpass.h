@@ -208,6 +208,54 @@ int fdpass_ready(struct fdpass *c);
 int fdpass_status(struct fdpass *c, const char *text);
 
 /*
+ * Leave copies of `n_fds` descriptors and `size` bytes of data with the broker, under a name, for
+ * this user's next process to fdpass_take(). They may be of any kind (listening sockets, open
+ * connections, memfds, pipes, pidfds) except epoll sets, io_urings and connections to the broker.
+ * At most 252 in one call, or 251 with data; at most 65536 bytes; at least one descriptor or one
+ * byte. What was stored under the same name before is replaced. `fds` stay the caller's: close
+ * them afterwards, a connection that two processes read from serves nobody well.
+ *
+ * What is stored belongs to the user, not to the process, and stays until it is taken or replaced,
+ * or dropped by `fdpass store drop`; also when the broker is killed or upgraded. Once the call has
+ * returned 0 this process may end.
+ *
+ * The first call on a connection says HELLO before, because the broker takes no descriptors of who
+ * has not said it. Blocks as fdpass_acquire(), and repeats the request as that does.
+ *
+ * Returns 0, or an error of fdpass_acquire() but -ENOENT, and besides:
+ *   -EINVAL     bad arguments; or a descriptor is of a kind that cannot be stored: fdpass_error()
+ *   -EACCES     this user may not store: StoreAccess= in the broker's configuration
+ *   -EDQUOT     this user, or all users together, would have stored more than is allowed
+ *   -EBADF      one of `fds` is not open
+ *   -ENFILE -ENOMEM -ENOSPC
+ *               no memfd for the data, or the broker has no room
+ * Since: 1
+ */
+int fdpass_store(struct fdpass *c, const char *name, const int *fds, size_t n_fds, const void *data,
+                 size_t size);
+
+/*
+ * Take back what this user stored under `name`. *ret_fds is an array for the caller to free(3),
+ * each descriptor in it, in the order in which they were stored, for the caller to close(2); NULL
+ * when only data was stored. *ret_data is the data for the caller to free(3), NULL with *ret_size 0
+ * when there is none; both may be NULL for who wants no data. File descriptions are shared with
+ * whoever else still has them open, and so are their O_NONBLOCK flags and offsets.
+ *
+ * The broker lets go of its own copies when this library has told it that all has arrived. If that
+ * cannot be told any more (the broker is away, or this process dies) they stay stored, and the next
+ * call gets the same again.
+ *
+ * Returns the number of descriptors, which may be 0, or an error of fdpass_acquire(), of which
+ *   -ENOENT     nothing is stored under this name for this user
+ *   -EMFILE     the descriptors could not be received; they are still stored
+ *   -ENFILE -ENOMEM
+ *               likewise
+ * Since: 1
+ */
+int fdpass_take(struct fdpass *c, const char *name, int **ret_fds, void **ret_data,
+                size_t *ret_size);
+
+/*
  * A sentence about why the last call on this connection failed, as the broker said it, or "" when
  * it said nothing. Valid until the next call. Never NULL.
  * Since: 1
@@ -231,6 +279,13 @@ const char *fdpass_error(const struct fdpass *c);
  * Other types may come: ignore what you do not know.
  *
  * At most 64 different names can be watched on one connection, else -ENOSPC: watch all with NULL.
+ *
+ * What is acquired on a connection that watches something is kept by it too, as a duplicate (64
+ * descriptors at most; nothing is said when one cannot be kept): a broker that has lost everything
+ * is handed it back after the reconnection, before RECONNECTED is told. fdpass_release(), a REMOVED
+ * or REPLACED that was read, and fdpass_close() close these duplicates. So watch before you
+ * acquire.
+ *
  * Returns 0, or as fdpass_acquire().
  * Since: 1
  */

@@ -140,6 +140,7 @@ int fdpass_acquire(struct fdpass *c, const char *name, int *ret_fd) {
                 collection_clear(&l);
                 return -ENOTUNIQ;
         }
+        held_keep(c, name, &l.single, 1);
         *ret_fd = l.single;
         return 0;
 }
@@ -167,7 +168,10 @@ int fdpass_acquire_all(struct fdpass *c, const char *name, int **ret_fds) {
         if (!is_valid_call(c, name) || !ret_fds)
                 return -EINVAL;
         r = acquire(c, name, &l);
-        return r < 0 ? r : collection_take(&l, ret_fds);
+        if (r < 0)
+                return r;
+        held_keep(c, name, l.fds, l.count);
+        return collection_take(&l, ret_fds);
 }
 
 int fdpass_acquire_named(struct fdpass *c, const char *name, int **ret_fds, char **ret_fd_name) {
@@ -196,6 +200,7 @@ int fdpass_release(struct fdpass *c, const char *name) {
         if (!is_valid_call(c, name))
                 return -EINVAL;
         connection_begin(c);
+        held_drop(c, (struct text){name, strlen(name)});
         r = call_with_name(c, "RELEASE", name);
         if (r == 0)
                 message_clear(&c->answer.message);

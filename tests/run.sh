@@ -2,7 +2,7 @@
 # Everything that is tested, by one command: installs what the tests need, builds, runs, counts.
 #
 #   tests/run.sh               all of it
-#   tests/run.sh SUITE...      only these: unit faults api integration fuzz systemd valgrind checks
+#   tests/run.sh SUITE...      only these: unit faults api integration fuzz systemd valgrind checks demo bench
 #                              (unit, faults and api are run together, in each build)
 #   tests/run.sh --no-install  do not look for packages
 #   tests/run.sh --list        name the suites
@@ -20,7 +20,7 @@ unset LISTEN_FDS LISTEN_PID LISTEN_FDNAMES NOTIFY_SOCKET FDPASS_SOCKET
 # shellcheck source=tests/packages.sh
 . tests/packages.sh
 
-readonly ALL_SUITES="unit faults api integration fuzz systemd valgrind checks"
+readonly ALL_SUITES="unit faults api integration fuzz systemd valgrind checks demo bench"
 readonly PYTHON=/usr/bin/python3
 LOGS=build/logs
 RESULTS=build/results
@@ -181,6 +181,11 @@ run_integration() {
         done
 }
 
+# The broker killed at its n-th system call; strace has its own business with a sanitized one.
+run_faults() {
+        step "crash points plain" pytest_in plain crash-points tests/faults
+}
+
 fuzz() {
         meson_suites clang fuzz fuzz
 }
@@ -233,6 +238,17 @@ checks() {
         return "$status"
 }
 
+# What the README promises first: shown as a user would, with fewer restarts.
+demo() {
+        RESTARTS=3 examples/demo.sh --no-install || return 1
+        count demo 1 0 0
+}
+
+# Not for its figures, which need a quiet machine: that it runs and counts.
+bench() {
+        meson_suites plain bench bench
+}
+
 # ---- all of it ------------------------------------------------------------------------------------
 
 prepare() {
@@ -251,7 +267,7 @@ prepare() {
 
 run_all() {
         local plain=0 sanitize=0 clang=0
-        if wanted unit faults api integration systemd valgrind; then
+        if wanted unit faults api integration systemd valgrind bench; then
                 step "build plain" build_plain && plain=1
         fi
         if wanted unit faults api integration; then step "build sanitize" build_sanitize && sanitize=1; fi
@@ -259,10 +275,13 @@ run_all() {
 
         if wanted checks; then step "checks" checks; fi
         if wanted unit faults api && [ $plain$sanitize = 11 ]; then run_meson_tests; fi
+        if wanted faults && [ $plain = 1 ]; then run_faults; fi
         if wanted integration && [ $plain$sanitize = 11 ]; then run_integration; fi
         if wanted systemd && [ $plain = 1 ]; then run_systemd; fi
         if wanted valgrind && [ $plain = 1 ]; then step "valgrind plain" valgrind_tests; fi
         if wanted fuzz && [ $clang = 1 ]; then run_fuzz; fi
+        if wanted bench && [ $plain = 1 ]; then step "bench plain" bench; fi
+        if wanted demo; then step "demo" demo; fi
 }
 
 finish() {

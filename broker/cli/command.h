@@ -43,10 +43,14 @@ extern const struct option_spec exec_options[];
 extern const struct option_spec status_options[];
 extern const struct option_spec check_options[];
 extern const struct option_spec apply_options[];
+extern const struct option_spec store_options[];
+extern const struct option_spec upgrade_options[];
 
 int exec_run(struct cli *cli, int argc, char **argv);
 int status_run(struct cli *cli, int argc, char **argv);
 int check_run(struct cli *cli, int argc, char **argv);
 int apply_run(struct cli *cli, int argc, char **argv);
+int store_run(struct cli *cli, int argc, char **argv);
+int upgrade_run(struct cli *cli, int argc, char **argv);
 
 #endif

@@ -35,6 +35,14 @@ static const struct command commands[] = {
          true, check_run},
         {"apply", "", "make the broker read its configuration again, all of it or nothing",
          "Listeners that did not change are not touched.", apply_options, true, apply_run},
+        {"store", "list | drop NAME", "show or drop what programs left for their next process",
+         "Who drops a connection that waits there for a program hangs up on its client.",
+         store_options, true, store_run},
+        {"upgrade", "[PATH]", "replace the broker's program; nothing is closed, the pid stays",
+         "PATH is an fdpassd; by default the path from which the broker was started.\n"
+         "It is tried first with what the broker knows. If it cannot use that, or dies before it\n"
+         "is ready, the old one carries on and this fails.",
+         upgrade_options, true, upgrade_run},
 };
 #define N_COMMANDS (sizeof(commands) / sizeof(commands[0]))
 

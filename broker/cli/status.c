@@ -4,7 +4,6 @@
  */
 #include <errno.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "cleanup.h"
@@ -13,6 +12,7 @@
 #include "cli/document.h"
 #include "cli/exit_status.h"
 #include "cli/status_table.h"
+#include "core/clock.h"
 #include "names.h"
 
 struct status_values {
@@ -94,14 +94,12 @@ static int print_empty(const json_t *document) {
 
 static int print_tables(const struct cli *cli, const json_t *document, bool with_leases) {
         bool color = display_color(cli->color, stdout);
-        struct timespec now;
         uint64_t now_usec;
         int r;
 
         if (json_array_size(json_object_get(document, "listeners")) == 0)
                 return print_empty(document);
-        (void) clock_gettime(CLOCK_REALTIME, &now);
-        now_usec = (uint64_t) now.tv_sec * 1000000 + (uint64_t) now.tv_nsec / 1000;
+        now_usec = clock_realtime_usec();
         r = status_table_listeners(document, now_usec, color, stdout);
         if (r == 0 && with_leases && status_table_count_leases(document) > 0) {
                 putchar('\n');

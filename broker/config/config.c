@@ -9,7 +9,23 @@
 
 #include "config/parts.h"
 
+/* True when others go on using what the pointers lead to. */
+static bool leave_shared(struct socket_config *s) {
+        if (!s->n_copies)
+                return false;
+        if (*s->n_copies > 0) {
+                (*s->n_copies)--;
+                return true;
+        }
+        free(s->n_copies);
+        return false;
+}
+
 void socket_config_clear(struct socket_config *s) {
+        if (leave_shared(s)) {
+                *s = (struct socket_config){0};
+                return;
+        }
         free(s->name);
         free(s->file);
         free(s->addresses);
@@ -22,6 +38,7 @@ void socket_config_clear(struct socket_config *s) {
 void broker_config_clear(struct broker_config *b) {
         free(b->control_socket);
         access_list_clear(&b->operators);
+        access_list_clear(&b->store_access);
         *b = (struct broker_config){0};
 }
 
@@ -93,6 +110,11 @@ int socket_config_copy(const struct socket_config *original, struct socket_confi
         if (!copy)
                 return -ENOMEM;
         *copy = *original;
+        if (original->n_copies) {
+                (*original->n_copies)++;
+                *ret = copy;
+                return 0;
+        }
         copy->name = copy->file = copy->fd_name = NULL;
         copy->addresses = NULL;
         copy->access = copy->operators = (struct access_list){0};

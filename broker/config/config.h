@@ -37,13 +37,17 @@ struct socket_config {
         char *fd_name; /* FileDescriptorName=; NAME, for a unit file NAME.socket */
         struct access_list access;
         struct access_list operators;
+        /* Copies that share what the pointers lead to, beside this one; NULL: never shared. */
+        size_t *n_copies;
 };
 
 /* [Broker] */
 struct broker_config {
         char *control_socket; /* NULL: the default place */
         struct access_list operators;
+        struct access_list store_access;
         struct limits limits;
+        unsigned offer_wait_sec; /* how long a start waits for holders; 0: it does not */
         bool has_log_level;
         enum log_level log_level;
 };
@@ -72,8 +76,8 @@ struct config *config_free(struct config *config);
 const struct socket_config *config_find_socket(const struct config *config, const char *name);
 
 /*
- * A copy with memory of its own, for who outlives the configuration: for the caller to
- * socket_config_free(). 0 or -ENOMEM.
+ * A copy for who outlives the configuration: for the caller to socket_config_free(). What was
+ * loaded never changes, and so it is shared, and freed with the last copy. 0 or -ENOMEM.
  */
 int socket_config_copy(const struct socket_config *original, struct socket_config **ret);
 struct socket_config *socket_config_free(struct socket_config *copy); /* NULL allowed */

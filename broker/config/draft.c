@@ -142,7 +142,8 @@ static int complete_socket(struct draft_socket *s) {
         s->config.file = strdup(s->place.file);
         /* a unit file whose [Socket] is in a drop-in */
         s->config.line = s->place.line > 0 ? s->place.line : 1;
-        return s->config.fd_name && s->config.file ? 0 : -ENOMEM;
+        s->config.n_copies = calloc(1, sizeof(*s->config.n_copies));
+        return s->config.fd_name && s->config.file && s->config.n_copies ? 0 : -ENOMEM;
 }
 
 static int compare_names(const void *a, const void *b) {

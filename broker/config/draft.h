@@ -9,8 +9,8 @@
 #include <stddef.h>
 
 #include "config/config.h"
-#include "config/hash.h"
 #include "config/identity.h"
+#include "core/hash.h"
 
 struct place {
         const char *file; /* kept by the draft; NULL: nowhere */

@@ -16,8 +16,8 @@
 #include <string.h>
 
 #include "cleanup.h"
-#include "config/hash.h"
 #include "config/values.h"
+#include "core/hash.h"
 
 struct entry {
         char *name;

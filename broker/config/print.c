@@ -44,6 +44,8 @@ static void print_broker(FILE *f, const struct broker_config *b) {
         fprintf(f, "[Broker]\n");
         print_text(f, "ControlSocket", b->control_socket ? b->control_socket : "");
         print_access(f, "Operators", &b->operators);
+        print_access(f, "StoreAccess", &b->store_access);
+        fprintf(f, "OfferWaitSec=%u\n", b->offer_wait_sec);
         fprintf(f, "LogLevel=%s\n", b->has_log_level ? log_level_name(b->log_level) : "");
         fprintf(f, "ListenersMax=%u\n", l->listeners);
         fprintf(f, "SessionsMax=%u\n", l->sessions);
@@ -52,6 +54,9 @@ static void print_broker(FILE *f, const struct broker_config *b) {
         fprintf(f, "AnswersPerSessionMax=%u\n", l->answers_per_session);
         fprintf(f, "DescriptorsInFlightPerSessionMax=%u\n", l->fds_in_flight_per_session);
         fprintf(f, "DescriptorsInFlightMax=%u\n", l->fds_in_flight);
+        fprintf(f, "StoredMax=%u\n", l->stored);
+        fprintf(f, "StoredPerUserMax=%u\n", l->stored_per_user);
+        fprintf(f, "StoredBytesPerUserMax=%u\n", l->stored_bytes_per_user);
 }
 
 static const char *ipv6_only_name(enum ipv6_only only) {

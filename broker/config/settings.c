@@ -127,6 +127,10 @@ void setting_unsigned(const struct setting *s, const char *value, void *member) 
         read_number(s, value, 0, UINT32_MAX, member);
 }
 
+void setting_seconds(const struct setting *s, const char *value, void *member) {
+        read_number(s, value, 0, 3600, member);
+}
+
 void setting_limit(const struct setting *s, const char *value, void *member) {
         read_number(s, value, 1, LIMIT_MAX, member);
 }

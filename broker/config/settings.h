@@ -9,6 +9,7 @@ typedef void setting_parser(const struct setting *s, const char *value, void *me
 setting_parser setting_listen_stream;  /* struct address *addresses */
 setting_parser setting_ipv6_only;      /* enum ipv6_only */
 setting_parser setting_unsigned;       /* unsigned, 0 to 4294967295 */
+setting_parser setting_seconds;        /* unsigned, 0 to 3600 */
 setting_parser setting_limit;          /* unsigned, 1 to 1048576 */
 setting_parser setting_mode;           /* mode_t */
 setting_parser setting_bool;           /* bool */

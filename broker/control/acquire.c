@@ -16,6 +16,7 @@
 #include "control/lending.h"
 #include "control/permission.h"
 #include "control/session.h"
+#include "control/store.h"
 #include "sockets/lease.h"
 #include "sockets/listener_table.h"
 
@@ -66,8 +67,11 @@ static int queue_rest(const struct request *request, size_t first) {
 }
 
 int lending_continue(struct session *s, struct lending *rest) {
-        const struct listener *l = listener_table_find(s->control->broker->listeners, rest->name);
+        const struct listener *l;
 
+        if (rest->is_stored)
+                return store_continue(s, rest);
+        l = listener_table_find(s->control->broker->listeners, rest->name);
         /* It may have been an hour: nothing that was true then is taken for granted. */
         if (!l || l->n_sockets != rest->total || !s->holder || !lease_find(s->holder, l) ||
             !permission_to_acquire(s, l))

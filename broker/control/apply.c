@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "config/config.h"
+#include "config/kept_config.h"
 #include "control/answer.h"
 #include "control/control_private.h"
 #include "control/document.h"
@@ -186,6 +187,8 @@ static void put_in_force(struct control *c, struct config *config) {
                                 path, c->endpoint.path);
         config_free(b->config);
         b->config = config;
+        if (b->memory)
+                (void) kept_config_put(b->memory, config, &b->config_fd, b->log);
         b->limits = config->broker.limits;
         limits_fit(&b->limits, b->log);
 }

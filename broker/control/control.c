@@ -13,13 +13,13 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "cleanup.h"
 #include "config/config.h"
 #include "control/control_private.h"
 #include "control/permission.h"
+#include "core/clock.h"
 
 /* Sessions beyond the limit of a user that are kept until they were told so. */
 #define TOLD_OF_LIMIT_MAX 8
@@ -188,11 +188,33 @@ void control_stop_waiting(struct session *s) {
 
 /* ---- life -------------------------------------------------------------------------------------*/
 
-static uint64_t wall_clock_usec(void) {
-        struct timespec now;
+/* Without a private link there is no way back to the very socket that clients wait at. */
+static void on_path_lost(void *owner) {
+        struct control *c = owner;
 
-        (void) clock_gettime(CLOCK_REALTIME, &now);
-        return (uint64_t) now.tv_sec * 1000000 + (uint64_t) now.tv_nsec / 1000;
+        path_guard_stop(&c->path_guard);
+        log_error(
+                c->broker->log, NULL,
+                "the control socket's path %s is gone and cannot be linked again: no client finds "
+                "the broker any more; start the broker again",
+                c->endpoint.path);
+}
+
+static void on_path_mended(void *owner) {
+        (void) owner; /* the guard has logged it */
+}
+
+/* A path that somebody removes by mistake would leave a broker that nobody can talk to. */
+static int guard_path(struct control *c) {
+        struct broker *b = c->broker;
+        int r = 0;
+
+        if (c->endpoint.path[0] == '/')
+                r = path_watch_new(&c->path_watch, b->loop, b->log);
+        if (r == 0 && c->path_watch)
+                r = path_guard_start(&c->path_guard, c->path_watch, c->endpoint.path,
+                                     c->endpoint.fd, on_path_lost, on_path_mended, c);
+        return r;
 }
 
 int control_new(struct control **ret, struct broker *broker) {
@@ -204,21 +226,33 @@ int control_new(struct control **ret, struct broker *broker) {
         c->broker = broker;
         c->uid = geteuid();
         c->overflow_uid = peer_overflow_uid();
-        c->since_usec = wall_clock_usec();
+        c->since_usec = clock_realtime_usec();
         c->accept_failures = (struct rate_limit){.interval_usec = 60 * 1000 * 1000, .burst = 1};
         c->refusals = c->accept_failures;
         LIST_INIT(&c->sessions);
         LIST_INIT(&c->watchers);
         TAILQ_INIT(&c->waiting);
         status_init(&c->status);
-        r = endpoint_open(&c->endpoint, broker->config->broker.control_socket, broker->inherited,
-                          broker->log);
+        settling_init(&c->settling, c);
+        r = broker->memory ? endpoint_give(broker->memory, broker->inherited) : 0;
+        if (r == 0)
+                r = endpoint_open(&c->endpoint, broker->config->broker.control_socket,
+                                  broker->inherited, broker->log);
         if (r < 0) {
                 free(c);
                 return r;
         }
+        if (broker->memory)
+                endpoint_keep(&c->endpoint, broker->memory, broker->log);
         c->refuses_descriptors = c->endpoint.refuses_descriptors;
         c->accepts_early = c->endpoint.adopted;
+        r = stored_table_init(&c->stored, c);
+        if (r == 0)
+                r = guard_path(c);
+        if (r < 0) {
+                control_free(c);
+                return r;
+        }
         accept_start(c);
         *ret = c;
         return 0;
@@ -230,17 +264,27 @@ struct control *control_free(struct control *c) {
         if (c->hears_events)
                 listener_table_set_callbacks(c->broker->listeners,
                                              &(struct listener_table_callbacks){0});
+        path_guard_stop(&c->path_guard); /* before the path is removed */
+        path_watch_free(c->path_watch);
         io_watch_stop(&c->accept_watch);
         timer_stop(&c->accept_pause); /* or the end of a session would start accepting again */
         apply_cancel(&c->apply);
-        disposal_cancel(&c->disposal);
+        upgrade_cancel(c);
         while (!LIST_EMPTY(&c->sessions))
                 session_free(LIST_FIRST(&c->sessions));
         timer_stop(&c->retry);
+        settling_clear(&c->settling);
+        stored_table_clear(&c->stored);
+        disposal_end(c);
         user_table_clear(&c->users);
         endpoint_close(&c->endpoint);
         free(c);
         return NULL;
+}
+
+void control_leave_path(struct control *c) {
+        if (c->endpoint.adopted)
+                c->endpoint.inode = 0;
 }
 
 const char *control_path(const struct control *c) {

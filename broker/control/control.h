@@ -5,6 +5,8 @@
 #ifndef CONTROL_CONTROL_H
 #define CONTROL_CONTROL_H
 
+#include <stdint.h>
+
 struct broker;
 struct control;
 
@@ -26,6 +28,17 @@ int control_new(struct control **ret, struct broker *broker);
  * table is freed, because sessions refer to holders. NULL is allowed. Returns NULL.
  */
 struct control *control_free(struct control *control);
+
+/* This start fails: the path of a socket from the life before stays, for the one after. */
+void control_leave_path(struct control *control);
+
+/*
+ * Serve for so long, or until one was accepted, nothing but HELLO and OFFER, which adds to
+ * broker->inherited: the listeners are to be tried again. -ECANCELED: loop_stop() was called.
+ */
+int control_wait_for_offers(struct control *control, uint64_t usec);
+/* The start is over, well or not: all that came meanwhile is answered now. */
+void control_end_offers(struct control *control);
 
 const char *control_path(const struct control *control);
 int control_socket_fd(const struct control *control); /* lent */

@@ -7,7 +7,10 @@
 #include "control/disposal.h"
 #include "control/endpoint.h"
 #include "control/session.h"
+#include "control/settling.h"
 #include "control/status.h"
+#include "control/stored.h"
+#include "control/upgrade.h"
 #include "control/user.h"
 #include "control/watch.h"
 #include "core/broker.h"
@@ -15,10 +18,13 @@
 #include "core/loop.h"
 #include "grammar.h"
 #include "message.h"
+#include "sockets/path_guard.h"
 
 struct control {
         struct broker *broker;
         struct endpoint endpoint;
+        struct path_watch *path_watch; /* of the guard, which is not started without it */
+        struct path_guard path_guard;
         uid_t uid; /* ours, effective */
         uid_t overflow_uid;
         uint64_t since_usec; /* CLOCK_REALTIME */
@@ -50,7 +56,15 @@ struct control {
         uint64_t retry_usec;
 
         struct disposal disposal;
+        struct settling settling;
+        struct stored_table stored;
         struct apply apply;
+        struct upgrade upgrade;
+        struct {
+                bool open;  /* the start waits for them: see offer.h */
+                bool ended; /* for now */
+                struct timer timer;
+        } offers;
         struct status_jobs status;
         struct watcher_list watchers;
         bool hears_events; /* the listener table tells us */

@@ -12,6 +12,7 @@
 #include <fcntl.h>
 #include <stddef.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/socket.h>
@@ -22,10 +23,18 @@
 #include "core/inherited.h"
 #include "core/log.h"
 #include "core/process.h"
+#include "keeper/memory.h"
+
+#define KIND_ENDPOINT "control"
+#define KIND_LOCK "lock"
+
+static const char *const kept_keys[] = {"RECORD", "BOUND", NULL};
 
 #ifndef SO_PASSRIGHTS
 #define SO_PASSRIGHTS 83 /* Linux 6.16 */
 #endif
+
+#define LOCK_PATH_SIZE (CONTROL_SOCKET_PATH_SIZE + sizeof(".lock"))
 
 /* Cut by the kernel to net.core.somaxconn. */
 #define BACKLOG 4096
@@ -109,6 +118,7 @@ static int adopt(struct endpoint *e, struct inherited *inherited, size_t index, 
         char path[CONTROL_SOCKET_PATH_SIZE];
         int flags;
 
+        e->kept = inherited_id(inherited, index) != NULL;
         e->fd = inherited_take_fd(inherited, index);
         e->adopted = true;
         refuse_descriptors(e);
@@ -193,12 +203,43 @@ static int probe(const struct endpoint *e) {
         return take_fd(&fd);
 }
 
+static void lock_path(const struct endpoint *e, char ret[LOCK_PATH_SIZE]) {
+        (void) snprintf(ret, LOCK_PATH_SIZE, "%s.lock", e->path);
+}
+
+/* With its record lost it is known by its file. */
+static bool is_lock(const struct inherited *inherited, size_t i, const struct stat *lock) {
+        struct stat st;
+
+        if (inherited_id(inherited, i))
+                return strcmp(inherited_name(inherited, i), ENDPOINT_LOCK_NAME) == 0;
+        return lock->st_ino && fstat(inherited_peek_fd(inherited, i), &st) == 0 &&
+               st.st_dev == lock->st_dev && st.st_ino == lock->st_ino;
+}
+
+/* The lock belongs to the open file description: what was kept has never been without it. */
+static bool find_lock(struct endpoint *e, struct inherited *inherited) {
+        char path[LOCK_PATH_SIZE];
+        struct stat lock;
+
+        lock_path(e, path);
+        if (lstat(path, &lock) < 0 || !S_ISREG(lock.st_mode))
+                lock.st_ino = 0;
+        for (size_t i = 0; inherited && i < inherited_count(inherited); i++)
+                if (is_lock(inherited, i, &lock)) {
+                        e->lock_kept = inherited_id(inherited, i) != NULL;
+                        e->lock_fd = inherited_take_fd(inherited, i);
+                        return true;
+                }
+        return false;
+}
+
 static int take_lock(struct endpoint *e, struct log *log) {
-        char path[CONTROL_SOCKET_PATH_SIZE + sizeof(".lock")];
+        char path[LOCK_PATH_SIZE];
         _cleanup_close_ int fd = -1;
         int r;
 
-        (void) snprintf(path, sizeof(path), "%s.lock", e->path);
+        lock_path(e, path);
         fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
         r = fd < 0 ? -errno : 0;
         if (r == 0 && flock(fd, LOCK_EX | LOCK_NB) < 0)
@@ -308,7 +349,7 @@ static int open_at(struct endpoint *e, struct inherited *inherited, struct log *
                 r = make_folder(e, log);
         if (r == 0 && !e->adopted)
                 r = check_folder(e, log);
-        if (r == 0)
+        if (r == 0 && !find_lock(e, inherited))
                 r = take_lock(e, log);
         if (r == 0 && !e->adopted)
                 r = bind_anew(e, log);
@@ -336,6 +377,77 @@ int endpoint_open(struct endpoint *ret, const char *path, struct inherited *inhe
                          "Linux 6.16): unwanted ones are closed by a child process");
         *ret = e;
         return 0;
+}
+
+/* The path that a broker before us bound is ours to remove. */
+static void own_path(struct endpoint *e) {
+        struct stat st;
+
+        if (lstat(e->path, &st) == 0 && S_ISSOCK(st.st_mode)) {
+                e->device = st.st_dev;
+                e->inode = st.st_ino;
+        }
+}
+
+static void keep_one(struct memory *m, const char *kind, bool bound, int fd, struct log *log) {
+        _cleanup_free_ struct packet_writer *w = malloc(sizeof(*w));
+        char id[STATE_ID_SIZE];
+        int r = -ENOMEM;
+
+        if (w) {
+                memory_new_id(m, 'c', id);
+                packet_begin(w);
+                packet_add(w, "RECORD", kind);
+                packet_add_u64(w, "BOUND", bound);
+                r = memory_put(m, id, w, kept_keys);
+        }
+        if (r == 0)
+                r = memory_put_fd(m, id, fd);
+        if (r < 0)
+                log_error(log, NULL,
+                          "the control socket cannot be kept: %s; clients would be refused after a "
+                          "crash",
+                          strerror(-r));
+}
+
+void endpoint_keep(struct endpoint *e, struct memory *m, struct log *log) {
+        const char *id = memory_first(m, KIND_ENDPOINT);
+        const struct text *bound = NULL;
+        struct assignments a;
+
+        if (!e->lock_kept && e->lock_fd >= 0)
+                keep_one(m, KIND_LOCK, false, e->lock_fd, log);
+        if (!e->kept)
+                keep_one(m, KIND_ENDPOINT, !e->adopted, e->fd, log);
+        else if (id && memory_get(m, id, &a)) {
+                bound = assignments_get(&a, "BOUND");
+                if (bound && text_equal(*bound, "1"))
+                        own_path(e);
+        }
+        /* The next broker serves this very socket: its path must not go when we end. */
+        if (memory_outlives_us(m))
+                e->inode = 0;
+}
+
+static int give(struct memory *m, struct inherited *inherited, const char *kind, const char *name) {
+        const char *id, *next;
+
+        for (id = memory_first(m, kind); id; id = next) {
+                int fd = memory_take_fd(m, id);
+
+                if (fd >= 0)
+                        return inherited_put_kept_fd(inherited, name, id, fd);
+                /* We died between record and descriptor. */
+                next = memory_next(m, kind, id);
+                memory_remove(m, id);
+        }
+        return 0;
+}
+
+int endpoint_give(struct memory *m, struct inherited *inherited) {
+        int r = give(m, inherited, KIND_ENDPOINT, ENDPOINT_NAME);
+
+        return r < 0 ? r : give(m, inherited, KIND_LOCK, ENDPOINT_LOCK_NAME);
 }
 
 void endpoint_close(struct endpoint *e) {

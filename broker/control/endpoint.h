@@ -8,10 +8,13 @@
 #include "control_socket.h"
 
 struct inherited;
+struct memory;
 struct log;
 
 /* The name by which a service manager hands us the control socket (FileDescriptorName=). */
 #define ENDPOINT_NAME "fdpass-control"
+/* The lock beside it, which we keep for ourselves only. */
+#define ENDPOINT_LOCK_NAME "fdpass-lock"
 
 struct endpoint {
         int fd;      /* owned; listening, SOCK_SEQPACKET, O_NONBLOCK */
@@ -19,7 +22,9 @@ struct endpoint {
         bool adopted;
         /* SO_PASSRIGHTS=0: the kernel lets no peer send us any that connects from now on. */
         bool refuses_descriptors;
-        ino_t inode; /* of the path that we bound */
+        bool kept;      /* it is in the memory already */
+        bool lock_kept; /* the same of the lock */
+        ino_t inode;    /* of the path that we bound */
         dev_t device;
         char path[CONTROL_SOCKET_PATH_SIZE];
 };
@@ -32,6 +37,15 @@ struct endpoint {
  */
 int endpoint_open(struct endpoint *ret, const char *path, struct inherited *inherited,
                   struct log *log);
+
+/*
+ * Both descriptors outlive us: clients that call while the broker is away wait in the queue of the
+ * very socket that the next one serves.
+ */
+void endpoint_keep(struct endpoint *endpoint, struct memory *memory, struct log *log);
+
+/* Before endpoint_open(): what was kept goes into `inherited`. -ENOMEM. */
+int endpoint_give(struct memory *memory, struct inherited *inherited);
 
 /* Remove the path if we bound it and it is still ours, and close. */
 void endpoint_close(struct endpoint *endpoint);

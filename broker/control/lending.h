@@ -1,7 +1,8 @@
 /*
- * The answer to an ACQUIRE that could not be sent at once. It keeps the name and not the
- * descriptors: when the peer reads again the answer is composed from the listener as it is then. So
- * a peer that does not read costs no descriptors and never gets ones that were replaced meanwhile.
+ * The answer to an ACQUIRE (or a TAKE) that could not be sent at once. It keeps the name and not
+ * the descriptors: when the peer reads again the answer is composed from the listener as it is
+ * then. So a peer that does not read costs no descriptors and never gets ones that were replaced
+ * meanwhile.
  */
 #ifndef CONTROL_LENDING_H
 #define CONTROL_LENDING_H
@@ -19,6 +20,7 @@ struct session;
 struct lending {
         size_t first; /* descriptors sent so far */
         size_t total;
+        bool is_stored;     /* the answer to a TAKE instead: name is the entry's */
         struct text serial; /* start is NULL when there is none */
         char name[NAME_LENGTH_MAX + 1];
         char serial_text[SERIAL_LENGTH_MAX];

@@ -20,10 +20,6 @@ void handle_notify(struct request *request) {
         (void) answer_begin(request);
         if (answer_send(request) < 0)
                 return;
-        if (assignments_get(request->keys, "READY"))
-                holder->ready = true;
-        if (status) {
-                memcpy(holder->status, status->start, status->length); /* the row: at most 255 */
-                holder->status[status->length] = '\0';
-        }
+        holder_set_status(holder, assignments_get(request->keys, "READY") != NULL,
+                          status ? status->start : NULL, status ? status->length : 0);
 }

@@ -90,6 +90,11 @@ static void watch_for_room(struct session *s) {
 
 static void watch_for_requests(struct session *s) {
         control_stop_waiting(s);
+        if (s->awaited) {
+                io_watch_stop(&s->watch);
+                s->watched_events = 0;
+                return;
+        }
         if (s->watched_events != IO_READ) {
                 s->watched_events = IO_READ;
                 io_watch_start(&s->watch, s->control->broker->loop, s->fd, IO_READ,

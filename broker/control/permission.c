@@ -25,8 +25,17 @@ bool permission_to_operate(struct session *s) {
                named(s, &s->control->broker->config->broker.operators);
 }
 
+bool permission_to_store(struct session *s) {
+        return permission_is_privileged(s) ||
+               named(s, &s->control->broker->config->broker.store_access);
+}
+
+bool permission_by_list(struct session *s, const struct access_list *access) {
+        return permission_is_privileged(s) || named(s, access);
+}
+
 bool permission_to_acquire(struct session *s, const struct listener *listener) {
-        return permission_is_privileged(s) || named(s, &listener->config->access);
+        return permission_by_list(s, &listener->config->access);
 }
 
 bool permission_to_see(struct session *s, const struct listener *listener) {

@@ -7,6 +7,7 @@
 
 #include <stdbool.h>
 
+struct access_list;
 struct session;
 struct listener;
 
@@ -16,8 +17,14 @@ bool permission_is_privileged(const struct session *session);
 /* Operators= of [Broker]. */
 bool permission_to_operate(struct session *session);
 
+/* StoreAccess= of [Broker]. */
+bool permission_to_store(struct session *session);
+
 /* Access= or Operators= of the listener, or an operator of the broker. */
 bool permission_to_see(struct session *session, const struct listener *listener);
+
+/* This Access=, of a listener that need not be there yet. */
+bool permission_by_list(struct session *session, const struct access_list *access);
 
 /* Access= of the listener. */
 bool permission_to_acquire(struct session *session, const struct listener *listener);

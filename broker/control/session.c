@@ -23,9 +23,15 @@
 #include "control/control_private.h"
 #include "control/disposal.h"
 #include "control/in_flight.h"
+#include "control/offer.h"
+#include "control/store.h"
 #include "control/verbs.h"
 #include "sockets/lease.h"
 #include "sockets/listener_table.h"
+
+#ifndef SO_PASSRIGHTS
+#define SO_PASSRIGHTS 83 /* Linux 6.16 */
+#endif
 
 static void on_socket(void *owner, int events);
 
@@ -55,7 +61,7 @@ static const char *breach_text(int error) {
         case -EEXIST:
                 return "a packet with the same key twice";
         case -EMFILE:
-                return "descriptors that no verb takes, and no room to receive them";
+                return "more than 252 descriptors, or no room to receive them";
         default:
                 return strerror(-error);
         }
@@ -104,6 +110,18 @@ int session_holder(struct session *s, struct holder **ret) {
         return 0;
 }
 
+void session_take_descriptors(struct session *s) {
+        int yes = 1;
+
+        if (s->takes_descriptors)
+                return;
+        /* Where there is no such option descriptors come in any case. */
+        if (s->control->refuses_descriptors &&
+            setsockopt(s->fd, SOL_SOCKET, SO_PASSRIGHTS, &yes, sizeof(yes)) < 0)
+                return;
+        s->takes_descriptors = true;
+}
+
 /* ---- end --------------------------------------------------------------------------------------*/
 
 /* What others would still do with it must not happen any more. */
@@ -111,6 +129,8 @@ static void detach(struct session *s) {
         io_watch_stop(&s->watch);
         watch_clear(s);
         apply_forget(&s->control->apply, s);
+        upgrade_forget(&s->control->upgrade, s);
+        store_forget(s);
         status_forget(s);
         outgoing_clear(&s->outgoing);
         if (s->holder) {
@@ -135,6 +155,11 @@ void session_free(struct session *s) {
         control_resume_accept(c);
 }
 
+/* Then none of a peer's can be in its socket. */
+static bool refuses_descriptors(const struct session *s) {
+        return s->refuses_descriptors && !s->takes_descriptors;
+}
+
 /*
  * Packets that we have not read may carry descriptors. Whether there are any cannot be told from
  * their length, which may be 0: but with SO_PASSCRED every packet brings credentials, and the end
@@ -144,7 +169,7 @@ static bool may_hold_descriptors(struct session *s) {
         bool something = true;
         int yes = 1, r;
 
-        if (s->refuses_descriptors)
+        if (refuses_descriptors(s))
                 return false;
         if (setsockopt(s->fd, SOL_SOCKET, SO_PASSCRED, &yes, sizeof(yes)) < 0)
                 return true;
@@ -175,7 +200,7 @@ static bool free_if_possible(struct session *s) {
 
 void session_end(struct session *s) {
         s->state = SESSION_ENDING;
-        if (s->refuses_descriptors && (s->fds_in_flight == 0 || in_flight_settle(s))) {
+        if (refuses_descriptors(s) && (s->fds_in_flight == 0 || in_flight_settle(s))) {
                 session_free(s); /* as nearly every session ends */
                 return;
         }
@@ -230,6 +255,28 @@ static bool may_receive(struct session *s) {
         return s->state == SESSION_OPEN && r >= 0;
 }
 
+/* A packet that is too long is not received, because what it brings would have to be closed. */
+static bool may_receive_descriptors(struct session *s) {
+        bool something;
+        int r = message_peek(s->fd, &something);
+
+        if (r <= MESSAGE_SIZE_MAX)
+                return true;
+        log_breach(s, breach_text(-EMSGSIZE));
+        s->state = SESSION_ENDING;
+        return false;
+}
+
+/* What no handler took is somebody else's to close. */
+static void clear_message(struct control *c) {
+        struct fd_list *fds = &c->message.fds;
+
+        if (fds->count > 0)
+                disposal_put_fds(c, fds->fds, fds->count);
+        fd_list_init(fds);
+        message_clear(&c->message);
+}
+
 static void handle_packet(struct session *s, const char *data, size_t size, size_t n_fds) {
         int r = verbs_dispatch(s, data, size, n_fds);
 
@@ -243,16 +290,33 @@ static void read_packet(struct session *s) {
         struct message *m = &s->control->message;
         int r;
 
-        if (!s->refuses_descriptors && !may_receive(s))
+        if (s->takes_descriptors ? !may_receive_descriptors(s)
+                                 : !s->refuses_descriptors && !may_receive(s))
                 return;
         r = message_receive(s->fd, m);
         if (r > 0) {
                 handle_packet(s, m->data, m->size, m->fds.count);
-                message_clear(m);
+                clear_message(s->control);
         } else if (r != -EAGAIN) {
                 if (r == -EMSGSIZE || r == -EMFILE)
                         log_breach(s, breach_text(r));
                 s->state = SESSION_ENDING;
+        }
+}
+
+void session_pause(struct session *s) {
+        s->is_paused = true;
+        s->watched_events = 0;
+        io_watch_stop(&s->watch);
+}
+
+void session_resume(struct session *s) {
+        if (!s->is_paused)
+                return;
+        s->is_paused = false;
+        if (s->state == SESSION_OPEN && s->watched_events == 0) {
+                s->watched_events = IO_READ;
+                io_watch_start(&s->watch, s->control->broker->loop, s->fd, IO_READ, on_socket, s);
         }
 }
 
@@ -261,7 +325,7 @@ static void on_socket(void *owner, int events) {
 
         if (events & IO_WRITE)
                 outgoing_flush(s);
-        else
+        else if (offer_may_read(s))
                 read_packet(s);
         if (s->state == SESSION_ENDING)
                 session_end(s);

@@ -16,6 +16,7 @@
 
 struct control;
 struct holder;
+struct store_answer;
 struct status_job;
 struct user;
 
@@ -44,7 +45,10 @@ struct session {
         struct holder *holder;  /* a reference; NULL until a verb needs it */
         unsigned fds_in_flight; /* sent since it was last known to have read everything */
         bool document_outstanding;
-        struct status_job *status; /* a STATUS that is still being written */
+        bool is_paused;               /* not read until the start is over: see offer.h */
+        bool takes_descriptors;       /* may bring some, and so may hold unread ones */
+        struct store_answer *awaited; /* its STORE is not kept yet; nothing is read meanwhile */
+        struct status_job *status;    /* a STATUS that is still being written */
         struct outgoing outgoing;
         struct watch_list watched_listeners;
         LIST_ENTRY(session) in_control;
@@ -75,6 +79,13 @@ void session_free(struct session *session);
  * can be freed. True when it is not waiting (or does not exist) any more.
  */
 bool session_retry(struct session *session);
+
+/* From now on it may send descriptors, where the kernel had kept them away. */
+void session_take_descriptors(struct session *session);
+
+/* Read nothing from it; go on. */
+void session_pause(struct session *session);
+void session_resume(struct session *session);
 
 /* The process of the peer. 0, or an error of peer_open_process() and holder_get(). */
 int session_holder(struct session *session, struct holder **ret);

@@ -45,6 +45,8 @@ static const char *how_name(enum lease_how how) {
         switch (how) {
         case LEASE_ACQUIRE:
                 return "acquire";
+        case LEASE_HAND_BACK:
+                return "hand-back";
         }
         return "unknown";
 }
@@ -93,9 +95,7 @@ static void write_lease(struct json_writer *j, const struct lease *lease) {
         json_close_object(j);
 }
 
-static void write_listener(struct json_writer *j, const struct listener *l) {
-        const struct lease *lease;
-
+static void begin_listener(struct json_writer *j, const struct listener *l) {
         json_open_object(j, NULL);
         json_text(j, "name", l->name);
         json_text(j, "fd_name", l->config->fd_name);
@@ -103,12 +103,17 @@ static void write_listener(struct json_writer *j, const struct listener *l) {
         json_u64(j, "line", l->config->line);
         json_bool(j, "non_blocking", l->config->non_blocking);
         json_open_array(j, "sockets");
-        for (size_t i = 0; i < l->n_sockets; i++)
-                write_socket(j, l, l->sockets[i]);
+}
+
+/* `l` is NULL when it went away while its sockets were being written. */
+static void end_listener(struct json_writer *j, const struct listener *l) {
+        const struct lease *lease;
+
         json_close_array(j);
         json_open_array(j, "leases");
-        LIST_FOREACH (lease, &l->leases, in_listener)
-                write_lease(j, lease);
+        if (l)
+                LIST_FOREACH (lease, &l->leases, in_listener)
+                        write_lease(j, lease);
         json_close_array(j);
         json_close_object(j);
 }
@@ -148,12 +153,6 @@ static void end_listeners(struct status_job *job) {
         json_close_object(j);
 }
 
-static void write_one(struct status_job *job, const struct listener *l) {
-        job->listeners++;
-        job->leases += l->n_leases;
-        write_listener(&job->document.json, l);
-}
-
 /* The first listener after `last`, which may be gone by now. */
 static const struct listener *next_after(const struct listener_table *table, const char *last) {
         const struct listener *l = *last ? listener_table_find(table, last) : NULL;
@@ -166,20 +165,49 @@ static const struct listener *next_after(const struct listener_table *table, con
         return l;
 }
 
+/* One socket of the listener that is being written, or its end. */
+static void write_step(struct status_job *job) {
+        const struct listener_table *table = job->session->control->broker->listeners;
+        const struct listener *l = listener_table_find(table, job->last);
+        struct json_writer *j = &job->document.json;
+
+        if (l && job->next_socket < l->n_sockets) {
+                write_socket(j, l, l->sockets[job->next_socket++]);
+                return;
+        }
+        job->leases += l ? l->n_leases : 0;
+        end_listener(j, l);
+        job->in_listener = false;
+}
+
+static void write_begin(struct status_job *job, const struct listener *l) {
+        (void) snprintf(job->last, sizeof(job->last), "%s", l->name);
+        if (!permission_to_see(job->session, l))
+                return;
+        begin_listener(&job->document.json, l);
+        job->listeners++;
+        job->next_socket = 0;
+        job->in_listener = true;
+}
+
 /* For at most a piece's time; true when all is written. */
 static bool write_piece(struct status_job *job) {
         const struct listener_table *table = job->session->control->broker->listeners;
-        const struct listener *l = next_after(table, job->last);
         uint64_t begin = loop_now_usec();
 
-        for (; l; l = listener_table_next(l)) {
-                if (loop_now_usec() - begin >= PIECE_USEC)
-                        return false;
-                (void) snprintf(job->last, sizeof(job->last), "%s", l->name);
-                if (permission_to_see(job->session, l))
-                        write_one(job, l);
+        while (loop_now_usec() - begin < PIECE_USEC) {
+                const struct listener *next;
+
+                if (job->in_listener) {
+                        write_step(job);
+                        continue;
+                }
+                next = job->named ? NULL : next_after(table, job->last);
+                if (!next)
+                        return true;
+                write_begin(job, next);
         }
-        return true;
+        return false;
 }
 
 /* ---- jobs -------------------------------------------------------------------------------------*/
@@ -189,7 +217,8 @@ void status_init(struct status_jobs *jobs) {
 }
 
 static struct status_job *job_new(struct session *s, struct text serial) {
-        struct status_job *job = calloc(1, sizeof(*job));
+        struct status_queue *queue = &s->control->status.queue;
+        struct status_job *job = calloc(1, sizeof(*job)), *first;
 
         if (!job)
                 return NULL;
@@ -199,7 +228,12 @@ static struct status_job *job_new(struct session *s, struct text serial) {
                 job->serial = (struct text){job->serial_text, serial.length};
         }
         s->status = job;
-        TAILQ_INSERT_TAIL(&s->control->status.queue, job, entry);
+        first = TAILQ_FIRST(queue);
+        /* A user who asks and asks makes his own kind wait, not the operator. */
+        if (first && permission_is_privileged(s))
+                TAILQ_INSERT_AFTER(queue, first, job, entry);
+        else
+                TAILQ_INSERT_TAIL(queue, job, entry);
         return job;
 }
 
@@ -219,12 +253,18 @@ void status_forget(struct session *s) {
 }
 
 static int begin(struct status_job *job) {
+        const struct listener *l;
         int r = document_begin(&job->document);
 
         if (r < 0)
                 return r;
         job->begun = true;
         begin_listeners(&job->document.json);
+        if (!job->named)
+                return 0;
+        l = listener_table_find(job->session->control->broker->listeners, job->last);
+        if (l) /* else it went away while others were answered */
+                write_begin(job, l);
         return 0;
 }
 
@@ -277,46 +317,25 @@ static void on_turn(void *owner) {
         next_turn(c);
 }
 
-static void answer_all(const struct request *request) {
+void handle_status(struct request *request) {
         struct control *c = request->session->control;
         bool first = TAILQ_EMPTY(&c->status.queue);
-        struct status_job *job = job_new(request->session, request->serial);
+        struct status_job *job;
 
+        if (answer_is_outstanding(request))
+                return;
+        job = job_new(request->session, request->serial);
         if (!job) {
                 answer_error(request, ENOMEM, "the broker is out of memory");
                 return;
+        }
+        if (request->listener) {
+                job->named = true;
+                (void) snprintf(job->last, sizeof(job->last), "%s", request->listener->name);
         }
         /* Nearly always this is all of it. */
         if (first && work(job))
                 return;
         outgoing_resume(request->session);
         next_turn(c);
-}
-
-static void answer_one(const struct request *request) {
-        struct status_job job = {.session = request->session};
-        size_t size;
-        int r, fd;
-
-        r = begin(&job);
-        if (r == 0) {
-                write_one(&job, request->listener);
-                end_listeners(&job);
-                r = document_end(&job.document, &fd, &size);
-        }
-        if (r < 0) {
-                answer_error(request, -r, "the document cannot be written: %s", strerror(-r));
-                return;
-        }
-        (void) answer_begin(request);
-        (void) answer_send_document(request, fd, size);
-}
-
-void handle_status(struct request *request) {
-        if (answer_is_outstanding(request))
-                return;
-        if (request->listener)
-                answer_one(request);
-        else
-                answer_all(request);
 }

@@ -22,6 +22,9 @@ struct status_job {
         bool begun; /* the document is open */
         struct document document;
         uint64_t listeners, leases; /* written so far */
+        bool named;                 /* of one listener, `last`; else of all that the peer may see */
+        bool in_listener;           /* `last` is being written: its sockets from next_socket on */
+        size_t next_socket;
         char last[NAME_LENGTH_MAX + 1];
 };
 

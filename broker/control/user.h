@@ -8,8 +8,8 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "core/hash.h"
 #include "core/log.h"
-#include "sockets/hash.h"
 
 struct user {
         uid_t uid;

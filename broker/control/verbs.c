@@ -13,6 +13,7 @@
 #include "control/control_private.h"
 #include "control/permission.h"
 #include "control/session.h"
+#include "control/upgrade.h"
 #include "names.h"
 #include "sockets/listener_table.h"
 
@@ -46,6 +47,41 @@ const struct verb verbs[] = {
          RIGHT_SEE,
          handle_status},
         {"APPLY", {{"ALLOW_CLOSE", OPTIONAL, FORM_ONE, 1}}, 0, 0, RIGHT_OPERATE, handle_apply},
+        {"UPGRADE",
+         {{"PATH", OPTIONAL, FORM_TEXT, UPGRADE_PATH_MAX}},
+         0,
+         0,
+         RIGHT_OWN,
+         handle_upgrade},
+        {"STORE",
+         {{"NAME", REQUIRED, FORM_NAME, NAME_LENGTH_MAX}, {"SIZE", OPTIONAL, FORM_NUMBER, 5}},
+         1,
+         FD_LIST_MAX,
+         RIGHT_STORE,
+         handle_store},
+        /* The following four are about what the peer's own uid has stored, so that anyone may. */
+        {"TAKE", {{"NAME", REQUIRED, FORM_NAME, NAME_LENGTH_MAX}}, 0, 0, RIGHT_ANYONE, handle_take},
+        {"TAKEN",
+         {{"NAME", REQUIRED, FORM_NAME, NAME_LENGTH_MAX},
+          {"ACK", REQUIRED, FORM_TEXT, STATE_ID_SIZE - 1}},
+         0,
+         0,
+         RIGHT_ANYONE,
+         handle_taken},
+        {"DROP",
+         {{"NAME", REQUIRED, FORM_NAME, NAME_LENGTH_MAX}, {"UID", OPTIONAL, FORM_NUMBER, 10}},
+         0,
+         0,
+         RIGHT_ANYONE,
+         handle_drop},
+        {"STORED", {{0}}, 0, 0, RIGHT_ANYONE, handle_stored},
+        /* Access= is looked up in the configuration: there is no listener while one is offered. */
+        {"OFFER",
+         {{"NAME", REQUIRED, FORM_NAME, NAME_LENGTH_MAX}},
+         1,
+         1,
+         RIGHT_ANYONE,
+         handle_offer},
 };
 
 const size_t n_verbs = sizeof(verbs) / sizeof(verbs[0]);
@@ -134,6 +170,7 @@ static bool check_fds(const struct request *request, size_t n_fds) {
 static bool check_value(const struct request *request, const struct verb_key *key,
                         struct text value) {
         const char *verb = request->verb->name;
+        uint64_t number;
 
         if (value.length > key->length_max)
                 answer_error(request, EINVAL, "%s: %s= has %zu bytes; at most %zu are allowed",
@@ -141,6 +178,8 @@ static bool check_value(const struct request *request, const struct verb_key *ke
         else if (key->form == FORM_ONE && !text_equal(value, "1"))
                 answer_error(request, EINVAL, "%s: %s= can only be 1; leave it out instead", verb,
                              key->name);
+        else if (key->form == FORM_NUMBER && text_to_u64(value, &number) < 0)
+                answer_error(request, EINVAL, "%s: %s= is a number", verb, key->name);
         else if (key->form == FORM_NAME && !name_is_valid(value.start, value.length))
                 answer_error(request, EINVAL,
                              "%s: \"%s\" is no possible name: 1 to 255 of A-Z a-z 0-9 . _ @ -, not "
@@ -237,8 +276,20 @@ static bool check_right(struct request *request) {
         case RIGHT_SEE:
         case RIGHT_ACQUIRE:
                 return check_listener(request);
+        case RIGHT_STORE:
+                if (permission_to_store(request->session))
+                        return true;
+                answer_error(request, EACCES,
+                             "this user may not store: see StoreAccess= in [Broker]");
+                return false;
         case RIGHT_OPERATE:
                 break;
+        case RIGHT_OWN:
+                if (permission_is_privileged(request->session))
+                        return true;
+                answer_error(request, EACCES, "%s is for root and the broker's own user",
+                             request->verb->name);
+                return false;
         }
         if (permission_to_operate(request->session))
                 return true;

@@ -25,13 +25,16 @@ enum form {
         FORM_TEXT,
         FORM_NAME, /* names.h */
         FORM_ONE,  /* "1": a switch; to have it off, leave it out */
+        FORM_NUMBER,
 };
 
 enum right {
         RIGHT_ANYONE,
         RIGHT_SEE,     /* NAME=, when given, is a listener that the peer may see, else ENOENT */
         RIGHT_ACQUIRE, /* the same, and it may acquire it, else EACCES */
+        RIGHT_STORE,   /* StoreAccess= of [Broker], else EACCES */
         RIGHT_OPERATE, /* operators of the broker, else EACCES */
+        RIGHT_OWN,     /* root and the broker's own user, else EACCES */
 };
 
 struct verb_key {
@@ -77,5 +80,12 @@ void handle_notify(struct request *request);
 void handle_watch(struct request *request);
 void handle_status(struct request *request);
 void handle_apply(struct request *request);
+void handle_upgrade(struct request *request);
+void handle_store(struct request *request);
+void handle_take(struct request *request);
+void handle_taken(struct request *request);
+void handle_drop(struct request *request);
+void handle_stored(struct request *request);
+void handle_offer(struct request *request);
 
 #endif

@@ -14,6 +14,7 @@
 
 struct entry {
         char *name;
+        char *id; /* NULL when it is not one that we had kept */
         int fd;
 };
 
@@ -55,16 +56,21 @@ static int make_room(struct inherited *all) {
         return 0;
 }
 
-int inherited_put_fd(struct inherited *all, const char *name, int fd) {
-        char *copy = strdup(name);
+int inherited_put_kept_fd(struct inherited *all, const char *name, const char *id, int fd) {
+        struct entry e = {.name = strdup(name), .id = id ? strdup(id) : NULL, .fd = fd};
 
-        if (!copy || make_room(all) < 0) {
-                free(copy);
+        if (!e.name || (id && !e.id) || make_room(all) < 0) {
+                free(e.name);
+                free(e.id);
                 close_fd(fd);
                 return -ENOMEM;
         }
-        all->entries[all->count++] = (struct entry){.name = copy, .fd = fd};
+        all->entries[all->count++] = e;
         return 0;
+}
+
+int inherited_put_fd(struct inherited *all, const char *name, int fd) {
+        return inherited_put_kept_fd(all, name, NULL, fd);
 }
 
 size_t inherited_count(const struct inherited *all) {
@@ -75,6 +81,10 @@ const char *inherited_name(const struct inherited *all, size_t index) {
         return all->entries[index].name;
 }
 
+const char *inherited_id(const struct inherited *all, size_t index) {
+        return all->entries[index].id;
+}
+
 int inherited_peek_fd(const struct inherited *all, size_t index) {
         return all->entries[index].fd;
 }
@@ -83,6 +93,7 @@ int inherited_take_fd(struct inherited *all, size_t index) {
         int fd = all->entries[index].fd;
 
         free(all->entries[index].name);
+        free(all->entries[index].id);
         all->count--;
         memmove(&all->entries[index], &all->entries[index + 1],
                 (all->count - index) * sizeof(all->entries[0]));

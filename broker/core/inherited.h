@@ -23,8 +23,15 @@ struct inherited *inherited_free(struct inherited *all); /* closes what was not 
 /* Takes fd, also when it fails: -ENOMEM. */
 int inherited_put_fd(struct inherited *all, const char *name, int fd);
 
+/*
+ * The same for one that we had kept for ourselves under `id` (keeper/memory.h); `name` is whose it
+ * was.
+ */
+int inherited_put_kept_fd(struct inherited *all, const char *name, const char *id, int fd);
+
 size_t inherited_count(const struct inherited *all);
 const char *inherited_name(const struct inherited *all, size_t index);
+const char *inherited_id(const struct inherited *all, size_t index); /* NULL: not kept */
 int inherited_peek_fd(const struct inherited *all, size_t index);
 
 /*

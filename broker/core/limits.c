@@ -14,6 +14,9 @@ static const struct limits defaults = {
         .answers_per_session = 16,
         .fds_in_flight_per_session = 504,
         .fds_in_flight = 4096,
+        .stored = 8192,
+        .stored_per_user = 1024,
+        .stored_bytes_per_user = 1048576,
 };
 
 void limits_default(struct limits *ret) {
@@ -70,4 +73,7 @@ void limits_fit(struct limits *limits, struct log *log) {
               nofile, log);
         clamp(&limits->fds_in_flight_per_session, defaults.fds_in_flight_per_session,
               limits->fds_in_flight, "descriptors in flight to one session", nofile, log);
+        clamp(&limits->stored, defaults.stored, usable / 4, "stored descriptors", nofile, log);
+        clamp(&limits->stored_per_user, defaults.stored_per_user, limits->stored,
+              "stored descriptors of one user", nofile, log);
 }

@@ -15,6 +15,9 @@ struct limits {
         unsigned answers_per_session;       /* queued for a peer that does not read */
         unsigned fds_in_flight_per_session; /* sent to a peer and not known to be read */
         unsigned fds_in_flight;             /* the same, all sessions together */
+        unsigned stored;                    /* descriptors kept for programs, all together */
+        unsigned stored_per_user;           /* of one uid that is neither root nor ours */
+        unsigned stored_bytes_per_user;     /* data beside them, likewise */
 };
 
 void limits_default(struct limits *ret);

@@ -11,12 +11,16 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cleanup.h"
 #include "config/config.h"
+#include "config/kept_config.h"
 #include "control/control.h"
 #include "core/inherited.h"
 #include "core/log.h"
 #include "core/loop.h"
+#include "keeper/memory.h"
 #include "sockets/conflict.h"
+#include "sockets/kept.h"
 #include "sockets/listener_table.h"
 
 /* Nobody is served yet, so that the answer may take its time. */
@@ -27,54 +31,128 @@ static void explain_conflicts(struct log *log, const struct apply_result *result
                 log_error(log, NULL, "%s", conflict_explain(&result->conflicts[i], text));
 }
 
-static int open_listeners(struct broker *b) {
+static void say_unclaimed(const struct broker *b) {
+        for (size_t i = 0; i < inherited_count(b->inherited); i++) {
+                const char *name = inherited_name(b->inherited, i);
+
+                if (inherited_id(b->inherited, i))
+                        log_warning(b->log, ABOUT(.listener = name),
+                                    "listener %s is not configured any more; its socket stays open "
+                                    "until `fdpass apply --allow-close`",
+                                    name);
+                else
+                        log_warning(b->log, NULL,
+                                    "a socket was passed to us as %s that no listener claims; it "
+                                    "stays open",
+                                    name);
+        }
+}
+
+/* Between two attempts: who had an address may also just go. */
+#define OFFER_TRY_USEC (1000 * 1000)
+
+/*
+ * Addresses in use alone are what a holder whom we cannot reach looks like (OfferWaitSec=). 0 when
+ * it is to be tried again.
+ */
+static int wait_for_offer(struct broker *b, const struct apply_result *result, uint64_t *until) {
+        uint64_t now = loop_now_usec(), wait = b->config->broker.offer_wait_sec;
+
+        if (!result->only_in_use || wait == 0)
+                return -EINVAL;
+        if (*until == 0) {
+                *until = now + wait * 1000 * 1000;
+                log_notice(b->log, NULL,
+                           "%zu addresses are in use; waiting %u seconds for programs that hold "
+                           "them to hand them back (OfferWaitSec=)",
+                           result->n_in_use, b->config->broker.offer_wait_sec);
+        }
+        if (now >= *until)
+                return -EINVAL;
+        wait = *until - now;
+        return control_wait_for_offers(b->control, wait < OFFER_TRY_USEC ? wait : OFFER_TRY_USEC);
+}
+
+static int apply_first(struct broker *b) {
         struct diagnostics diagnostics = {0};
         struct apply_result result = {0};
+        uint64_t until = 0;
         int r;
 
-        r = listener_table_new(&b->listeners, b->loop, b->log, b->limits.listeners);
-        if (r < 0)
-                return r;
-        r = listener_table_apply(b->listeners, b->config, b->inherited, true, &diagnostics,
-                                 &result);
+        listener_table_set_starting(b->listeners, true);
+        for (;;) {
+                r = listener_table_apply(b->listeners, b->config, b->inherited, false, &diagnostics,
+                                         &result);
+                if (r != -EINVAL)
+                        break;
+                r = wait_for_offer(b, &result, &until);
+                if (r < 0)
+                        break;
+                diagnostics_clear(&diagnostics);
+        }
+        listener_table_set_starting(b->listeners, false);
+        control_end_offers(b->control);
         diagnostics_log(&diagnostics, b->log);
         diagnostics_clear(&diagnostics);
-        if (r < 0) {
+        if (r < 0)
                 explain_conflicts(b->log, &result);
+        else
+                log_info(b->log, NULL, "listeners held: %zu (%zu bound, %zu adopted)",
+                         listener_table_count(b->listeners), result.opened, result.adopted);
+        return r;
+}
+
+static int open_listeners(struct broker *b) {
+        int r = listener_table_new(&b->listeners, b->loop, b->log, b->limits.listeners);
+
+        if (r < 0)
                 return r;
+        if (b->memory) {
+                r = listener_table_set_memory(b->listeners, b->memory);
+                if (r == 0)
+                        r = kept_give_sockets(b->memory, b->inherited, b->log);
         }
-        for (size_t i = 0; i < inherited_count(b->inherited); i++)
-                log_warning(
-                        b->log, NULL,
-                        "systemd passed a socket named %s that no listener claims; it stays open",
-                        inherited_name(b->inherited, i));
-        log_info(b->log, NULL, "holding %zu listeners: %zu bound, %zu adopted",
-                 listener_table_count(b->listeners), result.opened, result.adopted);
+        if (r == 0)
+                r = apply_first(b);
+        if (r < 0)
+                return r;
+        if (b->memory) {
+                (void) kept_config_put(b->memory, b->config, &b->config_fd, b->log);
+                memory_forget_unclaimed(b->memory);
+                memory_forget_nameless(b->memory, b->inherited);
+        }
+        say_unclaimed(b);
         return 0;
 }
 
-int broker_new(struct broker **ret, struct loop *loop, struct log *log, const char *config_path,
-               struct config *config, struct inherited *inherited) {
+int broker_new(struct broker **ret, struct loop *loop, struct log *log,
+               const struct broker_parts *parts) {
         struct broker *b = calloc(1, sizeof(*b));
         int r = -ENOMEM;
 
         if (!b) {
-                config_free(config);
-                inherited_free(inherited);
+                config_free(parts->config);
+                inherited_free(parts->inherited);
+                memory_free(parts->memory);
+                close_fd(parts->config_fd);
                 return -ENOMEM;
         }
         b->loop = loop;
         b->log = log;
-        b->limits = config->broker.limits;
+        b->limits = parts->config->broker.limits;
         limits_fit(&b->limits, log);
-        b->inherited = inherited;
-        b->config = config;
-        b->config_path = strdup(config_path);
+        b->memory = parts->memory;
+        b->inherited = parts->inherited;
+        b->config_fd = parts->config_fd;
+        b->config = parts->config;
+        b->config_path = strdup(parts->config_path);
         if (b->config_path)
                 r = control_new(&b->control, b);
         if (r == 0)
                 r = open_listeners(b);
         if (r < 0) {
+                if (b->control)
+                        control_leave_path(b->control);
                 broker_free(b);
                 return r;
         }
@@ -84,11 +162,16 @@ int broker_new(struct broker **ret, struct loop *loop, struct log *log, const ch
 
 struct broker *broker_free(struct broker *b) {
         if (b) {
+                /* What ends now is to be found again by the next broker, if there is to be one. */
+                if (b->listeners)
+                        (void) listener_table_set_memory(b->listeners, NULL);
                 /* Sessions hold references to holders: they go first. */
                 control_free(b->control);
                 listener_table_free(b->listeners);
                 config_free(b->config);
                 inherited_free(b->inherited);
+                memory_free(b->memory);
+                close_fd(b->config_fd);
                 free(b->config_path);
                 free(b);
         }

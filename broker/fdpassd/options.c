@@ -18,19 +18,40 @@ static int set_log_level(struct options *o, const char *value) {
         return log_level_from_name(value, &o->log_level);
 }
 
+static int find_word(const char *value, const char *const words[], size_t n) {
+        for (size_t i = 0; i < n; i++)
+                if (strcmp(value, words[i]) == 0)
+                        return (int) i;
+        return -EINVAL;
+}
+
 static int set_log_target(struct options *o, const char *value) {
-        static const char *const names[] = {
+        static const char *const words[] = {
                 [LOG_TARGET_AUTO] = "auto",
                 [LOG_TARGET_STDERR] = "stderr",
                 [LOG_TARGET_JOURNAL] = "journal",
         };
+        int i = find_word(value, words, ARRAY_SIZE(words));
 
-        for (size_t i = 0; i < ARRAY_SIZE(names); i++)
-                if (strcmp(value, names[i]) == 0) {
-                        o->log_target = (enum log_target) i;
-                        return 0;
-                }
-        return -EINVAL;
+        o->log_target = (enum log_target) i;
+        return i < 0 ? i : 0;
+}
+
+static int set_keeper(struct options *o, const char *value) {
+        static const char *const words[] = {
+                [KEEPER_AUTO] = "auto",
+                [KEEPER_YES] = "yes",
+                [KEEPER_NO] = "no",
+        };
+        int i = find_word(value, words, ARRAY_SIZE(words));
+
+        o->keeper = (enum keeper_choice) i;
+        return i < 0 ? i : 0;
+}
+
+static int set_check_upgrade(struct options *o, const char *value) {
+        o->check_upgrade = true;
+        return 0;
 }
 
 static const struct option_row {
@@ -48,6 +69,13 @@ static const struct option_row {
          set_log_level, "error, warning, notice, info or debug"},
         {"log-target", 't', "TARGET", "auto (the journal when stderr is it), stderr or journal",
          set_log_target, "auto, stderr or journal"},
+        {"keeper", 'k', "auto|yes|no",
+         "a process that keeps every descriptor when the broker dies; auto: yes, unless "
+         "systemd's fd store does it",
+         set_keeper, "auto, yes or no"},
+        {"check-upgrade", 'U', NULL,
+         "for a broker that is to be upgraded: could this program take over?", set_check_upgrade,
+         NULL},
         {"help", 'h', NULL, "print this", NULL, NULL},
         {"version", 'V', NULL, "print the version", NULL, NULL},
 };

@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "sockets/hash.h"
+#include "core/hash.h"
 
 struct key {
         int type;

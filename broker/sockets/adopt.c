@@ -19,6 +19,7 @@ struct gift {
         int fd;
         const char *name;
         bool is_socket;
+        bool kept; /* by ourselves, before we were started again */
         struct address address;
         struct gift *next; /* of the same name, in the order given */
         struct gift *last; /* of the chain, in its first */
@@ -71,6 +72,7 @@ static int gifts_list(struct gifts *gifts, const struct inherited *inherited) {
                 gift->index = i;
                 gift->fd = inherited_peek_fd(inherited, i);
                 gift->name = inherited_name(inherited, i);
+                gift->kept = inherited_id(inherited, i) != NULL;
                 r = gifts_add(gifts, gift);
                 if (r < 0)
                         return r;
@@ -90,7 +92,9 @@ static const char *unfit(const struct gift *gift) {
         if (gift->address.any.sa_family != AF_INET && gift->address.any.sa_family != AF_INET6 &&
             gift->address.any.sa_family != AF_UNIX)
                 return "is neither a TCP nor a Unix socket";
-        if (getsockopt(gift->fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &size) < 0 || !listening)
+        /* One of ours that a holder shut down while we were away is mended when it is guarded. */
+        if (!gift->kept &&
+            (getsockopt(gift->fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &size) < 0 || !listening))
                 return "does not listen";
         return NULL;
 }
@@ -114,6 +118,7 @@ static void accept_gift(struct plan *plan, struct planned_socket *p, const struc
         }
         p->origin = ORIGIN_GIVEN;
         p->given_fd = gift->fd;
+        p->given_id = inherited_id(plan->inherited, gift->index);
 }
 
 static void adopt_by_address(struct plan *plan, const struct gifts *gifts) {

@@ -9,6 +9,9 @@
  */
 #include <errno.h>
 #include <limits.h>
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -16,8 +19,12 @@
 #include "cleanup.h"
 #include "core/inherited.h"
 #include "core/log.h"
+#include "keeper/memory.h"
 #include "sockets/conflict.h"
+#include "sockets/hand_back.h"
+#include "sockets/kept.h"
 #include "sockets/listener_repair.h"
+#include "sockets/options_pool.h"
 #include "sockets/path_owners.h"
 #include "sockets/plan.h"
 #include "sockets/queue.h"
@@ -72,8 +79,33 @@ static void explain_in_use(struct plan *plan, const struct planned_socket *p, co
                 return;
         }
         plan_error(plan, p->listener, "listener %s: cannot bind %s: %s", name, text, reason);
+        result->n_in_use++;
         if (result->n_conflicts < APPLY_CONFLICTS_MAX)
                 result->conflicts[result->n_conflicts++] = *p->address;
+}
+
+/* `reason` is why it could not be bound. 0, also when it could not be taken, or -ENOMEM. */
+static int take_from_holder(struct plan *plan, struct planned_socket *p, struct path_owners *owners,
+                            const char *reason, struct apply_result *result) {
+        struct hand_back_report report = {.pid = 0};
+        int fd, r = -ENOENT;
+
+        if (plan->hand_back)
+                r = hand_back_take(plan->hand_back, p->listener->config, p->address, owners, &fd,
+                                   &report);
+        if (r < 0) {
+                explain_in_use(plan, p, report.reason[0] ? report.reason : reason, result);
+                return r == -ENOMEM ? r : 0;
+        }
+        p->socket = listener_socket_new(p->address, fd, false);
+        if (!p->socket) {
+                close_fd(fd);
+                return -ENOMEM;
+        }
+        p->origin = ORIGIN_TAKEN;
+        p->taken_pid = report.pid;
+        memcpy(p->taken_from, report.name, sizeof(p->taken_from));
+        return 0;
 }
 
 static int open_socket(struct plan *plan, struct planned_socket *p, struct path_owners *owners,
@@ -83,17 +115,15 @@ static int open_socket(struct plan *plan, struct planned_socket *p, struct path_
         int fd, r;
 
         r = bind_socket(p->listener->config, p->address, owners, &fd, &report);
-        if (r == -EADDRINUSE) {
-                explain_in_use(plan, p, report.reason, result);
-                return 0;
-        }
+        if (r == -EADDRINUSE)
+                return take_from_holder(plan, p, owners, report.reason, result);
         if (r < 0) {
                 plan_error(plan, p->listener, "listener %s: cannot bind %s: %s",
                            p->listener->config->name, address_text(p->address, text),
                            report.reason);
                 return 0;
         }
-        p->socket = listener_socket_new(p->address, p->address, fd, false);
+        p->socket = listener_socket_new(p->address, fd, false);
         if (!p->socket) {
                 bind_undo(p->address, fd, report.folders_made);
                 close_fd(fd);
@@ -109,6 +139,8 @@ static int open_missing(struct plan *plan, struct apply_result *result) {
         struct path_owners *owners = NULL;
         int r = path_owners_new(&owners);
 
+        if (r == 0 && plan->table->starting)
+                r = hand_back_new(&plan->hand_back);
         for (size_t i = 0; i < plan->n_sockets && r == 0; i++)
                 if (plan->sockets[i].origin == ORIGIN_NONE)
                         r = open_socket(plan, &plan->sockets[i], owners, result);
@@ -125,9 +157,12 @@ static int wrap_given(struct plan *plan) {
                         continue;
                 if (address_of_socket(p->given_fd, &address) < 0)
                         address = *p->address;
-                p->socket = listener_socket_new(&address, p->address, p->given_fd, true);
+                p->socket = listener_socket_new(&address, p->given_fd,
+                                                !offers_has(plan->table, p->given_fd));
                 if (!p->socket)
                         return -ENOMEM;
+                if (p->given_id)
+                        kept_socket_restore(plan->table, p->socket, p->given_id);
         }
         return 0;
 }
@@ -235,6 +270,7 @@ static void close_unclaimed(struct plan *plan) {
                 /* A path that somebody else made belongs to him. */
                 if (!socket->adopted)
                         bind_undo(&socket->address, socket->fd, 0);
+                kept_socket_remove(socket);
                 listener_socket_free(socket);
         }
 }
@@ -244,6 +280,22 @@ static void take_given(struct plan *plan) {
         for (size_t i = plan->n_given; i-- > 0;)
                 if (plan->given[i])
                         (void) inherited_take_fd(plan->inherited, i);
+}
+
+/* Kept by a broker before us for listeners that are not configured any more. */
+static void close_unconfigured(struct plan *plan) {
+        for (size_t i = plan->inherited ? inherited_count(plan->inherited) : 0; i-- > 0;) {
+                const char *id = inherited_id(plan->inherited, i);
+
+                if (!id)
+                        continue;
+                log_notice(plan->table->log, ABOUT(.listener = inherited_name(plan->inherited, i)),
+                           "listener %s: closes its socket, which is no longer configured",
+                           inherited_name(plan->inherited, i));
+                if (plan->table->memory)
+                        memory_remove(plan->table->memory, id);
+                close_fd(inherited_take_fd(plan->inherited, i));
+        }
 }
 
 static void place_sockets(struct planned_listener *l, struct listener *listener) {
@@ -258,7 +310,6 @@ static void place_sockets(struct planned_listener *l, struct listener *listener)
                 struct planned_socket *p = &l->sockets[i];
 
                 p->socket->listener = listener;
-                p->socket->configured = *p->address;
                 listener->sockets[i] = p->socket;
                 listener->fds[i] = p->socket->fd;
         }
@@ -307,19 +358,49 @@ static void change_kept(struct planned_socket *p) {
                 (void) bind_set_non_blocking(p->socket->fd, p->listener->config->non_blocking);
 }
 
+static void say_new(const struct planned_socket *p, const char *text) {
+        struct listener *listener = p->socket->listener;
+
+        if (p->origin == ORIGIN_TAKEN)
+                log_notice(
+                        listener->table->log,
+                        ABOUT(.listener = listener->name, .pid = p->taken_pid),
+                        "listener %s: %s was taken back from %s (pid %d), which had kept it open",
+                        listener->name, text, p->taken_from, (int) p->taken_pid);
+        else
+                /* After a crash all are as they were: one line says so, not ten thousand. */
+                log_write(listener->table->log, p->given_id ? LEVEL_DEBUG : LEVEL_INFO,
+                          ABOUT(.listener = listener->name), "listener %s: %s %s", listener->name,
+                          p->origin == ORIGIN_GIVEN ? "was given" : "listens on", text);
+}
+
 static void guard_new(struct planned_socket *p) {
         struct listener *listener = p->socket->listener;
         char text[ADDRESS_TEXT_SIZE];
         int r;
 
-        (void) address_text(&p->socket->address, text);
-        log_info(listener->table->log, ABOUT(.listener = listener->name), "listener %s: %s %s",
-                 listener->name, p->origin == ORIGIN_GIVEN ? "was given" : "listens on", text);
-        r = listener_guard_start(p->socket);
+        say_new(p, address_text(&p->socket->address, text));
+        r = p->origin == ORIGIN_BOUND
+                    ? options_pool_read_bound(listener->table->options, p->socket->fd,
+                                              p->socket->address.any.sa_family, &p->socket->options)
+                    : 0;
+        if (r == 0)
+                r = listener_guard_start(p->socket);
         if (r < 0)
                 log_error(listener->table->log, ABOUT(.listener = listener->name),
                           "listener %s: %s is held but not guarded: %s", listener->name, text,
                           strerror(-r));
+}
+
+/* Before anything is guarded: flags that holders share are left alone while there are leases. */
+static void find_leases(struct plan *plan) {
+        if (plan->table->starting) {
+                kept_restore_leases(plan->table);
+                offers_begin_leases(plan->table);
+        }
+        for (size_t i = 0; i < plan->n_sockets; i++)
+                if (plan->sockets[i].origin == ORIGIN_TAKEN)
+                        hand_back_begin_leases(plan->hand_back, plan->sockets[i].socket);
 }
 
 static void count(const struct plan *plan, struct apply_result *result) {
@@ -370,11 +451,26 @@ static void tell(const struct plan *plan) {
                         listener_table_tell(plan->old[i].listener, LISTENER_REMOVED);
 }
 
+/* Leases are kept by the name of their listener. */
+static void remember_names(struct plan *plan) {
+        for (size_t i = 0; i < plan->n_listeners; i++) {
+                const struct planned_listener *l = &plan->listeners[i];
+                struct lease *lease;
+
+                if (!l->old || strcmp(l->copy->name, l->old->name) == 0)
+                        continue;
+                LIST_FOREACH (lease, &l->old->leases, in_listener)
+                        kept_lease_put(lease);
+        }
+}
+
 static void commit(struct plan *plan) {
         struct listener_index *before = plan->table->index;
 
         close_unclaimed(plan);
         take_given(plan);
+        if (plan->allow_close)
+                close_unconfigured(plan);
         for (size_t i = 0; i < plan->n_old; i++)
                 plan->old[i].listener->n_sockets = 0; /* they are closed, or placed anew below */
         for (size_t i = 0; i < plan->n_listeners; i++) {
@@ -388,6 +484,7 @@ static void commit(struct plan *plan) {
                 swap_config(&plan->listeners[i]);
         plan->table->index = plan->index;
         plan->index = before;
+        find_leases(plan);
         for (size_t i = 0; i < plan->n_sockets; i++) {
                 struct planned_socket *p = &plan->sockets[i];
 
@@ -395,7 +492,11 @@ static void commit(struct plan *plan) {
                         change_kept(p);
                 else
                         guard_new(p);
+                if (p->origin != ORIGIN_KEPT || p->listener->changed)
+                        kept_socket_put(p->socket);
         }
+        options_pool_settle(plan->table->options);
+        remember_names(plan);
 }
 
 /* After the commit: events, and the end of what was replaced. */
@@ -406,6 +507,16 @@ static void finish(struct plan *plan) {
                         listener_free(plan->old[i].listener);
         for (size_t i = 0; i < plan->n_listeners; i++)
                 plan->listeners[i].fresh = NULL; /* the table's now */
+}
+
+/*
+ * A plan takes as much memory as the listeners themselves, and what outlives it lies between its
+ * parts, so that free(3) alone gives nothing back.
+ */
+static void give_memory_back(void) {
+#ifdef __GLIBC__
+        (void) malloc_trim(0);
+#endif
 }
 
 int listener_table_apply(struct listener_table *table, const struct config *config,
@@ -435,6 +546,7 @@ int listener_table_apply(struct listener_table *table, const struct config *conf
                                 "not enough memory to apply the configuration; nothing was "
                                 "changed");
         if (r < 0 || plan.errors > 0) {
+                ret->only_in_use = r == 0 && plan.errors == ret->n_in_use;
                 take_back(&plan);
                 plan_clear(&plan);
                 return r < 0 ? r : -EINVAL;
@@ -443,5 +555,6 @@ int listener_table_apply(struct listener_table *table, const struct config *conf
         count(&plan, ret);
         finish(&plan);
         plan_clear(&plan);
+        give_memory_back();
         return 0;
 }

@@ -14,6 +14,7 @@
 #include "core/log.h"
 #include "core/process.h"
 #include "sockets/holder_private.h"
+#include "sockets/kept.h"
 #include "sockets/listener.h"
 
 #ifndef PIDFS_MAGIC
@@ -45,6 +46,7 @@ static void unlist(struct holder *holder) {
 static void holder_free(struct holder *holder) {
         unlist(holder);
         io_watch_stop(&holder->exit_watch);
+        kept_holder_remove(holder);
         close_fd(holder->pidfd);
         free(holder);
 }
@@ -85,7 +87,10 @@ struct holder_table *holder_table_free(struct holder_table *table) {
         if (!table)
                 return NULL;
         HASH_ITER (hh, table->by_key, holder, tmp) {
+                holder->references++;
                 holder_end(holder);
+                holder->table = NULL; /* a session may give it back later */
+                holder_put(holder);
         }
         holder_table_clear_users(table);
         free(table);
@@ -160,6 +165,16 @@ int holder_get(struct holder_table *table, int pidfd, pid_t pid, uid_t uid, gid_
         holder->references++;
         *ret = holder;
         return 0;
+}
+
+void holder_set_status(struct holder *holder, bool ready, const char *status, size_t length) {
+        holder->ready |= ready;
+        if (status && length < sizeof(holder->status)) {
+                memcpy(holder->status, status, length);
+                holder->status[length] = '\0';
+        }
+        if (holder->n_leases > 0)
+                kept_holder_put(holder);
 }
 
 void holder_put(struct holder *holder) {

@@ -4,7 +4,7 @@
 
 #include <stdint.h>
 
-#include "sockets/hash.h"
+#include "core/hash.h"
 #include "sockets/lease.h"
 
 /* How many leases a user has; there is one as long as it is not 0. */
@@ -18,6 +18,7 @@ struct holder_table {
         struct holder *by_key;
         struct user_count *by_uid;
         struct loop *loop;
+        struct memory *memory; /* NULL: nothing is kept */
         struct log *log;
         uint64_t anonymous; /* next key of a holder that cannot be found again */
 };

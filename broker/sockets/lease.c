@@ -6,10 +6,13 @@
 #include "sockets/lease.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
+#include <string.h>
 
+#include "core/clock.h"
 #include "sockets/holder_private.h"
+#include "sockets/kept.h"
 #include "sockets/listener_table.h"
 
 static struct user_count *find_user(const struct holder_table *table, uid_t uid) {
@@ -87,26 +90,17 @@ static void link_to_listener(struct lease *lease, struct listener *listener) {
         listener->n_leases++;
 }
 
-int lease_begin(struct holder *holder, struct listener *listener, enum lease_how how,
-                unsigned per_user_max, struct lease **ret) {
-        struct lease *lease = lease_find(holder, listener);
-        struct timespec now;
+static int lease_new(struct holder *holder, struct listener *listener, enum lease_how how,
+                     struct lease **ret) {
+        struct lease *lease = calloc(1, sizeof(*lease));
 
-        if (lease) {
-                *ret = lease;
-                return 0;
-        }
-        if (per_user_max > 0 && holder_table_leases_of(holder->table, holder->uid) >= per_user_max)
-                return -EDQUOT;
-        lease = calloc(1, sizeof(*lease));
         if (!lease)
                 return -ENOMEM;
         if (count_for_user(holder->table, holder->uid) < 0) {
                 free(lease);
                 return -ENOMEM;
         }
-        (void) clock_gettime(CLOCK_REALTIME, &now);
-        lease->since_usec = (uint64_t) now.tv_sec * 1000000 + (uint64_t) now.tv_nsec / 1000;
+        lease->since_usec = clock_realtime_usec();
         lease->how = how;
         lease->holder = holder;
         link_to_listener(lease, listener);
@@ -115,6 +109,33 @@ int lease_begin(struct holder *holder, struct listener *listener, enum lease_how
         holder_watch(holder);
         *ret = lease;
         return 0;
+}
+
+int lease_begin(struct holder *holder, struct listener *listener, enum lease_how how,
+                unsigned per_user_max, struct lease **ret) {
+        struct lease *lease = lease_find(holder, listener);
+        int r;
+
+        if (lease) {
+                *ret = lease;
+                return 0;
+        }
+        if (per_user_max > 0 && holder_table_leases_of(holder->table, holder->uid) >= per_user_max)
+                return -EDQUOT;
+        r = lease_new(holder, listener, how, ret);
+        if (r == 0)
+                kept_lease_put(*ret);
+        return r;
+}
+
+int lease_restore(struct holder *holder, struct listener *listener, const char *id,
+                  struct lease **ret) {
+        int r = lease_find(holder, listener) ? -EEXIST
+                                             : lease_new(holder, listener, LEASE_ACQUIRE, ret);
+
+        if (r == 0)
+                (void) snprintf((*ret)->id, sizeof((*ret)->id), "%s", id);
+        return r;
 }
 
 /* Out of both lists and the count; the memory and the holder stay. */
@@ -133,7 +154,10 @@ static void unlink_lease(struct lease *lease) {
 static void lease_free(struct lease *lease) {
         struct holder *holder = lease->holder;
 
+        kept_lease_remove(lease);
         unlink_lease(lease);
+        if (holder->n_leases == 0)
+                kept_holder_remove(holder);
         free(lease);
         holder_free_if_unused(holder);
 }
@@ -166,5 +190,6 @@ void lease_move_all(struct listener *listener, struct listener *target) {
                 LIST_REMOVE(lease, in_listener);
                 listener->n_leases--;
                 link_to_listener(lease, target);
+                kept_lease_put(lease);
         }
 }

@@ -12,20 +12,22 @@
 #include <sys/queue.h>
 #include <sys/types.h>
 
+#include "core/hash.h"
 #include "core/loop.h"
-#include "sockets/hash.h"
+#include "keeper/state.h"
 
 struct listener;
 struct holder_table;
 struct log;
 
-enum lease_how { LEASE_ACQUIRE }; /* later: LISTEN_FDS to a generation, hand-back */
+enum lease_how { LEASE_ACQUIRE, LEASE_HAND_BACK }; /* later: LISTEN_FDS to a generation */
 
 struct lease {
         struct listener *listener;
         struct holder *holder;
         uint64_t since_usec; /* CLOCK_REALTIME */
         enum lease_how how;
+        char id[STATE_ID_SIZE]; /* of its record; "" when it is not kept (sockets/kept.h) */
         LIST_ENTRY(lease) in_listener;
         LIST_ENTRY(lease) in_holder;
 };
@@ -40,6 +42,7 @@ struct holder {
         uint64_t pidfd_inode; /* unique on pidfs (Linux 6.9), for holders with pid 0; else 0 */
         bool ready;           /* it said that it serves */
         char status[HOLDER_STATUS_SIZE]; /* what it said of itself */
+        char id[STATE_ID_SIZE];          /* of its record, while it has leases; else "" */
         unsigned references; /* sessions; the holder lives as long as it has leases or sessions */
         LIST_HEAD(, lease) leases;
         size_t n_leases;
@@ -62,12 +65,19 @@ int holder_get(struct holder_table *table, int pidfd, pid_t pid, uid_t uid, gid_
                struct holder **ret);
 void holder_put(struct holder *holder); /* give the reference back */
 
+/* It said that it serves, or what it is doing (NULL: nothing of that). */
+void holder_set_status(struct holder *holder, bool ready, const char *status, size_t length);
+
 struct lease *lease_find(const struct holder *holder, const struct listener *listener);
 
 /* The existing lease or a new one. 0, -ENOMEM, -EDQUOT (the uid is at `per_user_max`, 0: no limit).
  */
 int lease_begin(struct holder *holder, struct listener *listener, enum lease_how how,
                 unsigned per_user_max, struct lease **ret);
+
+/* As lease_begin(), for one whose record `id` was kept. */
+int lease_restore(struct holder *holder, struct listener *listener, const char *id,
+                  struct lease **ret);
 
 /*
  * Ends the lease and frees it; a holder without leases and references is freed too. When it was the

@@ -6,33 +6,24 @@
 
 #include <stdlib.h>
 #include <sys/stat.h>
-#include <time.h>
 
 #include "cleanup.h"
+#include "core/clock.h"
 #include "sockets/lease.h"
 #include "sockets/listener_repair.h"
+#include "sockets/options_pool.h"
 
-static uint64_t realtime_usec(void) {
-        struct timespec now;
-
-        (void) clock_gettime(CLOCK_REALTIME, &now);
-        return (uint64_t) now.tv_sec * 1000000 + (uint64_t) now.tv_nsec / 1000;
-}
-
-struct listener_socket *listener_socket_new(const struct address *address,
-                                            const struct address *configured, int fd,
-                                            bool adopted) {
+struct listener_socket *listener_socket_new(const struct address *address, int fd, bool adopted) {
         struct listener_socket *socket = calloc(1, sizeof(*socket));
         struct stat st;
 
         if (!socket)
                 return NULL;
         socket->address = *address;
-        socket->configured = *configured;
         socket->fd = fd;
         socket->inode = fstat(fd, &st) == 0 ? st.st_ino : 0;
         socket->adopted = adopted;
-        socket->since_usec = realtime_usec();
+        socket->since_usec = clock_realtime_usec();
         return socket;
 }
 
@@ -40,6 +31,9 @@ struct listener_socket *listener_socket_free(struct listener_socket *socket) {
         if (!socket)
                 return NULL;
         listener_guard_stop(socket);
+        (void) shared_options_free(socket->options);
+        free(socket->path_guard);
+        free(socket->repair);
         close_fd(socket->fd);
         free(socket);
         return NULL;

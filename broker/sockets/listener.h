@@ -14,33 +14,34 @@
 #include "config/config.h"
 #include "core/log.h"
 #include "core/loop.h"
+#include "keeper/state.h"
 #include "sockets/path_guard.h"
 #include "sockets/shutdown_guard.h"
-#include "sockets/socket_options.h"
 
 struct listener_table;
 struct lease;
+struct repair;
+struct shared_options;
 
 /* One bound socket of a listener. */
 struct listener_socket {
         struct listener *listener;
-        struct address address;    /* what it is bound to */
-        struct address configured; /* what it stands for: differs when it was adopted by its name */
+        /* What it is bound to. What it stands for is the address at its place in the listener's
+         * configuration, and differs when it was adopted by its name. */
+        struct address address;
         int fd;
-        ino_t inode;         /* of the socket, as /proc and sock_diag know it */
-        bool adopted;        /* was given to us; not bound by this process */
-        uint64_t since_usec; /* CLOCK_REALTIME of bind or adoption */
-        uint64_t repairs;    /* listen() again after a shutdown, or bound anew */
+        char id[STATE_ID_SIZE]; /* of its record; "" when it is not kept (sockets/kept.h) */
+        ino_t inode;            /* of the socket, as /proc and sock_diag know it */
+        bool adopted;           /* was given to us; not bound by this process */
+        uint64_t since_usec;    /* CLOCK_REALTIME of bind or adoption */
+        uint64_t repairs;       /* listen() again after a shutdown, or bound anew */
         struct shutdown_guard shutdown_guard;
-        struct path_guard path_guard; /* Unix paths only */
+        struct path_guard *path_guard; /* Unix paths only, else NULL: most are TCP */
         /* The rest is listener_repair.c's; zeroed by who makes the socket. */
-        struct socket_options options; /* what listener_restore() goes back to */
-        uint32_t queue_limit;          /* TCP: what the kernel made of our backlog; 0 unknown */
-        bool replace_only;             /* mending is no use: only a new socket helps */
-        struct timer retry;            /* a repair failed and is tried again */
-        uint64_t retry_usec;           /* how long it waits */
-        struct rate_limit repair_rate; /* of repairs at once */
-        struct rate_limit log_rate;    /* of lines about repairs */
+        struct shared_options *options; /* what listener_restore() goes back to; NULL: not known */
+        uint32_t queue_limit;           /* TCP: what the kernel made of our backlog; 0 unknown */
+        bool replace_only;              /* mending is no use: only a new socket helps */
+        struct repair *repair;          /* NULL until something was to be mended: most never are */
 };
 
 LIST_HEAD(lease_list, lease);
@@ -66,8 +67,7 @@ struct listener *listener_new(struct listener_table *table, struct socket_config
 struct listener *listener_free(struct listener *listener);
 
 /* Owns fd only when it succeeds (not NULL). Not guarded yet. */
-struct listener_socket *listener_socket_new(const struct address *address,
-                                            const struct address *configured, int fd, bool adopted);
+struct listener_socket *listener_socket_new(const struct address *address, int fd, bool adopted);
 struct listener_socket *listener_socket_free(struct listener_socket *socket);
 
 #endif

@@ -20,15 +20,20 @@
 #include <poll.h>
 #include <stddef.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <time.h>
 
 #include "cleanup.h"
+#include "core/clock.h"
 #include "core/process.h"
 #include "sockets/bind.h"
+#include "sockets/hand_back.h"
+#include "sockets/kept.h"
 #include "sockets/listener_table_private.h"
+#include "sockets/options_pool.h"
 
 /* Repairs at once before a holder that shuts down in a loop is made to wait. */
 #define REPAIRS_PER_SECOND 20
@@ -46,10 +51,31 @@
 static int socket_mend(struct listener_socket *socket);
 static void retry_later(struct listener_socket *socket);
 
+/* What is to be known of a socket once it had to be mended. */
+struct repair {
+        struct timer retry;     /* a repair failed and is tried again */
+        uint64_t retry_usec;    /* how long it waits */
+        struct rate_limit rate; /* of repairs at once */
+        struct rate_limit log_rate;
+};
+
+/* NULL: no memory. Then repairs are neither limited nor tried again before the next hand-off. */
+static struct repair *repair_of(struct listener_socket *socket) {
+        if (!socket->repair) {
+                socket->repair = calloc(1, sizeof(*socket->repair));
+                if (socket->repair)
+                        *socket->repair =
+                                (struct repair){.rate = {1000000, REPAIRS_PER_SECOND},
+                                                .log_rate = {LOG_INTERVAL_USEC, LOG_BURST}};
+        }
+        return socket->repair;
+}
+
 static bool may_log(struct listener_socket *socket) {
+        struct repair *repair = repair_of(socket);
         unsigned suppressed;
 
-        return rate_limit_pass(&socket->log_rate, loop_now_usec(), &suppressed);
+        return !repair || rate_limit_pass(&repair->log_rate, loop_now_usec(), &suppressed);
 }
 
 static struct log *log_of(const struct listener_socket *socket) {
@@ -129,9 +155,10 @@ static int backlog_set(struct listener_socket *socket) {
 
 /* A holder that shuts down in a loop must not keep us busy, least of all with binding anew. */
 static int mend_within_rate(struct listener_socket *socket) {
+        struct repair *repair = repair_of(socket);
         unsigned suppressed;
 
-        if (rate_limit_pass(&socket->repair_rate, loop_now_usec(), &suppressed))
+        if (!repair || rate_limit_pass(&repair->rate, loop_now_usec(), &suppressed))
                 return socket_mend(socket);
         retry_later(socket);
         return -EIO;
@@ -163,24 +190,32 @@ static void on_path_lost(void *owner) {
 }
 
 static void path_guard_begin(struct listener_socket *socket) {
-        int err = path_guard_start(&socket->path_guard, socket->listener->table->path_watch,
-                                   socket->address.un.sun_path, socket->fd, on_path_lost,
-                                   on_path_mended, socket);
+        int err = -ENOMEM;
 
+        if (!socket->path_guard)
+                socket->path_guard = calloc(1, sizeof(*socket->path_guard));
+        if (socket->path_guard)
+                err = path_guard_start(socket->path_guard, socket->listener->table->path_watch,
+                                       socket->address.un.sun_path, socket->fd, on_path_lost,
+                                       on_path_mended, socket);
         if (err < 0)
                 log_error(log_of(socket), ABOUT(.listener = socket->listener->name),
                           "%s is not guarded: %s", socket->address.un.sun_path, strerror(-err));
+}
+
+/* One that came back to us has its snapshot from before, whatever holders made of it meanwhile. */
+static int options_know(struct listener_socket *socket) {
+        if (socket->options)
+                return 0;
+        return options_pool_read(socket->listener->table->options, socket->fd, &socket->options);
 }
 
 int listener_guard_start(struct listener_socket *socket) {
         struct listener *listener = socket->listener;
         int err;
 
-        if (socket->repair_rate.burst == 0) {
-                socket->repair_rate = (struct rate_limit){1000000, REPAIRS_PER_SECOND};
-                socket->log_rate = (struct rate_limit){LOG_INTERVAL_USEC, LOG_BURST};
-        }
-        err = socket_options_read(socket->fd, &socket->options);
+        hand_back_mark(socket->fd);
+        err = options_know(socket);
         if (err == 0)
                 err = backlog_set(socket);
         if (err == 0 && listener->n_leases == 0)
@@ -194,10 +229,16 @@ int listener_guard_start(struct listener_socket *socket) {
         return 0;
 }
 
+static void retry_stop(struct listener_socket *socket) {
+        if (socket->repair)
+                timer_stop(&socket->repair->retry);
+}
+
 void listener_guard_stop(struct listener_socket *socket) {
-        timer_stop(&socket->retry);
+        retry_stop(socket);
         shutdown_guard_stop(&socket->shutdown_guard);
-        path_guard_stop(&socket->path_guard);
+        if (socket->path_guard)
+                path_guard_stop(socket->path_guard);
 }
 
 /* ---- repair ---- */
@@ -208,17 +249,20 @@ static void on_retry(void *owner) {
 
 /* Never put off: who asks for the listener over and over must not keep it from being mended. */
 static void retry_later(struct listener_socket *socket) {
-        uint64_t usec = socket->retry_usec ? socket->retry_usec : RETRY_FIRST_USEC;
+        struct repair *repair = repair_of(socket);
+        uint64_t usec;
 
-        if (timer_is_started(&socket->retry))
+        if (!repair || timer_is_started(&repair->retry))
                 return;
-        socket->retry_usec = usec * 2 < RETRY_LAST_USEC ? usec * 2 : RETRY_LAST_USEC;
-        timer_start(&socket->retry, socket->listener->table->loop, usec, on_retry, socket);
+        usec = repair->retry_usec ? repair->retry_usec : RETRY_FIRST_USEC;
+        repair->retry_usec = usec * 2 < RETRY_LAST_USEC ? usec * 2 : RETRY_LAST_USEC;
+        timer_start(&repair->retry, socket->listener->table->loop, usec, on_retry, socket);
 }
 
 static void mended(struct listener_socket *socket) {
-        timer_stop(&socket->retry);
-        socket->retry_usec = 0;
+        retry_stop(socket);
+        if (socket->repair)
+                socket->repair->retry_usec = 0;
         socket->repairs++;
 }
 
@@ -230,7 +274,8 @@ static void make_room(struct listener_socket *socket) {
         if (address_is_unix(&socket->address)) {
                 struct stat st;
 
-                path_guard_stop(&socket->path_guard); /* else it links the old one again */
+                if (socket->path_guard)
+                        path_guard_stop(socket->path_guard); /* else it links the old one again */
                 /* Only a socket: a file of someone's at our path is not ours to remove. */
                 if (lstat(socket->address.un.sun_path, &st) == 0 && S_ISSOCK(st.st_mode))
                         (void) unlink(socket->address.un.sun_path);
@@ -243,12 +288,12 @@ static void make_room(struct listener_socket *socket) {
 /* The new socket in the old one's place; takes fd. */
 static void put_fd(struct listener_socket *socket, int fd) {
         struct listener *listener = socket->listener;
-        struct timespec now;
         struct stat st;
 
         listener_guard_stop(socket);
         close_fd(socket->fd);
         socket->fd = fd;
+        socket->options = shared_options_free(socket->options);
         socket->replace_only = false;
         for (size_t i = 0; i < listener->n_sockets; i++)
                 if (listener->sockets[i] == socket)
@@ -256,8 +301,8 @@ static void put_fd(struct listener_socket *socket, int fd) {
         socket->adopted = false;
         if (fstat(fd, &st) == 0)
                 socket->inode = st.st_ino;
-        (void) clock_gettime(CLOCK_REALTIME, &now);
-        socket->since_usec = (uint64_t) now.tv_sec * 1000000 + (uint64_t) now.tv_nsec / 1000;
+        socket->since_usec = clock_realtime_usec();
+        kept_socket_replace(socket);
 }
 
 /* Bind anew. 0, or the error of the bind; then it is logged and tried again later. */
@@ -287,6 +332,7 @@ static int replace(struct listener_socket *socket) {
         if (err < 0)
                 log_error(log_of(socket), about, "listener %s: %s is not guarded: %s",
                           listener->name, address, strerror(-err));
+        kept_socket_put(socket); /* its options are known now */
         if (may_log(socket))
                 log_warning(log_of(socket), about,
                             "listener %s: %s has a new socket. Programs that hold the old one must "
@@ -382,7 +428,8 @@ static int socket_check(struct listener_socket *socket) {
         int err;
 
         if (socket->replace_only)
-                return timer_is_started(&socket->retry) ? -EIO : replace(socket);
+                return socket->repair && timer_is_started(&socket->repair->retry) ? -EIO
+                                                                                  : replace(socket);
         if (address_is_unix(&socket->address))
                 return has_hung_up(socket->fd) ? mend_within_rate(socket) : 0;
         err = tcp_read(socket->fd, &listening, &limit);
@@ -420,7 +467,8 @@ int listener_check(struct listener *listener) {
                 if (address_is_unix(&socket->address))
                         (void) backlog_set(socket);
                 /* A folder moved away further up is not seen by the watch on the folder. */
-                path_guard_check(&socket->path_guard);
+                if (socket->path_guard)
+                        path_guard_check(socket->path_guard);
         }
         return result;
 }
@@ -432,7 +480,7 @@ static void socket_restore(struct listener_socket *socket) {
 
         flags_restore(socket);
         (void) fcntl(socket->fd, F_SETOWN, 0);
-        err = socket_options_restore(socket->fd, &socket->options, changed);
+        err = socket_options_restore(socket->fd, &socket->options->options, changed);
         if (changed[0] && may_log(socket))
                 log_notice(log_of(socket), about,
                            "listener %s: a holder had changed %s; restored after the last lease.",
@@ -455,6 +503,6 @@ static void socket_restore(struct listener_socket *socket) {
 
 void listener_restore(struct listener *listener) {
         for (size_t i = 0; i < listener->n_sockets; i++)
-                if (listener->sockets[i]->options.read)
+                if (listener->sockets[i]->options)
                         socket_restore(listener->sockets[i]);
 }

@@ -6,7 +6,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "sockets/holder_private.h"
 #include "sockets/listener_table_private.h"
+#include "sockets/options_pool.h"
 #include "sockets/path_guard.h"
 #include "sockets/shutdown_guard.h"
 
@@ -60,6 +62,8 @@ int listener_table_new(struct listener_table **ret, struct loop *loop, struct lo
         if (r == 0)
                 r = path_watch_new(&table->path_watch, loop, log);
         if (r == 0)
+                r = options_pool_new(&table->options);
+        if (r == 0)
                 r = holder_table_new(&table->holders, loop, log);
         if (r < 0) {
                 listener_table_free(table);
@@ -77,7 +81,9 @@ struct listener_table *listener_table_free(struct listener_table *table) {
         for (size_t i = 0; table->index && i < table->index->count; i++)
                 listener_free(table->index->entries[i].listener);
         listener_index_free(table->index);
+        offers_clear(table);
         holder_table_free(table->holders);
+        options_pool_free(table->options);
         path_watch_free(table->path_watch);
         shutdown_watch_free(table->shutdown_watch);
         free(table);
@@ -87,6 +93,16 @@ struct listener_table *listener_table_free(struct listener_table *table) {
 void listener_table_set_callbacks(struct listener_table *table,
                                   const struct listener_table_callbacks *callbacks) {
         table->callbacks = *callbacks;
+}
+
+int listener_table_set_memory(struct listener_table *table, struct memory *memory) {
+        table->memory = memory;
+        table->holders->memory = memory;
+        return options_pool_set_memory(table->options, memory);
+}
+
+void listener_table_set_starting(struct listener_table *table, bool starting) {
+        table->starting = starting;
 }
 
 struct listener *listener_table_find(const struct listener_table *table, const char *name) {

@@ -13,6 +13,7 @@
 #include "sockets/listener.h"
 
 struct inherited;
+struct memory;
 struct listener_table;
 
 /* What happened to a listener; told to those who watch (control/). */
@@ -33,6 +34,21 @@ struct listener_table *listener_table_free(struct listener_table *table);
 void listener_table_set_callbacks(struct listener_table *table,
                                   const struct listener_table_callbacks *callbacks);
 
+/*
+ * Remember all sockets and leases there from now on; NULL: forget nothing and remember nothing any
+ * more, before the end of a broker whose successor is to find everything. -ENOMEM only with a
+ * memory.
+ */
+int listener_table_set_memory(struct listener_table *table, struct memory *memory);
+
+/*
+ * True during the first apply alone, which finds again what was lent before: leases that were kept
+ * (sockets/kept.h), and listeners whose address is in use because a process holds them from a
+ * broker that ended, keeper and all (sockets/hand_back.h). Later an address in use is a conflict
+ * that people are to know of.
+ */
+void listener_table_set_starting(struct listener_table *table, bool starting);
+
 struct listener *listener_table_find(const struct listener_table *table, const char *name);
 size_t listener_table_count(const struct listener_table *table);
 /* In name order: for (l = listener_table_first(t); l; l = listener_table_next(l)) */
@@ -46,8 +62,11 @@ struct holder_table *listener_table_holders(struct listener_table *table);
 /* What one apply did, or why it did nothing. */
 struct apply_result {
         /* Listeners, each counted once. Opened: new, at least one socket was bound; adopted: new,
-         * of given sockets alone; kept: as it was; changed: kept, but not all of it. */
+         * of sockets that were given or taken back; kept: as it was; changed: kept, not all of it.
+         */
         size_t opened, adopted, kept, changed, closed;
+        size_t n_in_use;  /* addresses that others have */
+        bool only_in_use; /* it failed, and for nothing but that */
         size_t n_conflicts;
         struct address conflicts[APPLY_CONFLICTS_MAX]; /* EADDRINUSE */
 };

@@ -2,10 +2,13 @@
 #ifndef SOCKETS_LISTENER_TABLE_PRIVATE_H
 #define SOCKETS_LISTENER_TABLE_PRIVATE_H
 
+#include "core/hash.h"
 #include "core/log.h"
 #include "core/loop.h"
-#include "sockets/hash.h"
 #include "sockets/listener_table.h"
+#include "sockets/offers.h"
+
+struct options_pool;
 
 struct name_entry {
         struct listener *listener;
@@ -32,9 +35,13 @@ struct listener_table {
         struct listener_index *index;
         struct loop *loop;
         struct log *log;
+        struct memory *memory; /* NULL: nothing is kept */
         unsigned sockets_max;
+        bool starting; /* what was lent before is found again */
+        struct offer_list offers;
         struct shutdown_watch *shutdown_watch;
         struct path_watch *path_watch;
+        struct options_pool *options;
         struct holder_table *holders;
         struct listener_table_callbacks callbacks;
 };

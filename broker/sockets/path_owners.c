@@ -14,7 +14,7 @@
 #include <sys/sysmacros.h>
 
 #include "cleanup.h"
-#include "sockets/hash.h"
+#include "core/hash.h"
 #include "sockets/socket_diag.h"
 
 struct bound_file {

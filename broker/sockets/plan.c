@@ -13,6 +13,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "sockets/hand_back.h"
+
 static int plan_allocate(struct plan *plan) {
         const struct config *config = plan->config;
         struct planned_socket *socket;
@@ -87,13 +89,15 @@ static int claim_sockets(struct plan *plan) {
         struct address_index configured = {0}, bound = {0};
         int r = 0;
 
-        for (size_t i = 0; i < plan->n_old_sockets && r == 0; i++) {
-                struct old_socket *o = &plan->old_sockets[i];
+        for (size_t i = 0; i < plan->n_old && r == 0; i++)
+                for (size_t j = 0; j < plan->old[i].listener->n_sockets && r == 0; j++) {
+                        struct old_socket *o = &plan->old[i].sockets[j];
 
-                r = address_index_add(&configured, &o->socket->configured, o);
-                if (r == 0)
-                        r = address_index_add(&bound, &o->socket->address, o);
-        }
+                        r = address_index_add(&configured,
+                                              &plan->old[i].listener->config->addresses[j], o);
+                        if (r == 0)
+                                r = address_index_add(&bound, &o->socket->address, o);
+                }
         if (r == 0) {
                 claim(plan, &configured);
                 claim(plan, &bound);
@@ -270,6 +274,7 @@ void plan_clear(struct plan *plan) {
                 free(l->fds);
         }
         listener_index_free(plan->index);
+        hand_back_free(plan->hand_back);
         free(plan->listeners);
         free(plan->sockets);
         free(plan->old);

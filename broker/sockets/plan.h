@@ -9,17 +9,20 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "core/process.h"
 #include "sockets/address_index.h"
 #include "sockets/bind.h"
 #include "sockets/listener_table_private.h"
 
+struct hand_back;
 struct inherited;
 
 enum origin {
         ORIGIN_NONE, /* to be bound */
         ORIGIN_KEPT,
         ORIGIN_GIVEN, /* inherited */
-        ORIGIN_BOUND
+        ORIGIN_BOUND,
+        ORIGIN_TAKEN /* back from a living holder */
 };
 
 struct planned_socket {
@@ -28,7 +31,10 @@ struct planned_socket {
         struct listener_socket *socket; /* the kept one, or the one made by this apply */
         enum origin origin;
         int given_fd;          /* ORIGIN_GIVEN: not ours before the commit */
+        const char *given_id;  /* likewise, lent: of its record, when it is one that we had kept */
         unsigned folders_made; /* ORIGIN_BOUND */
+        pid_t taken_pid;       /* ORIGIN_TAKEN: from whom */
+        char taken_from[PROCESS_NAME_SIZE];
         /* ORIGIN_KEPT: what differs from the configuration that the socket had so far */
         bool set_backlog, set_non_blocking, set_rights;
         bool rights_set;
@@ -76,6 +82,7 @@ struct plan {
         size_t n_given;
         struct planned_socket **given; /* by index in `inherited`; NULL: not claimed */
         struct listener_index *index;  /* what the commit puts in place */
+        struct hand_back *hand_back;   /* NULL: nothing is taken back */
 };
 
 /* Compare; touches nothing. 0 (look at plan->errors then) or -ENOMEM; plan_clear() in any case. */

@@ -64,29 +64,71 @@ static uint32_t inode_of_link(int folder, const char *name) {
         return (uint32_t) strtoull(target + strlen(prefix), NULL, 10);
 }
 
-static bool is_wanted(uint32_t inode, const uint32_t *inodes, size_t n_inodes) {
-        for (size_t i = 0; i < n_inodes; i++)
-                if (inode == inodes[i])
-                        return true;
-        return false;
-}
-
-/* 1: it has one, 0: it has none or is gone, -EACCES. */
-static int process_has_socket(pid_t pid, const uint32_t *inodes, size_t n_inodes) {
+/* 0 (also when it is gone), what the handler returned, or -EACCES. */
+static int walk_process(pid_t pid, process_socket_handler *handler, void *owner) {
         _cleanup_closedir_ DIR *folder = NULL;
         char path[64];
         struct dirent *entry;
+        int r = 0;
 
         (void) snprintf(path, sizeof(path), "/proc/%d/fd", (int) pid);
         folder = opendir(path);
         if (!folder)
                 return errno == EACCES || errno == EPERM ? -EACCES : 0;
-        while ((entry = readdir(folder))) {
-                uint32_t inode = inode_of_link(dirfd(folder), entry->d_name);
+        while (r == 0 && (entry = readdir(folder))) {
+                struct process_socket found = {
+                        .pid = pid, .folder = dirfd(folder), .entry = entry->d_name};
 
-                if (inode != 0 && is_wanted(inode, inodes, n_inodes))
-                        return 1;
+                found.inode = inode_of_link(found.folder, entry->d_name);
+                if (found.inode != 0)
+                        r = handler(owner, &found);
         }
+        return r;
+}
+
+/* The next process of /proc, or 0. */
+static pid_t next_process(DIR *proc) {
+        struct dirent *entry;
+
+        while ((entry = readdir(proc))) {
+                char *end;
+                long pid = strtol(entry->d_name, &end, 10);
+
+                if (pid > 0 && *end == '\0')
+                        return (pid_t) pid;
+        }
+        return 0;
+}
+
+int process_sockets_walk(process_socket_handler *handler, void *owner) {
+        _cleanup_closedir_ DIR *proc = opendir("/proc");
+        int r = 0;
+        pid_t pid;
+
+        if (!proc)
+                return -errno;
+        while (r == 0 && (pid = next_process(proc)) > 0) {
+                r = walk_process(pid, handler, owner);
+                if (r == -EACCES)
+                        r = 0;
+        }
+        return r;
+}
+
+/* ---- the processes of some sockets ---- */
+
+struct wanted {
+        const uint32_t *inodes;
+        size_t n_inodes;
+};
+
+/* 1: it is one of them, and no more need be looked at. */
+static int is_wanted(void *owner, const struct process_socket *found) {
+        const struct wanted *wanted = owner;
+
+        for (size_t i = 0; i < wanted->n_inodes; i++)
+                if (found->inode == wanted->inodes[i])
+                        return 1;
         return 0;
 }
 
@@ -98,21 +140,17 @@ static void note(struct socket_processes *all, pid_t pid) {
 
 int process_sockets_find(const uint32_t *inodes, size_t n_inodes, struct socket_processes *ret) {
         _cleanup_closedir_ DIR *proc = opendir("/proc");
-        struct dirent *entry;
+        struct wanted wanted = {inodes, n_inodes};
+        pid_t pid;
 
         if (!proc)
                 return -errno;
         memset(ret, 0, sizeof(*ret));
-        while ((entry = readdir(proc))) {
-                char *end;
-                long pid = strtol(entry->d_name, &end, 10);
-                int r;
+        while ((pid = next_process(proc)) > 0) {
+                int r = walk_process(pid, is_wanted, &wanted);
 
-                if (pid <= 0 || *end != '\0')
-                        continue;
-                r = process_has_socket((pid_t) pid, inodes, n_inodes);
                 if (r > 0)
-                        note(ret, (pid_t) pid);
+                        note(ret, pid);
                 else if (r < 0)
                         ret->hidden++;
         }

@@ -27,6 +27,23 @@ struct socket_processes {
         struct socket_process first[SOCKET_PROCESSES_MAX];
 };
 
+/* One descriptor of a socket in a process: FOLDER/ENTRY is its link in /proc. */
+struct process_socket {
+        pid_t pid;
+        uint32_t inode;
+        int folder;
+        const char *entry; /* its number */
+};
+
+/* Called for each; what is not 0 ends it all and is what the caller gets. */
+typedef int process_socket_handler(void *owner, const struct process_socket *found);
+
+/*
+ * All sockets of all processes that we may look into. 0, what the handler returned, or the error of
+ * opening /proc.
+ */
+int process_sockets_walk(process_socket_handler *handler, void *owner);
+
 /*
  * The processes that have at least one of these sockets open, by the sockets' inodes. 0, or the
  * error of opening /proc.

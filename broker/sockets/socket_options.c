@@ -13,8 +13,11 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+
+#include "grammar.h"
 
 /* Newer than the oldest headers that we build with. */
 #ifndef SO_BUF_LOCK
@@ -125,11 +128,44 @@ int socket_options_read(int socket_fd, struct socket_options *ret) {
 
         if (getsockopt(socket_fd, SOL_SOCKET, SO_TYPE, &type, &size) < 0)
                 return -errno;
+        memset(ret, 0, sizeof(*ret));
         for (size_t i = 0; i < N_OPTIONS; i++)
                 value_read(socket_fd, &options[i], &ret->values[i]);
         ret->filtered = has_filter(socket_fd);
-        ret->read = true;
         return 0;
+}
+
+/* ---- as a record ---- */
+
+void socket_options_write(const struct socket_options *snapshot, struct packet_writer *w) {
+        packet_add_u64(w, "FILTERED", snapshot->filtered);
+        for (size_t i = 0; i < N_OPTIONS; i++) {
+                const struct socket_option_value *value = &snapshot->values[i];
+                char hex[2 * SOCKET_OPTION_SIZE + 1];
+
+                for (size_t j = 0; j < value->size; j++)
+                        (void) sprintf(hex + 2 * j, "%02x", value->bytes[j]);
+                if (value->size > 0)
+                        packet_add(w, options[i].text, hex);
+        }
+}
+
+static void value_parse(const struct text *hex, struct socket_option_value *ret) {
+        for (size_t i = 0; hex && i < hex->length / 2 && i < SOCKET_OPTION_SIZE; i++) {
+                const char byte[] = {hex->start[2 * i], hex->start[2 * i + 1], '\0'};
+
+                ret->bytes[i] = (uint8_t) strtoul(byte, NULL, 16);
+                ret->size = (uint8_t) (i + 1);
+        }
+}
+
+void socket_options_parse(const struct assignments *a, struct socket_options *ret) {
+        const struct text *filtered = assignments_get(a, "FILTERED");
+
+        memset(ret, 0, sizeof(*ret));
+        ret->filtered = filtered && text_equal(*filtered, "1");
+        for (size_t i = 0; i < N_OPTIONS; i++)
+                value_parse(assignments_get(a, options[i].text), &ret->values[i]);
 }
 
 static void name_add(char list[SOCKET_OPTIONS_CHANGED_SIZE], const char *name) {

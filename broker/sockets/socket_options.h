@@ -10,6 +10,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
+struct assignments;
+struct packet_writer;
+
 #define SOCKET_OPTIONS_MAX 40
 #define SOCKET_OPTION_SIZE 16 /* struct timeval, TCP_CA_NAME_MAX */
 
@@ -18,14 +21,18 @@ struct socket_option_value {
         uint8_t bytes[SOCKET_OPTION_SIZE];
 };
 
+/* Without padding: two are the same when their bytes are. */
 struct socket_options {
-        bool read;     /* the snapshot was taken */
         bool filtered; /* it had a socket filter already */
         struct socket_option_value values[SOCKET_OPTIONS_MAX];
 };
 
 /* What the socket has now. 0 or -EBADF, -ENOTSOCK. */
 int socket_options_read(int socket_fd, struct socket_options *ret);
+
+/* As fields of a record, SO_LINGER=0000000000000000: a version that has no such option skips it. */
+void socket_options_write(const struct socket_options *options, struct packet_writer *w);
+void socket_options_parse(const struct assignments *a, struct socket_options *ret);
 
 #define SOCKET_OPTIONS_CHANGED_SIZE 256
 

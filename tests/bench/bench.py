@@ -16,7 +16,7 @@ sys.dont_write_bytecode = True
 
 import parts  # noqa: E402  (the path must be set first)
 
-PARTS = ("acquire", "restart", "idle", "scale")
+PARTS = ("acquire", "restart", "idle", "scale", "survive")
 WHO = {"bare": "bare", "fdpass": "fdpass", "libfdpass": "fdpass, by libfdpass", "s6": "s6-fdholder"}
 
 
@@ -60,7 +60,22 @@ def scale_rows(result):
                f"({r['acquire_p50_ns'] / first['acquire_p50_ns']:.2f} of that with {next(iter(result))})", "")
 
 
-ROWS = {"acquire": acquire_rows, "restart": restart_rows, "idle": idle_rows, "scale": scale_rows}
+def survive_rows(result):
+    for what, r in result.items():
+        yield (f"broker killed, {what} listeners: SIGKILL to answer",
+               f"HELLO {r['hello_seconds'] * 1e3:.0f} ms, then ACQUIRE {r['acquire_seconds'] * 1e3:.0f} ms (median of "
+               f"{r['rounds']}; longest {r['longest_acquire_seconds'] * 1e3:.0f} ms), then STATUS "
+               f"{r['status_seconds'] * 1e3:.0f} ms; the new broker ran {r['processor_seconds'] * 1e3:.0f} ms until "
+               f"HELLO", "")
+        allowed = 4 * 2**20 + 1024 * r["listeners"]
+        yield (f"{what} listeners: start, and memory of broker and keeper",
+               f"ready in {r['seconds_to_ready'] * 1e3:.0f} ms; RSS {r['rss_bytes'] / 2**20:.1f} MiB, after the kill "
+               f"{r['rss_after_bytes'] / 2**20:.1f} MiB (PSS {r['pss_bytes'] / 2**20:.1f}, "
+               f"{r['pss_after_bytes'] / 2**20:.1f}); the bound is {allowed / 2**20:.1f} MiB", "")
+
+
+ROWS = {"acquire": acquire_rows, "restart": restart_rows, "idle": idle_rows, "scale": scale_rows,
+        "survive": survive_rows}
 
 
 def machine():
@@ -107,7 +122,7 @@ def main():
     results = {}
     with contextlib.ExitStack() as stack:
         idle = parts.Idle(options.quick, stack) if "idle" in options.only else None
-        for part in ("acquire", "scale", "restart"):
+        for part in ("acquire", "scale", "restart", "survive"):
             if part in options.only:
                 progress(f"{part} ...")
                 results[part] = getattr(parts, part)(options.quick, cpu)

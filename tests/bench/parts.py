@@ -4,11 +4,15 @@ import json
 import os
 import resource
 import shutil
+import signal
 import socket
+import statistics
 import subprocess
+import tempfile
 import time
 
 from testing.broker import Broker, clean_environment, free_address, private_folder
+from testing.client import Client
 
 PROGRAMS = os.path.join(os.environ["BUILD"], "tests", "bench")
 FDPASS = os.environ["FDPASS"]
@@ -37,6 +41,15 @@ def tcp_sockets(count):
     text = "".join(f"[Socket s{i}]\nListenStream={host}:{port}\nBacklog=4096\n"
                    for i, (host, port) in enumerate(addresses))
     return text, addresses
+
+
+def path_folder():
+    """In memory, as /run is: making ten thousand files on a disk is not what is measured."""
+    return tempfile.mkdtemp(prefix="fdpass-", dir="/dev/shm") if os.path.isdir("/dev/shm") else private_folder()
+
+
+def unix_sockets(count, folder):
+    return "".join(f"[Socket s{i}]\nListenStream={folder}/s{i}.sock\nBacklog=4096\n" for i in range(count))
 
 
 @contextlib.contextmanager
@@ -156,7 +169,17 @@ def restart(quick, cpu):
     return {**result, "restarts": restarts, "restarts_per_second": restarts / result["seconds"]}
 
 
-# ---- idle -----------------------------------------------------------------------------------------
+# ---- the two processes ----------------------------------------------------------------------------
+
+def processes(one):
+    """The pids of keeper and broker. What was started is the keeper, and the broker is its child."""
+    with open(f"/proc/{one.pid}/task/{one.pid}/children", encoding="ascii") as file:
+        return [one.pid, *map(int, file.read().split())]
+
+
+def broker_pid(one):
+    return processes(one)[-1]
+
 
 def process_status(pid):
     with open(f"/proc/{pid}/status", encoding="ascii") as file:
@@ -168,9 +191,23 @@ def wake_ups(pid):
     return int(status["voluntary_ctxt_switches"]) + int(status["nonvoluntary_ctxt_switches"])
 
 
-def rss_bytes(pid):
-    return int(process_status(pid)["VmRSS"].split()[0]) * 1024
+def memory_bytes(one):
+    """Of keeper and broker together: (resident, resident with shared pages counted by share)."""
+    total = {"Rss": 0, "Pss": 0}
+    for pid in processes(one):
+        with open(f"/proc/{pid}/smaps_rollup", encoding="ascii") as file:
+            for line in file:
+                key, _, value = line.partition(":")
+                if key in total:
+                    total[key] += int(value.split()[0]) * 1024
+    return total["Rss"], total["Pss"]
 
+
+def rss_bytes(one):
+    return memory_bytes(one)[0]
+
+
+# ---- idle -----------------------------------------------------------------------------------------
 
 class Idle:
     """
@@ -183,19 +220,22 @@ class Idle:
         self.seconds = 3 if quick else 65
         config, _ = tcp_sockets(count)
         self.broker = stack.enter_context(broker(config, nofile=nofile()))
-        self.result = {"listeners": count, "sessions": count, "rss_fresh_bytes": rss_bytes(self.broker.pid)}
+        self.result = {"listeners": count, "sessions": count, "rss_fresh_bytes": rss_bytes(self.broker)}
         for i in range(count):
             client = stack.enter_context(self.broker.client())
             client.acquire(f"s{i}").close()
         # It answered the last request before it went to sleep: let it.
         time.sleep(0.5)
         self.begin = time.monotonic()
-        self.before = wake_ups(self.broker.pid)
+        self.before = self.wake_ups()
+
+    def wake_ups(self):
+        return sum(wake_ups(pid) for pid in processes(self.broker))
 
     def read(self):
         time.sleep(max(0, self.begin + self.seconds - time.monotonic()))
         return {**self.result, "seconds": time.monotonic() - self.begin,
-                "wake_ups": wake_ups(self.broker.pid) - self.before, "rss_bytes": rss_bytes(self.broker.pid)}
+                "wake_ups": self.wake_ups() - self.before, "rss_bytes": rss_bytes(self.broker)}
 
 
 # ---- scale ----------------------------------------------------------------------------------------
@@ -213,12 +253,12 @@ def timed_broker(count, cpu, stack):
     config, _ = tcp_sockets(count)
     begin = time.monotonic()
     one = stack.enter_context(broker(config, nofile=nofile(), wrapper=pinned(cpu)))
-    return one, {"seconds_to_ready": time.monotonic() - begin, "rss_bytes": rss_bytes(one.pid)}
+    return one, {"seconds_to_ready": time.monotonic() - begin, "rss_bytes": rss_bytes(one)}
 
 
 def scale(quick, cpu):
-    # The broker keeps half of its descriptors for listeners.
-    most = nofile() // 2 - 64
+    # The broker keeps a quarter of its descriptors for other things than listeners.
+    most = nofile() * 3 // 4 - 128
     counts = [min(count, most) for count in ((10, 1000) if quick else (10, 1000, 10_000))]
     amounts = ["--rounds", 3, "--acquires", 500, "--connects", 200] if quick else \
         ["--rounds", 15, "--acquires", 3000, "--connects", 1000]
@@ -236,4 +276,74 @@ def scale(quick, cpu):
         row.update(figures[str(count)])
         if count > counts[0]:
             row["rss_per_listener_bytes"] = (row["rss_bytes"] - smallest["rss_bytes"]) / (count - counts[0])
+    return result
+
+
+# ---- survive --------------------------------------------------------------------------------------
+
+def processor_seconds(pid):
+    with open(f"/proc/{pid}/schedstat", encoding="ascii") as file:
+        return int(file.read().split()[0]) / 1e9
+
+
+def time_answers(one):
+    """
+    Seconds until a new connection has been answered HELLO, then ACQUIRE, then STATUS, and how many of
+    them the new broker was running until the first, which says more when others run too; the
+    socket's inode.
+    """
+    begin = time.monotonic()
+    with Client(one.control, timeout=30) as client:
+        client.request("HELLO").close()
+        hello = time.monotonic()
+        processor = processor_seconds(broker_pid(one))
+        with client.acquire("s7") as listener:
+            acquired = time.monotonic()
+            inode = os.fstat(listener.fileno()).st_ino
+        client.request("STATUS").close()
+        return {"hello_seconds": hello - begin, "acquire_seconds": acquired - begin,
+                "status_seconds": time.monotonic() - begin, "processor_seconds": processor}, inode
+
+
+def socket_inode(one, name):
+    with one.client() as client, client.acquire(name) as listener:
+        return os.fstat(listener.fileno()).st_ino
+
+
+def survive_once(config):
+    """
+    A pair of its own for each kill: one that dies soon after the last time is not started again at
+    once, and that is not what is asked.
+    """
+    begin = time.monotonic()
+    with broker(config, nofile=nofile()) as one:
+        ready = time.monotonic() - begin
+        fresh = memory_bytes(one)
+        before = socket_inode(one, "s7")
+        os.kill(broker_pid(one), signal.SIGKILL)
+        answers, inode = time_answers(one)
+        one.wait_notify("READY=1")
+        if inode != before:
+            raise SystemExit("survive: the socket of s7 is not the same after the kill")
+        after = memory_bytes(one)
+    return {"seconds_to_ready": ready, **answers, "rss_bytes": fresh[0], "pss_bytes": fresh[1],
+            "rss_after_bytes": after[0], "pss_after_bytes": after[1]}
+
+
+def survive_rounds(config, rounds):
+    runs = [survive_once(config) for _ in range(rounds)]
+    return {**{key: statistics.median(run[key] for run in runs) for key in runs[0]},
+            "longest_acquire_seconds": max(run["acquire_seconds"] for run in runs), "rounds": rounds}
+
+
+def survive(quick, _):
+    result = {}
+    for count in (10, 1000) if quick else (10, 1000, 10_000):
+        rounds = 1 if quick else 5 if count == 10_000 else 11
+        result[f"{count} TCP"] = {"listeners": count, **survive_rounds(tcp_sockets(count)[0], rounds)}
+        folder = path_folder()
+        try:
+            result[f"{count} Unix"] = {"listeners": count, **survive_rounds(unix_sockets(count, folder), rounds)}
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
     return result

@@ -1,7 +1,7 @@
 """
 Dependencies point one way: which folder may include which header, and who may know which library.
 
-    cli | fdpassd  ->  control -> components -> sockets -> config -> core  ->  libfdpass -> libc
+    cli | fdpassd  ->  control -> components -> sockets -> config -> keeper -> core  ->  libfdpass -> libc
 
 A folder uses libfdpass, core and those to its right. The command speaks the protocol like any client;
 of the broker it uses only what checks a configuration.
@@ -16,10 +16,10 @@ INCLUDE = re.compile(r'^\s*#\s*include\s+([<"])([^>"]+)[>"]', re.MULTILINE)
 #: What each folder of broker/ may include of the others.
 MAY = {
     "core": {"core"},
-    "config": {"core", "config"},
-    "sockets": {"core", "config", "sockets"},
-    "components": {"core", "config", "sockets", "components"},
-    "control": {"core", "config", "sockets", "components", "control"},
+    "config": {"core", "keeper", "config"},
+    "sockets": {"core", "keeper", "config", "sockets"},
+    "components": {"core", "keeper", "config", "sockets", "components"},
+    "control": {"core", "keeper", "config", "sockets", "components", "control"},
     "keeper": {"core", "keeper"},
     "fdpassd": {"core", "config", "sockets", "components", "control", "keeper", "fdpassd"},
     # conflict.h explains an address in use to whoever runs "fdpass check"
@@ -49,7 +49,7 @@ CALLS = {
     # not close-on-exec from birth
     re.compile(r"(?<![\w.>])(accept|dup|dup2|pipe|epoll_create|inotify_init)\s*\("):
         # there descriptors are put where the program to be run expects them
-        ("broker/cli/descriptors.c",),
+        ("broker/cli/descriptors.c", "broker/control/upgrade.c"),
 }
 
 #: A header that C libraries other than libc bring, so not for libfdpass.

@@ -71,7 +71,12 @@ static void set_up(void) {
         need(config_load(path, &diagnostics, &config) == 0, "config_load");
         need(loop_new(&loop) == 0, "loop_new");
         need(inherited_new(&inherited) == 0, "inherited_new");
-        need(broker_new(&broker, loop, NULL, path, config, inherited) == 0, "broker_new");
+        need(broker_new(&broker, loop, NULL,
+                        &(struct broker_parts){.config_path = path,
+                                               .config = config,
+                                               .inherited = inherited,
+                                               .config_fd = -1}) == 0,
+             "broker_new");
         (void) atexit(clean_up);
 }
 

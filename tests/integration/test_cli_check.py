@@ -152,8 +152,9 @@ def complete(env, *words):
 def test_completion(broker):
     b = broker("".join("[Socket %s]\nListenStream=%s:%d\n" % (name, *free_address()) for name in ("web", "api", "app")))
     env = b.environment()
-    assert complete(env, "fdpass", "") == ["apply", "check", "exec", "status"]
-    assert complete(env, "fdpass", "st") == ["status"]
+    assert complete(env, "fdpass", "") == ["apply", "check", "exec", "status", "store", "upgrade"]
+    assert complete(env, "fdpass", "st") == ["status", "store"]
+    assert complete(env, "fdpass", "store", "") == ["drop", "list"]
     assert complete(env, "fdpass", "status", "ap") == ["api", "app"]
     assert complete(env, "fdpass", "exec", "--wait", "web", "a") == ["api", "app"]
     assert complete(env, "fdpass", "--color", "=", "al") == ["always"]

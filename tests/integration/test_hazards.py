@@ -1,6 +1,7 @@
 """What one holder of a socket can do to all, and what the broker does about it."""
 import fcntl
 import os
+import signal
 import socket
 
 import pytest
@@ -134,3 +135,33 @@ def test_ports_stay_bound_while_the_last_holder_dies(broker, processes):
         holder.kill()
         holder.wait()
         socket.create_connection(address).close()
+
+
+@pytest.mark.parametrize("family", ["tcp", "unix"])
+def test_options_changed_before_a_crash_are_restored_after_it(broker, tmp_path, family):
+    """The next broker knows what the socket had before anybody was lent it."""
+    config = tcp(free_address()) if family == "tcp" else f"[Socket web]\nListenStream={tmp_path}/web.sock\n"
+    b = broker(config)
+    with b.client() as client, client.acquire("web") as listener:
+        before = listener.getsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, 16)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, bytes([5]) + bytes(15))
+        for _ in range(2):
+            os.kill(b.broker_pid, signal.SIGKILL)
+            b.wait_notify("READY=1")
+        with b.client() as again:
+            assert again.request("RELEASE", NAME="web").ok
+        poll_until(lambda: not listener.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE),
+                   "SO_KEEPALIVE of a holder outlived the crash")
+        assert listener.getsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, 16) == before
+
+
+def test_the_path_of_the_control_socket_is_put_back(broker):
+    """Removed by mistake, it would leave a broker that nobody can talk to."""
+    b = broker("[Socket web]\nListenStream=%s:%d\n" % free_address())
+    inode = os.stat(b.control).st_ino
+    os.unlink(b.control)
+    poll_until(lambda: os.path.exists(b.control), "the path stays away")
+    assert os.stat(b.control).st_ino == inode
+    with b.client() as client:
+        assert client.request("HELLO").ok

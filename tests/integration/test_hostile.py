@@ -2,12 +2,14 @@
 import array
 import os
 import random
+import select
+import shutil
 import socket
 import time
 
 import pytest
 
-from testing.broker import free_address
+from testing.broker import children_of, free_address, private_folder
 
 
 def web(more=""):
@@ -24,7 +26,8 @@ def assert_served(broker, within=2.0):
 
 
 def broker_fds(broker):
-    return len(os.listdir(f"/proc/{broker.pid}/fd"))
+    (pid,) = children_of(broker.pid)  # not by asking it, which costs a session
+    return len(os.listdir(f"/proc/{pid}/fd"))
 
 
 def send_unwanted(client, fds):
@@ -273,3 +276,20 @@ sys.exit(not s.recv(16384).startswith(b"OK=1"))
         hog.stdin.close()
         hog.stdout.close()
         hog.wait(10)
+
+
+def test_a_long_status_is_written_in_pieces_and_others_are_served_meanwhile(broker):
+    """Of one listener as of all: the queue of a Unix socket costs the kernel a look at all of them."""
+    folder = private_folder()
+    try:
+        b = broker("[Socket many]\n" + "".join(f"ListenStream={folder}/{i}\n" for i in range(1500)))
+        for keys in {"NAME": "many"}, {}:
+            with b.client() as asking, b.client() as other:
+                assert asking.request("HELLO").ok and other.request("HELLO").ok  # both are accepted
+                asking.send("STATUS", **keys)
+                assert other.request("HELLO").ok
+                assert not select.select([asking.socket], [], [], 0)[0], "nobody was served before it was whole"
+                assert len(asking.receive().document()["listeners"][0]["sockets"]) == 1500
+        b.stop()  # else it puts back the paths that are removed now
+    finally:
+        shutil.rmtree(folder)

@@ -49,6 +49,45 @@ def free_address():
         return probe.getsockname()
 
 
+def program_of(pid):
+    """What it executes; None when there is no such process, or none that we may look at."""
+    try:
+        found = os.stat(f"/proc/{pid}/exe")
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def parent_of(pid):
+    try:
+        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
+            return int(file.read().rpartition(")")[2].split()[1])
+    except (OSError, IndexError):
+        return 0
+
+
+def children_of(pid):
+    try:
+        with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as file:
+            return [int(child) for child in file.read().split()]
+    except OSError:
+        return []
+
+
+def end_both(broker, keeper):
+    """Neither gets to start the other again: the keeper is stopped first, then both are killed."""
+    fds = [os.pidfd_open(pid) for pid in (keeper, broker) if pid and program_of(pid)]
+    try:
+        for number in (signal.SIGSTOP, signal.SIGKILL):
+            for fd in fds:
+                signal.pidfd_send_signal(fd, number)
+        for fd in fds:
+            assert select.select([fd], [], [], DEADLINE)[0], "SIGKILL does not end it"
+    finally:
+        for fd in fds:
+            os.close(fd)
+
+
 class StartFailed(Exception):
     """fdpassd ended before it was ready; status and log say why."""
 
@@ -65,13 +104,14 @@ class Broker:
     """
 
     def __init__(self, config, *, folder=None, user=None, env=None, nofile=None, stderr=None,
-                 arguments=(), wrapper=()):
+                 arguments=(), wrapper=(), program=None):
         self.own_folder = folder is None
         self.folder = folder or private_folder()
         self.control = os.path.join(self.folder, "broker.sock")
         self.config_path = os.path.join(self.folder, "fdpass.conf")
         self.log_path = os.path.join(self.folder, "log")
         self.write_config(config)
+        self.program = program or FDPASSD
         self.process = None
         self.notifications = []
         try:
@@ -99,7 +139,7 @@ class Broker:
 
         with open(self.log_path, "wb") as log:
             self.process = subprocess.Popen(
-                [*wrapper, FDPASSD, "--config", self.config_path, "--log-target", "stderr", *arguments],
+                [*wrapper, self.program, "--config", self.config_path, "--log-target", "stderr", *arguments],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=stderr or log, preexec_fn=limit,
                 user=user, group=user, extra_groups=[] if user else None,
                 env=clean_environment(NOTIFY_SOCKET=notify_path, **env))
@@ -125,7 +165,22 @@ class Broker:
 
     @property
     def pid(self):
+        """Of what was started: the keeper, which forwards signals to the broker."""
         return self.process.pid
+
+    @property
+    def broker_pid(self):
+        """Of the broker that serves now."""
+        return self.status()["broker"]["pid"]
+
+    def pids(self):
+        """Broker and keeper, whichever of the two made the other."""
+        broker = self.broker_pid
+        program = program_of(broker)
+        candidates = [parent_of(broker), *children_of(broker)]
+        keepers = [pid for pid in candidates if program and program_of(pid) == program]
+        assert len(keepers) <= 1, f"keepers {keepers} of broker {broker}:\n{self.log()}"
+        return broker, keepers[0] if keepers else None
 
     def log(self):
         with open(self.log_path, encoding="utf-8", errors="replace") as file:
@@ -170,7 +225,11 @@ class Broker:
         self.wait_notify("READY=1")
 
     def kill(self, number=signal.SIGKILL):
-        self.process.send_signal(number)
+        """The started process. SIGKILL goes to keeper and broker at once: nothing survives that."""
+        if number == signal.SIGKILL:
+            end_both(*self.pids())
+        else:
+            self.process.send_signal(number)
         self.process.wait(DEADLINE)
 
     def stop(self):
@@ -180,15 +239,14 @@ class Broker:
             try:
                 self.process.wait(DEADLINE)
             except subprocess.TimeoutExpired as error:
-                self.process.kill()
-                self.process.wait()
                 raise AssertionError(f"fdpassd does not end by SIGTERM:\n{self.log()}") from error
             assert self.process.returncode == 0, f"status {self.process.returncode}:\n{self.log()}"
         assert "Sanitizer" not in self.log() and "runtime error" not in self.log(), self.log()
 
     def remove(self):
         if self.process and self.process.poll() is None:
-            self.process.kill()
+            for child in children_of(self.process.pid) or [None]:
+                end_both(child, self.process.pid)
             self.process.wait()
         if hasattr(self, "notify"):
             self.notify.close()

@@ -100,7 +100,11 @@ int fixture_try(const char *config, struct inherited *inherited, struct fixture 
         diagnostics_clear(&diagnostics);
         if (!inherited)
                 ck_assert_int_eq(inherited_new(&inherited), 0);
-        r = broker_new(&f->broker, f->loop, f->log, path, loaded, inherited);
+        r = broker_new(&f->broker, f->loop, f->log,
+                       &(struct broker_parts){.config_path = path,
+                                              .config = loaded,
+                                              .inherited = inherited,
+                                              .config_fd = -1});
         if (r < 0) {
                 free_parts(f);
                 return r;

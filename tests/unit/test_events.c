@@ -294,6 +294,73 @@ START_TEST(a_call_that_reconnects_asks_for_the_watches_again_too) {
 }
 END_TEST
 
+/* ---- a broker that has lost everything ---- */
+
+static void expect_offer(int c) {
+        struct message m;
+
+        FAKE_ASSERT(message_receive_wait(c, &m) == 1);
+        m.data[m.size] = '\0';
+        FAKE_ASSERT(strcmp(m.data, "VERB=OFFER\nNAME=web\nSERIAL=O\n") == 0);
+        FAKE_ASSERT(m.fds.count == 1);
+        message_clear(&m);
+}
+
+/* The one that is asked lends, and hangs up; the next one wants offers, and the last does not. */
+static void script_lost(int listening) {
+        int c = fake_accept(listening);
+
+        (void) fake_request(c);
+        fake_send(c, "OK=1\nSERIAL=%s", 0);
+        (void) fake_request(c);
+        fake_send(c, "OK=1\nSERIAL=%s\nFDS=1", 1);
+        close(c);
+        c = fake_accept(listening);
+        fake_expect(c, "VERB=HELLO");
+        fake_send(c, "OK=1\nSERIAL=%s\nOFFER=1", 0);
+        expect_offer(c);
+        fake_expect(c, "VERB=WATCH\nNAME=web");
+        fake_send(c, "ERROR=EEXIST\nSERIAL=O", 0); /* whatever becomes of it */
+        fake_send(c, "OK=1\nSERIAL=%s", 0);
+        fake_expect(c, "VERB=NOTIFY\nREADY=1");
+        close(c);
+        c = fake_accept(listening);
+        fake_expect(c, "VERB=HELLO"); /* and nothing else before its answer */
+        fake_send(c, "OK=1\nSERIAL=%s", 0);
+        fake_expect(c, "VERB=WATCH\nNAME=web");
+        fake_send(c, "OK=1\nSERIAL=%s", 0);
+        fake_expect(c, "VERB=NOTIFY\nREADY=1");
+        fake_send(c, "OK=1\nSERIAL=%s", 0);
+        fake_expect(c, "VERB=RELEASE\nNAME=web");
+        fake_send(c, "OK=1\nSERIAL=%s", 0);
+        close(c);
+        c = fake_accept(listening);
+        fake_expect(c, "VERB=WATCH\nNAME=web");
+        fake_send(c, "OK=1\nSERIAL=%s", 0);
+        fake_wait_closed(c);
+}
+
+START_TEST(what_was_acquired_is_handed_back_to_a_broker_that_wants_it) {
+        struct fake fake = fake_start(script_lost);
+        struct fdpass *c = fake_open(&fake);
+        unsigned before = test_open_fds();
+        int fd;
+
+        ck_assert_int_gt(fdpass_get_fd(c), 2);
+        ck_assert_int_eq(fdpass_watch(c, "web"), 0);
+        ck_assert_int_eq(fdpass_acquire(c, "web", &fd), 0);
+        close_fd(fd);
+        next_event(c, "RECONNECTED", NULL);
+        ck_assert_int_eq(fdpass_ready(c), 0); /* loses the broker on its way, and finds the next */
+        next_event(c, "RECONNECTED", NULL);
+        ck_assert_int_eq(fdpass_release(c, "web"), 0);
+        next_event(c, "RECONNECTED", NULL);
+        ck_assert_uint_eq(test_open_fds(), before + 1); /* fdpass_get_fd()'s */
+        fdpass_close(c);
+        fake_join(&fake);
+}
+END_TEST
+
 static void script_yes(int listening) {
         int c = fake_accept(listening);
 
@@ -347,6 +414,7 @@ SUITE("events", {
         TEST(a_call_while_the_broker_is_away_gives_up_in_time);
         TEST(after_a_reconnection_the_watches_are_asked_for_again);
         TEST(a_call_that_reconnects_asks_for_the_watches_again_too);
+        TEST(what_was_acquired_is_handed_back_to_a_broker_that_wants_it);
         TEST(watches_are_bounded);
         TEST(garbage_instead_of_an_event_kills_the_connection);
 })

@@ -4,8 +4,8 @@
  * default falls through in a switch, which clang's -Wimplicit-fallthrough complains of in every
  * file that uses it.
  */
-#ifndef CONFIG_HASH_H
-#define CONFIG_HASH_H
+#ifndef CORE_HASH_H
+#define CORE_HASH_H
 
 #include <stddef.h>
 #include <stdint.h>

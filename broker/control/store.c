@@ -1,0 +1,348 @@
+/*
+ * The verbs of the fd store.
+ *
+ * STORE is answered when the keeper has everything: who hears OK may close its own copies and die.
+ * TAKE only shows: descriptors are on their way until the receiver has them, so the broker lets go
+ * when the receiver says TAKEN. A client that died in between, or a broker, has lost nothing: the
+ * next TAKE gets the same again, and a TAKEN that is repeated finds nothing left to do.
+ */
+#include "control/store.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "control/answer.h"
+#include "control/control_private.h"
+#include "control/descriptor.h"
+#include "control/document.h"
+#include "control/lending.h"
+#include "control/permission.h"
+#include "control/session.h"
+
+/* A STORE that is not known to be kept yet. */
+struct store_answer {
+        struct settlement settlement;
+        struct session *session; /* NULL: it has ended */
+        struct stored *old;      /* what had the name before; NULL: nothing */
+        struct text serial;      /* start is NULL when there is none */
+        char serial_text[SERIAL_LENGTH_MAX];
+};
+
+static struct stored_table *table_of(const struct request *request) {
+        return &request->session->control->stored;
+}
+
+static struct stored *find_own(const struct request *request) {
+        return stored_find(table_of(request), request->session->peer.uid,
+                           *assignments_get(request->keys, "NAME"));
+}
+
+static void answer_none(const struct request *request) {
+        const struct text *name = assignments_get(request->keys, "NAME");
+
+        answer_error(request, ENOENT, "nothing is stored under the name %.*s for this user",
+                     (int) name->length, name->start);
+}
+
+static uint64_t number_of(const struct request *request, const char *key, uint64_t otherwise) {
+        const struct text *value = assignments_get(request->keys, key);
+        uint64_t n = otherwise;
+
+        if (value)
+                (void) text_to_u64(*value, &n); /* a number, so the dispatcher */
+        return n;
+}
+
+/* ---- STORE: may it be kept? -------------------------------------------------------------------*/
+
+static bool check_descriptors(const struct request *request, const struct fd_list *fds,
+                              uint64_t size) {
+        const char *path = request->session->control->endpoint.path, *reason;
+        size_t n = size > 0 ? fds->count - 1 : fds->count;
+
+        for (size_t i = 0; i < n; i++) {
+                reason = descriptor_refusal(fds->fds[i], path);
+                if (!reason)
+                        continue;
+                answer_error(request, EINVAL, "descriptor %zu cannot be stored: it is %s", i + 1,
+                             reason);
+                return false;
+        }
+        reason = size > 0 ? descriptor_data_refusal(fds->fds[n], size) : NULL;
+        if (reason)
+                answer_error(request, EINVAL,
+                             "with SIZE= the last descriptor is a sealed memfd with the data, and "
+                             "this one is %s",
+                             reason);
+        return !reason;
+}
+
+static bool check_size(const struct request *request, uint64_t size) {
+        if (size <= STORED_DATA_MAX && (size > 0 || !assignments_get(request->keys, "SIZE")))
+                return true;
+        answer_error(request, EINVAL, "STORE: SIZE= is from 1 to %d; leave it out without data",
+                     STORED_DATA_MAX);
+        return false;
+}
+
+static bool fits(uint64_t used, uint64_t more, uint64_t limit) {
+        return used + more <= limit;
+}
+
+static bool check_quota(const struct request *request, size_t n_fds, uint64_t size) {
+        const struct limits *l = &request->session->control->broker->limits;
+        const struct stored_table *t = table_of(request);
+        const struct stored *old = find_own(request);
+        struct stored_sum user = stored_sum_of_user(t, request->session->peer.uid, old);
+
+        if (!fits(stored_sum_of_all(t, old).fds, n_fds, l->stored)) {
+                answer_error(request, EDQUOT,
+                             "all users together have stored %u descriptors, "
+                             "which is the limit (StoredMax=)",
+                             l->stored);
+                return false;
+        }
+        if (permission_is_privileged(request->session))
+                return true;
+        if (!fits(user.fds, n_fds, l->stored_per_user))
+                answer_error(request, EDQUOT,
+                             "this user may store %u descriptors (StoredPerUserMax=)",
+                             l->stored_per_user);
+        else if (!fits(user.bytes, size, l->stored_bytes_per_user))
+                answer_error(request, EDQUOT,
+                             "this user may store %u bytes of data (StoredBytesPerUserMax=)",
+                             l->stored_bytes_per_user);
+        else
+                return true;
+        return false;
+}
+
+/* ---- STORE: keep it ---------------------------------------------------------------------------*/
+
+static void send_store_answer(struct session *s, struct text serial) {
+        const struct request request = {.session = s, .serial = serial};
+
+        (void) answer_begin(&request);
+        (void) answer_send(&request);
+}
+
+static void on_kept(struct control *c, struct settlement *settlement) {
+        struct store_answer *a = (struct store_answer *) settlement;
+        struct session *s = a->session;
+
+        stored_discard(&c->stored, a->old);
+        if (s) {
+                s->awaited = NULL;
+                send_store_answer(s, a->serial);
+                outgoing_flush(s); /* it is read again */
+                if (s->state == SESSION_ENDING)
+                        session_end(s);
+        }
+        free(a);
+}
+
+void store_forget(struct session *s) {
+        if (s->awaited)
+                s->awaited->session = NULL;
+        s->awaited = NULL;
+}
+
+static struct store_answer *answer_new(const struct request *request) {
+        struct store_answer *a = calloc(1, sizeof(*a));
+
+        if (!a)
+                return NULL;
+        a->settlement.done = on_kept;
+        if (request->serial.start) {
+                memcpy(a->serial_text, request->serial.start, request->serial.length);
+                a->serial = (struct text){a->serial_text, request->serial.length};
+        }
+        return a;
+}
+
+static int put(const struct request *request, struct fd_list *fds, uint64_t size,
+               struct stored **ret_old) {
+        struct stored *stored;
+        int r = stored_new(request->session->peer.uid, *assignments_get(request->keys, "NAME"),
+                           size, fds, &stored);
+
+        if (r < 0)
+                return r;
+        r = stored_put(table_of(request), stored, ret_old);
+        if (r < 0)
+                stored_discard(table_of(request), stored);
+        return r;
+}
+
+void handle_store(struct request *request) {
+        struct session *s = request->session;
+        struct fd_list *fds = &s->control->message.fds;
+        uint64_t size = number_of(request, "SIZE", 0);
+        struct store_answer *a;
+        int r;
+
+        if (!check_size(request, size) || !check_descriptors(request, fds, size) ||
+            !check_quota(request, fds->count, size))
+                return;
+        a = answer_new(request);
+        r = a ? put(request, fds, size, &a->old) : -ENOMEM;
+        if (r < 0) {
+                free(a);
+                answer_error(request, -r, "it cannot be kept: %s", strerror(-r));
+                return;
+        }
+        if (!s->control->broker->memory) {
+                stored_discard(table_of(request), a->old);
+                free(a);
+                send_store_answer(s, request->serial);
+                return;
+        }
+        a->session = s;
+        s->awaited = a;
+        settling_add(&s->control->settling, &a->settlement);
+        if (s->awaited)
+                outgoing_flush(s); /* it is not read meanwhile */
+}
+
+/* ---- TAKE and TAKEN ---------------------------------------------------------------------------*/
+
+static int send_entry(struct session *s, const struct stored *stored, struct text serial) {
+        const struct request request = {.session = s, .serial = serial};
+        struct packet_writer *w = answer_begin(&request);
+
+        packet_add(w, "NAME", stored->key.name);
+        packet_add_u64(w, "FDS", stored->n_fds);
+        if (stored->size > 0)
+                packet_add_u64(w, "SIZE", stored->size);
+        packet_add(w, "ACK", stored->id);
+        return outgoing_try(s, w->data, w->size, stored->fds, stored->n_fds);
+}
+
+int store_continue(struct session *s, struct lending *rest) {
+        const struct text name = {rest->name, strlen(rest->name)};
+        const struct stored *stored = stored_find(&s->control->stored, s->peer.uid, name);
+
+        return stored ? send_entry(s, stored, rest->serial) : -ECANCELED;
+}
+
+static int queue_entry(const struct request *request, const struct stored *stored) {
+        struct lending *rest = calloc(1, sizeof(*rest));
+
+        if (!rest)
+                return -ENOMEM;
+        rest->is_stored = true;
+        memcpy(rest->name, stored->key.name, sizeof(rest->name));
+        if (request->serial.start) {
+                memcpy(rest->serial_text, request->serial.start, request->serial.length);
+                rest->serial = (struct text){rest->serial_text, request->serial.length};
+        }
+        return outgoing_put_lending(request->session, rest);
+}
+
+void handle_take(struct request *request) {
+        const struct stored *stored = find_own(request);
+        struct session *s = request->session;
+        int r = -EAGAIN;
+
+        if (!stored) {
+                answer_none(request);
+                return;
+        }
+        if (outgoing_is_empty(&s->outgoing))
+                r = send_entry(s, stored, request->serial);
+        if (r == -EAGAIN)
+                r = queue_entry(request, stored);
+        if (r == -EPERM)
+                answer_error(request, EPERM,
+                             "your socket takes no descriptors (SO_PASSRIGHTS), so it cannot be "
+                             "given any");
+        else if (r == -ETOOMANYREFS)
+                answer_error(request, ETOOMANYREFS,
+                             "too many descriptors of the broker are on their way to programs that "
+                             "do not read: try again");
+        else if (r < 0)
+                s->state = SESSION_ENDING;
+}
+
+void handle_taken(struct request *request) {
+        struct stored *stored = find_own(request);
+
+        /* The receiver has them, whether or not it will hear the answer. */
+        if (stored && text_equal(*assignments_get(request->keys, "ACK"), stored->id)) {
+                stored_remove(table_of(request), stored);
+                stored_discard(table_of(request), stored);
+        }
+        (void) answer_begin(request);
+        (void) answer_send(request);
+}
+
+/* ---- DROP and STORED --------------------------------------------------------------------------*/
+
+void handle_drop(struct request *request) {
+        struct session *s = request->session;
+        uint64_t uid = number_of(request, "UID", s->peer.uid);
+        struct stored *stored;
+
+        if (uid != s->peer.uid && !permission_to_operate(s)) {
+                answer_error(request, EACCES,
+                             "what others stored is dropped by operators of the broker: see "
+                             "Operators= in [Broker]");
+                return;
+        }
+        stored = uid > UINT32_MAX ? NULL
+                                  : stored_find(table_of(request), (uid_t) uid,
+                                                *assignments_get(request->keys, "NAME"));
+        if (!stored) {
+                answer_none(request);
+                return;
+        }
+        (void) answer_begin(request);
+        if (answer_send(request) < 0)
+                return;
+        stored_remove(table_of(request), stored);
+        stored_discard(table_of(request), stored);
+}
+
+static void write_entry(struct json_writer *j, const struct stored *stored) {
+        json_open_object(j, NULL);
+        json_text(j, "name", stored->key.name);
+        json_u64(j, "uid", stored->key.uid);
+        json_u64(j, "descriptors", stored->n_fds);
+        json_u64(j, "bytes", stored->size);
+        json_u64(j, "since_usec", stored->since_usec);
+        json_close_object(j);
+}
+
+static void write_stored(struct json_writer *j, struct session *s) {
+        bool operates = permission_to_operate(s);
+
+        json_open_object(j, NULL);
+        json_u64(j, "schema", 1);
+        json_open_array(j, "stored");
+        for (const struct stored *one = s->control->stored.entries; one; one = one->hh.next)
+                if (operates || one->key.uid == s->peer.uid)
+                        write_entry(j, one);
+        json_close_array(j);
+        json_close_object(j);
+}
+
+void handle_stored(struct request *request) {
+        struct document document;
+        size_t size;
+        int r, fd;
+
+        if (answer_is_outstanding(request))
+                return;
+        r = document_begin(&document);
+        if (r == 0) {
+                write_stored(&document.json, request->session);
+                r = document_end(&document, &fd, &size);
+        }
+        if (r < 0) {
+                answer_error(request, -r, "the document cannot be written: %s", strerror(-r));
+                return;
+        }
+        (void) answer_begin(request);
+        (void) answer_send_document(request, fd, size);
+}

@@ -1,0 +1,192 @@
+/*
+ * Records of stored entries. Each descriptor has a record (and so an id in the fd store) of its
+ * own, which names its entry; the entry's record comes last and says how many there must be. An
+ * entry that is not whole when a broker starts was never acknowledged to who stored it.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "control/control_private.h"
+#include "control/stored.h"
+#include "keeper/memory.h"
+
+#define KIND_STORED "stored"
+#define KIND_STORED_FD "stored_fd"
+
+static const char *const stored_keys[] = {"RECORD", "OWNER", "NAME", "FDS", "SIZE", "SINCE", NULL};
+static const char *const stored_fd_keys[] = {"RECORD", "ENTRY", "INDEX", NULL};
+
+/* ---- writing ----------------------------------------------------------------------------------*/
+
+static int keep_fd(struct memory *m, struct packet_writer *w, struct stored *s, size_t index) {
+        int r;
+
+        memory_new_id(m, 'f', s->ids[index]);
+        packet_begin(w);
+        packet_add(w, "RECORD", KIND_STORED_FD);
+        packet_add(w, "ENTRY", s->id);
+        packet_add_u64(w, "INDEX", index);
+        r = memory_put(m, s->ids[index], w, stored_fd_keys);
+        return r < 0 ? r : memory_put_fd(m, s->ids[index], s->fds[index]);
+}
+
+static int keep_entry(struct memory *m, struct packet_writer *w, const struct stored *s) {
+        packet_begin(w);
+        packet_add(w, "RECORD", KIND_STORED);
+        packet_add_u64(w, "OWNER", s->key.uid);
+        packet_add(w, "NAME", s->key.name);
+        packet_add_u64(w, "FDS", s->n_fds);
+        packet_add_u64(w, "SIZE", s->size);
+        packet_add_u64(w, "SINCE", s->since_usec);
+        return memory_put(m, s->id, w, stored_keys);
+}
+
+int stored_keep(struct memory *m, struct stored *s) {
+        struct packet_writer *w = malloc(sizeof(*w));
+        int r = w ? 0 : -ENOMEM;
+
+        if (w)
+                memory_new_id(m, 's', s->id);
+        for (size_t i = 0; r == 0 && i < s->n_fds; i++)
+                r = keep_fd(m, w, s, i);
+        if (r == 0)
+                r = keep_entry(m, w, s);
+        if (r < 0)
+                stored_forget(m, s);
+        free(w);
+        return r;
+}
+
+void stored_forget(struct memory *m, struct stored *s) {
+        memory_remove(m, s->id);
+        for (size_t i = 0; i < s->n_fds; i++)
+                if (s->ids[i][0])
+                        memory_remove(m, s->ids[i]);
+}
+
+/* ---- reading ----------------------------------------------------------------------------------*/
+
+static uint64_t get_u64(const struct assignments *a, const char *key) {
+        const struct text *value = assignments_get(a, key);
+        uint64_t n = 0;
+
+        return value && text_to_u64(*value, &n) == 0 ? n : 0;
+}
+
+/* An entry without its descriptors; NULL for a record that makes no sense. */
+static struct stored *read_entry(struct memory *m, const char *id) {
+        const struct text *name;
+        struct assignments a;
+        struct stored *s;
+        size_t n;
+
+        if (strlen(id) >= STATE_ID_SIZE || !memory_get(m, id, &a))
+                return NULL;
+        name = assignments_get(&a, "NAME");
+        n = get_u64(&a, "FDS");
+        if (!name || !name_is_valid(name->start, name->length) || n == 0 || n > FD_LIST_MAX)
+                return NULL;
+        s = calloc(1, sizeof(*s));
+        if (!s)
+                return NULL;
+        s->fds = malloc(n * sizeof(*s->fds));
+        s->ids = calloc(n, sizeof(*s->ids));
+        if (!s->fds || !s->ids) {
+                stored_free(s);
+                return NULL;
+        }
+        memset(s->fds, -1, n * sizeof(*s->fds));
+        s->n_fds = n;
+        s->key.uid = (uid_t) get_u64(&a, "OWNER");
+        memcpy(s->key.name, name->start, name->length);
+        s->size = get_u64(&a, "SIZE");
+        s->since_usec = get_u64(&a, "SINCE");
+        (void) strcpy(s->id, id);
+        return s;
+}
+
+/* By id, for their descriptors to find. */
+static struct stored *read_entries(struct memory *m) {
+        struct stored *all = NULL, *s;
+        const char *id, *next;
+
+        for (id = memory_first(m, KIND_STORED); id; id = next) {
+                next = memory_next(m, KIND_STORED, id);
+                s = read_entry(m, id);
+                if (s)
+                        HASH_ADD_STR(all, id, s);
+                if (s && s->hh.tbl)
+                        continue;
+                stored_free(s);
+                memory_remove(m, id);
+        }
+        return all;
+}
+
+/* False when it belongs to no entry. */
+static bool read_fd(struct memory *m, struct stored *all, const char *id) {
+        const struct text *entry;
+        struct stored *s = NULL;
+        struct assignments a;
+        size_t index;
+
+        if (strlen(id) >= STATE_ID_SIZE || !memory_get(m, id, &a))
+                return false;
+        entry = assignments_get(&a, "ENTRY");
+        index = get_u64(&a, "INDEX");
+        if (entry)
+                HASH_FIND(hh, all, entry->start, entry->length, s);
+        if (!s || index >= s->n_fds || s->ids[index][0])
+                return false;
+        (void) strcpy(s->ids[index], id);
+        s->fds[index] = memory_take_fd(m, id);
+        return true;
+}
+
+static void read_fds(struct control *c, struct memory *m, struct stored *all) {
+        const char *id, *next;
+
+        for (id = memory_first(m, KIND_STORED_FD); id; id = next) {
+                int fd;
+
+                next = memory_next(m, KIND_STORED_FD, id);
+                if (read_fd(m, all, id))
+                        continue;
+                fd = memory_take_fd(m, id);
+                memory_remove(m, id);
+                disposal_put_fds(c, &fd, 1);
+        }
+}
+
+static bool is_whole(const struct stored *s) {
+        for (size_t i = 0; i < s->n_fds; i++)
+                if (s->fds[i] < 0)
+                        return false;
+        return true;
+}
+
+int stored_load(struct stored_table *t, struct memory *m, struct log *log) {
+        struct stored *all = read_entries(m), *s, *next, *old;
+        int r = 0;
+
+        read_fds(t->control, m, all);
+        /* In the order in which they were stored, so that of two with one name the later is put. */
+        HASH_ITER (hh, all, s, next) {
+                HASH_DEL(all, s);
+                if (!is_whole(s)) {
+                        log_warning(log, ABOUT(.has_uid = true, .uid = s->key.uid),
+                                    "what uid %u stored as %s was not kept whole and is dropped; "
+                                    "it had not been acknowledged",
+                                    (unsigned) s->key.uid, s->key.name);
+                        stored_discard(t, s);
+                        continue;
+                }
+                old = NULL;
+                r = stored_insert(t, s, &old);
+                stored_discard(t, r < 0 ? s : old);
+        }
+        if (t->entries)
+                log_info(log, NULL, "%u stored entries are known again", HASH_COUNT(t->entries));
+        return r;
+}

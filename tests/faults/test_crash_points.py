@@ -1,0 +1,295 @@
+"""
+The broker dies at its n-th system call, for every n: while it starts, starts again, applies and lends.
+
+strace's injection kills it (`inject=all:signal=SIGKILL:when=N`), the keeper starts the next one. After each death the
+same socket must be there under every name, every lease of a living holder known, no descriptor left over in keeper or
+broker, and the control socket the same.
+
+Every point takes a fifth of a second, so by default only some of them are tried: FDPASS_TEST_CRASH_POINTS sets how
+many a part (12), or "all".
+"""
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import pytest
+
+from testing.broker import children_of, free_address
+
+POINTS = os.environ.get("FDPASS_TEST_CRASH_POINTS", "12")
+
+pytestmark = pytest.mark.skipif(not shutil.which("strace"), reason="needs strace")
+
+
+def section(name, address):
+    return "[Socket %s]\nListenStream=%s:%d\n" % (name, *address)
+
+
+class Scene:
+    """A broker with a holder; what must be the same after every death."""
+
+    def __init__(self, broker, processes):
+        self.address = free_address()
+        self.unix = None
+        self.b = broker("[Socket web]\nListenStream=%s:%d\n" % self.address)
+        self.unix = os.path.join(self.b.folder, "app.sock")
+        with open(self.b.config_path, "a", encoding="ascii") as file:
+            file.write(f"[Socket app]\nListenStream={self.unix}\n")
+        self.b.fdpass("apply")
+        self.base = open(self.b.config_path, encoding="ascii").read()
+        self.holder = self.b.spawn("web", "app", "--", sys.executable, "-c",
+                                   "import time; print('up', flush=True); time.sleep(3600)", stdout=subprocess.PIPE)
+        processes.append(self.holder)
+        assert self.holder.stdout.readline() == b"up\n"
+        self.holder.stdout.close()
+        self.control = os.stat(self.b.control).st_ino
+        self.inodes = self.b.inode("web"), self.b.inode("app")
+        self.file = os.stat(self.unix).st_ino
+        self.pid = self.b.pid
+        self.begin()
+        self.fds = self.count_fds()
+
+    def broker_pid(self, other_than=None):
+        """The living broker, by the keeper's children: asking it would be a call of its own."""
+        deadline = time.monotonic() + 20
+        while time.monotonic() < deadline:
+            found = [pid for pid in children_of(self.pid) if pid != other_than]
+            if found:
+                return found[0]
+            time.sleep(0.002)
+        raise AssertionError("no broker:\n" + self.b.log())
+
+    def begin(self):
+        """The state that every point starts from."""
+        self.b.write_config(self.base)
+        self.b.fdpass("apply", "--allow-close")
+
+    def count_fds(self):
+        with self.b.client() as client:  # the sessions before it are closed when it is answered
+            assert client.request("HELLO").ok
+            pid = self.broker_pid()
+            return [len(os.listdir(f"/proc/{p}/fd")) for p in (pid, self.pid)]
+
+    def wait_fds(self, about):
+        """The keeper hears a little later than the broker that a holder has ended."""
+        deadline = time.monotonic() + 5
+        while (found := self.count_fds()) != self.fds:
+            assert time.monotonic() < deadline, f"{found} descriptors in broker and keeper, {self.fds} before; {about}"
+            time.sleep(0.01)
+
+    def check(self, point):
+        about = f"killed at system call {point}:\n{self.b.log()[-4000:]}"
+        status = {l["name"]: l for l in self.b.status()["listeners"]}
+        assert (status["web"]["sockets"][0]["inode"], status["app"]["sockets"][0]["inode"]) == self.inodes, about
+        for name in ("web", "app"):
+            assert [lease["pid"] for lease in status[name]["leases"]] == [self.holder.pid], about
+        assert os.stat(self.b.control).st_ino == self.control, about
+        assert os.stat(self.unix).st_ino == self.file, about
+        with socket.create_connection(self.address), socket.socket(socket.AF_UNIX) as peer:
+            peer.connect(self.unix)
+        self.begin()
+        assert set(l["name"] for l in self.b.status()["listeners"]) == {"web", "app"}, about
+        self.wait_fds(about)
+        return status
+
+
+def attach(pid, expression, log):
+    """strace on a process; returns when it is at work."""
+    tracer = subprocess.Popen(["strace", "-o", log, "-e", expression, "-p", str(pid)], stdin=subprocess.DEVNULL,
+                              stderr=subprocess.PIPE, start_new_session=True)
+    while True:
+        line = tracer.stderr.readline()
+        assert line, f"strace cannot attach to {pid}"
+        if b"attached" in line:
+            return tracer
+
+
+def detach(tracer):
+    if tracer.poll() is None:
+        tracer.send_signal(signal.SIGINT)
+    tracer.wait(20)
+    tracer.stderr.close()
+
+
+def count_calls(scene, action, log):
+    tracer = attach(scene.broker_pid(), "trace=all", log)
+    action(scene)
+    detach(tracer)
+    with open(log, encoding="utf-8", errors="replace") as file:
+        return sum(1 for line in file if re.match(r"\w+\(", line))
+
+
+def points(total):
+    count = total if POINTS == "all" else min(total, int(POINTS))
+    return sorted({1 + n * total // count for n in range(count)})
+
+
+def apply_more(scene):
+    scene.b.write_config(scene.base + section("new", free_address()) +
+                         f"[Socket more]\nListenStream={scene.b.folder}/more.sock\n")
+    return scene.b.fdpass("apply", check=False)
+
+
+def apply_less(scene):
+    """Closes what apply_more() opened, in a state prepared by it."""
+    scene.b.write_config(scene.base)
+    return scene.b.fdpass("apply", "--allow-close", check=False)
+
+
+def acquire(scene):
+    return scene.b.fdpass("exec", "web", "--", "true", check=False)
+
+
+@pytest.mark.parametrize("action, prepare", [(apply_more, None), (apply_less, apply_more), (acquire, None)],
+                         ids=["apply that opens", "apply that closes", "acquire"])
+def test_killed_at_each_system_call_of(broker, processes, tmp_path, action, prepare):
+    scene = Scene(broker, processes)
+    if prepare:
+        prepare(scene)
+    total = count_calls(scene, action, tmp_path / "trace")
+    assert total > 10
+    for point in points(total):
+        scene.begin()
+        if prepare:
+            prepare(scene)
+        pid = scene.broker_pid()
+        tracer = attach(pid, f"inject=all:signal=SIGKILL:when={point}", tmp_path / "killed")
+        done = action(scene)
+        detach(tracer)
+        assert done.returncode == 0, (point, done, scene.b.log()[-4000:])
+        scene.check(point)
+
+
+def start_under_strace(scene, expression, log):
+    """The next broker, from its first system call on: strace follows the keeper, which starts it."""
+    pid = scene.broker_pid()
+    tracer = subprocess.Popen(["strace", "-f", "-o", log, "-e", expression, "-p", str(scene.pid)],
+                              stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True)
+    while b"attached" not in tracer.stderr.readline():
+        assert tracer.poll() is None
+    os.kill(pid, signal.SIGKILL)
+    return tracer, pid
+
+
+def test_killed_at_each_system_call_of_a_start_after_a_crash(broker, processes, tmp_path):
+    scene = Scene(broker, processes)
+    log = tmp_path / "trace"
+    tracer, pid = start_under_strace(scene, "trace=all", log)
+    successor = scene.broker_pid(other_than=pid)
+    scene.b.status()
+    detach(tracer)
+    with open(log, encoding="utf-8", errors="replace") as file:
+        total = sum(1 for line in file if re.match(rf"{successor} +\w+\(", line))
+    assert total > 50
+    for point in points(total):
+        kill_successor_at(scene, point, tmp_path / "killed")
+        scene.check(point)
+
+
+def kill_successor_at(scene, point, log):
+    """
+    strace counts for each process of its own, so that the keeper, being followed, would be killed at
+    its n-th call too; so it is stopped while only its child, caught at the exec, is traced on.
+    """
+    pid = scene.broker_pid()
+    os.kill(scene.pid, signal.SIGSTOP)
+    os.kill(pid, signal.SIGKILL)
+    catcher = subprocess.Popen([sys.executable, "-c", CATCH, str(scene.pid), str(pid)], stdin=subprocess.DEVNULL,
+                               stdout=subprocess.PIPE, text=True, start_new_session=True)
+    try:
+        os.kill(scene.pid, signal.SIGCONT)
+        successor = int(catcher.stdout.readline())
+        tracer = attach(successor, f"inject=all:signal=SIGKILL:when={point}", log)
+        os.kill(successor, signal.SIGCONT)
+        scene.b.status()  # of this one or of the next
+        detach(tracer)
+    finally:
+        catcher.stdout.close()
+        catcher.wait(20)
+
+
+# Stop the next child of the keeper as soon as there is one.
+CATCH = """
+import os, signal, sys
+keeper, old = sys.argv[1:]
+while True:
+    with open(f"/proc/{keeper}/task/{keeper}/children") as file:
+        found = [pid for pid in file.read().split() if pid != old]
+    if found:
+        os.kill(int(found[0]), signal.SIGSTOP)
+        print(found[0], flush=True)
+        break
+"""
+
+
+# In the place of the shell that executes fdpassd: a child that catches the broker, and kills it at a system call.
+FIRST = """
+import os, signal, subprocess, sys
+keeper, point, log = sys.argv[1:]
+open(log + ".up", "w").close()
+while True:
+    with open(f"/proc/{keeper}/task/{keeper}/children") as file:
+        found = [pid for pid in file.read().split() if int(pid) != os.getpid()]
+    if found:
+        break
+os.kill(int(found[0]), signal.SIGSTOP)
+tracer = subprocess.Popen(["strace", "-o", log, "-e", f"inject=all:signal=SIGKILL:when={point}", "-p", found[0]],
+                          stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+while b"attached" not in tracer.stderr.readline():
+    pass
+with open(log + ".new", "w") as file:
+    file.write(str(tracer.pid))
+os.rename(log + ".new", log + ".pid")
+os.kill(int(found[0]), signal.SIGCONT)
+tracer.wait()
+"""
+
+
+def first_start(broker, point, log):
+    address = free_address()
+    b = broker("[Socket web]\nListenStream=%s:%d\n" % address, wrapper=[
+        "sh", "-c", '"$PYTHON" -c "$CATCH" $$ "$POINT" "$TRACE" </dev/null & '
+                    'until [ -e "$TRACE.up" ]; do :; done; exec "$@"', "sh"],
+        env={"PYTHON": sys.executable, "CATCH": FIRST, "POINT": point, "TRACE": log})
+    deadline = time.monotonic() + 10
+    while not os.path.exists(f"{log}.pid"):  # on a busy machine the broker may be ready before it is caught
+        assert time.monotonic() < deadline, "the broker is never caught"
+        time.sleep(0.01)
+    with open(f"{log}.pid", encoding="ascii") as file:
+        tracer = int(file.read())
+    try:
+        os.kill(tracer, signal.SIGINT)
+    except ProcessLookupError:
+        pass
+    return b, address
+
+
+def keeper_fds(b):
+    return len(os.listdir(f"/proc/{b.pid}/fd"))
+
+
+def test_killed_at_each_system_call_of_its_first_start(broker, tmp_path):
+    b, _ = first_start(broker, 60000, str(tmp_path / "whole"))
+    usual = keeper_fds(b)
+    b.stop()
+    with open(tmp_path / "whole", encoding="utf-8", errors="replace") as file:
+        total = sum(1 for line in file if re.match(r"\w+\(", line))
+    assert total > 50
+    deaths = 0
+    for point in points(total):
+        b, address = first_start(broker, point, str(tmp_path / f"at{point}"))
+        deaths += "the broker died" in b.log()
+        socket.create_connection(address).close()
+        assert b.listener("web")["sockets"][0]["adopted"] is False
+        deadline = time.monotonic() + 5
+        while keeper_fds(b) != usual:
+            assert time.monotonic() < deadline, f"{keeper_fds(b)} for {usual}, point {point}: {b.log()}"
+            time.sleep(0.01)
+        b.stop()
+        assert not os.path.exists(b.control), point
+    assert deaths, "no point was ever reached"

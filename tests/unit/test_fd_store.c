@@ -1,0 +1,256 @@
+/*
+ * The broker's side of the fd store: what is pushed arrives in order and with its id, a side that
+ * does not read delays nobody, and a lost one is replaced without losing a barrier.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "cleanup.h"
+#include "core/inherited.h"
+#include "keeper/fd_store.h"
+#include "keeper/link.h"
+#include "support.h"
+
+struct side {
+        struct loop *loop;
+        struct fd_store *store;
+        int other;
+        int done;
+        int lost;
+};
+
+static struct message m;
+
+static void count_done(void *owner) {
+        ((struct side *) owner)->done++;
+}
+
+static void count_lost(void *owner) {
+        ((struct side *) owner)->lost++;
+}
+
+static void begin(struct side *s) {
+        int link_fd;
+
+        *s = (struct side){0};
+        ck_assert_int_eq(loop_new(&s->loop), 0);
+        ck_assert_int_eq(link_new(&s->other, &link_fd), 0);
+        ck_assert_int_eq(
+                fd_store_new(&s->store, FD_STORE_KEEPER, link_fd, s->loop, NULL, count_lost, s), 0);
+}
+
+static void end(struct side *s) {
+        fd_store_free(s->store);
+        close_fd(s->other);
+        loop_free(s->loop);
+}
+
+/* The next packet as the keeper sees it, without its descriptors; "" when there is none. */
+static const char *next(int fd, size_t fds) {
+        static char text[MESSAGE_SIZE_MAX + 1];
+
+        text[0] = '\0';
+        if (message_receive(fd, &m) > 0) {
+                memcpy(text, m.data, m.size);
+                text[m.size] = '\0';
+                ck_assert_uint_eq(m.fds.count, fds);
+                message_clear(&m);
+        }
+        return text;
+}
+
+START_TEST(what_is_pushed_arrives_in_order) {
+        struct side s;
+
+        begin(&s);
+        ck_assert_int_eq(fd_store_push(s.store, "l1", STDIN_FILENO), 0);
+        ck_assert_int_eq(fd_store_remove(s.store, "l1"), 0);
+        ck_assert_int_eq(fd_store_barrier(s.store, count_done, &s), 0);
+        ck_assert(!fd_store_is_settled(s.store));
+        ck_assert_str_eq(next(s.other, 1), "FDSTORE=1\nFDNAME=l1\n");
+        ck_assert_str_eq(next(s.other, 0), "FDSTOREREMOVE=1\nFDNAME=l1\n");
+        ck_assert_str_eq(next(s.other, 0), "BARRIER=1\n");
+        ck_assert_int_eq(s.done, 0);
+        ck_assert_int_eq(message_send(s.other, "BARRIER=1", 9, NULL, 0), 0);
+        loop_run_once(s.loop, true);
+        ck_assert_int_eq(s.done, 1);
+        ck_assert(fd_store_is_settled(s.store));
+        end(&s);
+}
+END_TEST
+
+START_TEST(a_side_that_does_not_read_is_waited_for_in_our_own_memory) {
+        char id[STATE_ID_SIZE], expected[64];
+        struct side s;
+
+        begin(&s);
+        for (int i = 0; i < 2000; i++) {
+                (void) snprintf(id, sizeof(id), "l%d", i);
+                int fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+                ck_assert_int_eq(fd_store_push(s.store, id, fd), 0);
+                close_fd(fd);
+        }
+        for (int i = 0; i < 2000; i++) {
+                const char *text;
+                while (*(text = next(s.other, 1)) == '\0')
+                        loop_run_once(s.loop, true);
+                (void) snprintf(expected, sizeof(expected), "FDSTORE=1\nFDNAME=l%d\n", i);
+                ck_assert_str_eq(text, expected);
+        }
+        ck_assert(fd_store_is_settled(s.store));
+        end(&s);
+}
+END_TEST
+
+START_TEST(a_lost_keeper_is_told_and_its_barriers_are_asked_of_the_next) {
+        struct side s;
+        int link_fd;
+
+        begin(&s);
+        ck_assert_int_eq(fd_store_push(s.store, "l1", STDIN_FILENO), 0);
+        ck_assert_int_eq(fd_store_barrier(s.store, count_done, &s), 0);
+        s.other = close_fd(s.other);
+        loop_run_once(s.loop, true);
+        ck_assert_int_eq(s.lost, 1);
+        ck_assert_int_eq(fd_store_push(s.store, "l2", STDIN_FILENO), 0); /* to nobody */
+        ck_assert_int_eq(fd_store_barrier(s.store, count_done, &s), 0);
+        ck_assert_int_eq(s.done, 0);
+        ck_assert_int_eq(link_new(&s.other, &link_fd), 0);
+        fd_store_reconnect(s.store, link_fd);
+        ck_assert_int_eq(fd_store_push(s.store, "l1", STDIN_FILENO), 0);
+        fd_store_refilled(s.store);
+        ck_assert_str_eq(next(s.other, 1), "FDSTORE=1\nFDNAME=l1\n");
+        ck_assert_str_eq(next(s.other, 0), "BARRIER=2\n");
+        ck_assert_str_eq(next(s.other, 0), "BARRIER=3\n");
+        ck_assert_int_eq(message_send(s.other, "BARRIER=2", 9, NULL, 0), 0);
+        ck_assert_int_eq(message_send(s.other, "BARRIER=3", 9, NULL, 0), 0);
+        loop_run_once(s.loop, true);
+        loop_run_once(s.loop, true);
+        ck_assert_int_eq(s.done, 2);
+        end(&s);
+}
+END_TEST
+
+START_TEST(barriers_are_bounded_and_can_be_cancelled) {
+        struct side s;
+
+        begin(&s);
+        for (int i = 0; i < FD_STORE_BARRIERS_MAX; i++)
+                ck_assert_int_eq(fd_store_barrier(s.store, count_done, &s), 0);
+        ck_assert_int_eq(fd_store_barrier(s.store, count_done, &s), -EBUSY);
+        fd_store_cancel_barriers(s.store, &s);
+        ck_assert_int_eq(message_send(s.other, "BARRIER=1", 9, NULL, 0), 0);
+        loop_run_once(s.loop, true);
+        ck_assert_int_eq(s.done, 0);
+        end(&s);
+}
+END_TEST
+
+START_TEST(without_a_store_nothing_is_kept_and_nothing_waits) {
+        struct side s = {0};
+
+        ck_assert_int_eq(loop_new(&s.loop), 0);
+        ck_assert_int_eq(fd_store_new(&s.store, FD_STORE_NONE, -1, s.loop, NULL, NULL, NULL), 0);
+        ck_assert_int_eq(fd_store_push(s.store, "l1", STDIN_FILENO), 0);
+        ck_assert_int_eq(fd_store_barrier(s.store, count_done, &s), 0);
+        ck_assert_int_eq(s.done, 1);
+        s.other = -1;
+        end(&s);
+}
+END_TEST
+
+/* systemd's side: a datagram socket; FDPOLL=0 on each push, and a pipe that is closed as barrier.
+ */
+START_TEST(systemd_gets_its_own_form) {
+        struct sockaddr_un a = {.sun_family = AF_UNIX};
+        struct side s = {0};
+        int fd;
+
+        ck_assert_int_eq(loop_new(&s.loop), 0);
+        (void) snprintf(a.sun_path, sizeof(a.sun_path), "%s", test_path("notify"));
+        s.other = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+        ck_assert_int_eq(bind(s.other, (struct sockaddr *) &a, sizeof(a)), 0);
+        ck_assert_int_eq(setenv("NOTIFY_SOCKET", a.sun_path, 1), 0);
+        ck_assert_int_eq(fd_store_new(&s.store, FD_STORE_SYSTEMD, -1, s.loop, NULL, NULL, NULL), 0);
+        ck_assert_int_eq(fd_store_push(s.store, "l1", STDIN_FILENO), 0);
+        ck_assert_int_eq(fd_store_barrier(s.store, count_done, &s), 0);
+        ck_assert_str_eq(next(s.other, 1), "FDSTORE=1\nFDNAME=l1\nFDPOLL=0\n");
+        ck_assert_int_eq(message_receive(s.other, &m), 1);
+        ck_assert_uint_eq(m.size, 9);
+        fd = fd_list_take_fd(&m.fds, 0);
+        loop_run_once(s.loop, false);
+        ck_assert_int_eq(s.done, 0);
+        close_fd(fd);
+        loop_run_once(s.loop, true);
+        ck_assert_int_eq(s.done, 1);
+        end(&s);
+}
+END_TEST
+
+static void send_names(int keeper, const char *names, size_t fds) {
+        struct packet_writer w;
+        int numbers[4] = {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO, STDIN_FILENO};
+
+        packet_begin(&w);
+        packet_add(&w, "FDNAMES", names);
+        ck_assert_int_eq(message_send(keeper, w.data, w.size, numbers, fds), 0);
+}
+
+START_TEST(what_the_keeper_keeps_is_received_whole) {
+        struct inherited *all;
+        int keeper, broker;
+
+        ck_assert_int_eq(inherited_new(&all), 0);
+        ck_assert_int_eq(link_new(&keeper, &broker), 0);
+        send_names(keeper, "state:l1:h2", 3);
+        send_names(keeper, "c3", 1);
+        ck_assert_int_eq(message_send(keeper, "END=1", 5, NULL, 0), 0);
+        ck_assert_int_eq(link_receive_kept(broker, all), 0);
+        ck_assert_uint_eq(inherited_count(all), 4);
+        ck_assert_str_eq(inherited_name(all, 0), "state");
+        ck_assert_str_eq(inherited_name(all, 2), "h2");
+        ck_assert_str_eq(inherited_name(all, 3), "c3");
+        close_fd(keeper);
+        ck_assert_int_eq(link_receive_kept(broker, all), -ECONNRESET);
+        close_fd(broker);
+        inherited_free(all);
+}
+END_TEST
+
+static const struct batch {
+        const char *names;
+        size_t fds;
+} malformed[] = {{"l1:l2", 1}, {"l1", 2}, {"l1::l2", 3}, {"", 1}, {":l1", 2}};
+
+/* Whatever is wrong in it, no descriptor of it stays open; support.c counts them. */
+START_TEST(names_that_do_not_fit_the_descriptors_are_refused) {
+        struct inherited *all;
+        int keeper, broker;
+
+        ck_assert_int_eq(inherited_new(&all), 0);
+        ck_assert_int_eq(link_new(&keeper, &broker), 0);
+        send_names(keeper, malformed[_i].names, malformed[_i].fds);
+        ck_assert_int_eq(link_receive_kept(broker, all), -EBADMSG);
+        close_fd(keeper);
+        close_fd(broker);
+        inherited_free(all);
+}
+END_TEST
+
+SUITE("fd_store", {
+        TEST(what_is_pushed_arrives_in_order);
+        TEST(a_side_that_does_not_read_is_waited_for_in_our_own_memory);
+        TEST(a_lost_keeper_is_told_and_its_barriers_are_asked_of_the_next);
+        TEST(barriers_are_bounded_and_can_be_cancelled);
+        TEST(without_a_store_nothing_is_kept_and_nothing_waits);
+        TEST(systemd_gets_its_own_form);
+        TEST(what_the_keeper_keeps_is_received_whole);
+        tcase_add_loop_test(tests_, names_that_do_not_fit_the_descriptors_are_refused, 0,
+                            sizeof(malformed) / sizeof(malformed[0]));
+})
