@@ -324,6 +324,10 @@ void handle_status(struct request *request) {
 
         if (answer_is_outstanding(request))
                 return;
+        if (request->session->status) { /* nothing is read meanwhile; this is for the fuzzer */
+                answer_error(request, EBUSY, "the STATUS before this one is still being written");
+                return;
+        }
         job = job_new(request->session, request->serial);
         if (!job) {
                 answer_error(request, ENOMEM, "the broker is out of memory");

@@ -22,6 +22,8 @@
 /* Enough for every verb in both orders; a longer conversation finds nothing more and takes longer.
  */
 #define PACKETS_MAX 16
+/* Of the loop, for what is not done at once. */
+#define TURNS_MAX 1000
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -109,13 +111,19 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
                 const char *packet_end = nul ? nul : end;
 
                 session_feed(s, p, (size_t) (packet_end - p));
+                /* As over the socket: nothing is read while an answer is still being written. */
+                for (int turn = 0; turn < TURNS_MAX && broker->control->n_sessions && s->status;
+                     turn++)
+                        loop_run_once(broker->loop, true);
                 read_answers(ends[1]);
                 if (broker->control->n_sessions == 0)
                         break;
                 p = nul ? nul + 1 : end;
         }
         close_fd(ends[1]);
-        loop_run_once(broker->loop, false); /* it sees the end, if it was not ended before */
+        /* It sees the end, if it was not ended before. */
+        for (int turn = 0; turn < TURNS_MAX && broker->control->n_sessions; turn++)
+                loop_run_once(broker->loop, false);
         need(broker->control->n_sessions == 0, "the session is still there");
         return 0;
 }

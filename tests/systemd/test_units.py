@@ -231,20 +231,21 @@ def test_journal_entries_carry_the_listener_s_name(system):
     assert all(e["SYSLOG_IDENTIFIER"] == "fdpassd" and e["MESSAGE"] for e in entries())
 
 
-def test_in_its_sandbox_it_binds_what_it_is_there_for(system):
-    """A privileged port, a Unix path with owner and mode in a folder that it makes."""
+def test_in_its_sandbox_it_binds_what_it_is_there_for(system, tmp_path):
+    """A privileged port, a Unix path with owner and mode in a folder that it makes, one in /tmp."""
+    in_tmp = str(tmp_path / "t.sock")
+    assert in_tmp.startswith("/tmp/")
     system.configure("[Socket web]\nListenStream=127.0.0.1:80\n"
                      "[Socket app]\nListenStream=/run/app/app.sock\nSocketUser=nobody\nSocketMode=0600\n"
-                     "[Socket tmp]\nListenStream=/tmp/fdpass-in-sandbox.sock\n")
+                     f"[Socket tmp]\nListenStream={in_tmp}\n")
     system.systemctl("start", "fdpassd.service")
     assert os.stat("/run/app/app.sock").st_uid == 65534
-    assert os.path.exists("/tmp/fdpass-in-sandbox.sock")
+    assert os.path.exists(in_tmp)
     # the guard of the path works in there as well, with an owner that is not root
     inode = inode_of_path("/run/app/app.sock")
     os.unlink("/run/app/app.sock")
     wait_for(lambda: os.path.exists("/run/app/app.sock"), "the path does not come back")
     assert inode_of_path("/run/app/app.sock") == inode and os.stat("/run/app/app.sock").st_uid == 65534
-    os.unlink("/tmp/fdpass-in-sandbox.sock")
 
 
 def test_in_its_sandbox_it_names_who_has_an_address(system, processes):
