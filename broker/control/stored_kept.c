@@ -187,6 +187,6 @@ int stored_load(struct stored_table *t, struct memory *m, struct log *log) {
                 stored_discard(t, r < 0 ? s : old);
         }
         if (t->entries)
-                log_info(log, NULL, "%u stored entries are known again", HASH_COUNT(t->entries));
+                log_info(log, NULL, "stored entries known again: %u", HASH_COUNT(t->entries));
         return r;
 }

@@ -363,5 +363,5 @@ void kept_restore_leases(struct listener_table *t) {
                 free(one);
         }
         if (n > 0)
-                log_info(t->log, NULL, "%zu leases are known again", n);
+                log_info(t->log, NULL, "leases known again: %zu", n);
 }
