@@ -165,11 +165,14 @@ run_meson_tests() {
 }
 
 pytest_in() { # BUILD NAME FOLDER
-        local status=0
+        local status=0 temporary
+        # pytest's own choice is /tmp/pytest-of-USER, and users without a name share "unknown".
+        temporary=$(mktemp -d /tmp/fdpass-pytest.XXXXXX)
         rm -f "$LOGS/$2-$1.xml"
         BUILD="$PWD/build/$1" FDPASSD="$PWD/build/$1/broker/fdpassd/fdpassd" FDPASS="$PWD/build/$1/broker/cli/fdpass" \
-                isolated timeout -k 10 900 "$PYTHON" -m pytest -p no:cacheprovider -q -ra --durations=10 \
+                PYTEST_DEBUG_TEMPROOT=$temporary isolated timeout -k 10 900 "$PYTHON" -m pytest -p no:cacheprovider -q -ra --durations=10 \
                 --junitxml="$LOGS/$2-$1.xml" "$3" || status=$?
+        rm -rf "$temporary"
         tally "$2 $1" junit "$LOGS/$2-$1.xml"
         return "$status"
 }
