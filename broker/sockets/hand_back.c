@@ -10,6 +10,7 @@
  */
 #include "sockets/hand_back.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <netinet/tcp.h>
 #include <stdint.h>
@@ -38,9 +39,13 @@ void hand_back_mark(int fd) {
         (void) fchmod(fd, MARK);
 }
 
+/*
+ * By a broker of our own user only: that one's processes we can see, and so whether it still lives.
+ * A user cannot see who holds a socket of root's broker.
+ */
 static bool is_marked(const struct stat *st) {
         return S_ISSOCK(st->st_mode) && (st->st_mode & 07777) == MARK &&
-               st->st_uid != OVERFLOW_ID && (st->st_uid == 0 || st->st_uid == geteuid());
+               st->st_uid != OVERFLOW_ID && st->st_uid == geteuid();
 }
 
 /* ---- who holds what ---- */
@@ -291,25 +296,52 @@ static bool may_hold(const struct judged *p, const struct socket_config *config)
                access_list_has(&config->access, p->uid, p->groups, p->n_groups);
 }
 
-/*
- * A broker or keeper that lives has its listeners and shares them with no other. Told by its
- * program, which a process cannot choose as freely as its name.
- */
-static bool is_broker(pid_t pid) {
-        static const char program[] = "fdpassd";
-        char path[64], target[4096];
+/* A link of /proc: does what it leads to, without folders and " (deleted)", have this name? */
+static bool leads_to(int folder, const char *entry, const char *name) {
+        char target[4096];
         const char *base;
-        ssize_t n;
+        size_t length = strlen(name);
+        ssize_t n = readlinkat(folder, entry, target, sizeof(target) - 1);
 
-        (void) snprintf(path, sizeof(path), "/proc/%d/exe", (int) pid);
-        n = readlink(path, target, sizeof(target) - 1);
         if (n <= 0)
                 return false;
         target[n] = '\0';
         base = strrchr(target, '/');
-        /* also "fdpassd (deleted)" */
-        return base && strncmp(base + 1, program, strlen(program)) == 0 &&
-               (base[1 + strlen(program)] == '\0' || base[1 + strlen(program)] == ' ');
+        return base && strncmp(base + 1, name, length) == 0 &&
+               (base[1 + length] == '\0' || base[1 + length] == ' ');
+}
+
+/* The state document is with the broker and its keeper and with nobody else. */
+static bool has_state(int folder) {
+        _cleanup_close_ int fd = openat(folder, "fd", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        DIR *d = fd < 0 ? NULL : fdopendir(fd);
+        const struct dirent *entry;
+        bool found = false;
+
+        if (!d)
+                return false;
+        (void) take_fd(&fd); /* closedir() closes it */
+        while (!found && (entry = readdir(d)))
+                found = leads_to(dirfd(d), entry->d_name, "memfd:fdpass-state");
+        (void) closedir(d);
+        return found;
+}
+
+/*
+ * A broker or keeper that lives has its listeners and shares them with no other. It is of root or
+ * of our own user (the mark says so), and told by its program, whatever that is called after an
+ * upgrade, or by its state document; another user's program of that name is nobody's broker.
+ */
+static bool is_broker(pid_t pid) {
+        _cleanup_close_ int folder = -1;
+        char path[64];
+        struct stat st;
+
+        (void) snprintf(path, sizeof(path), "/proc/%d", (int) pid);
+        folder = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        if (folder < 0 || fstat(folder, &st) < 0 || (st.st_uid != 0 && st.st_uid != geteuid()))
+                return false;
+        return leads_to(folder, "exe", "fdpassd") || has_state(folder);
 }
 
 /* ---- taking ---- */

@@ -13,7 +13,7 @@ import time
 
 import pytest
 
-from testing.broker import Broker, StartFailed, free_address, private_folder
+from testing.broker import FDPASSD, Broker, StartFailed, free_address, private_folder
 from testing.load import Load
 
 ROUNDS = int(os.environ.get("HAND_BACK_ROUNDS", "20"))
@@ -78,9 +78,9 @@ class Home:
         self.broker = Broker(config, folder=self.folder, **kwargs)
         return self.broker
 
-    def start_fails(self, config):
+    def start_fails(self, config, **kwargs):
         with pytest.raises(StartFailed) as failed:
-            self.start(config)
+            self.start(config, **kwargs)
         os.unlink(os.path.join(self.folder, "notify.sock"))
         return failed.value.log
 
@@ -324,3 +324,41 @@ def test_what_a_permitted_user_has_bound_himself_is_not_taken(home):
         assert f"uid {STRANGER}) listens on {host}:{port}" in log
         planted.stdin.close()
         planted.wait(10)
+
+
+def test_a_living_broker_of_another_name_is_not_robbed(home, broker, tmp_path):
+    """As `fdpass upgrade PATH` leaves one."""
+    renamed = shutil.copy(FDPASSD, tmp_path / "fdp-new")
+    _, config = tcp()
+    first = broker(config, program=str(renamed))
+    with serve(first, "web"):
+        assert "another broker" in home.start_fails(config)
+
+
+@pytest.mark.root
+def test_a_user_s_broker_takes_nothing_from_root_s(home, broker):
+    """The user sees its own program that holds the listener, and not the broker whose it is."""
+    _, config = tcp(f"Access={STRANGER}\n")
+    first = broker(config)
+    os.chown(home.folder, STRANGER, STRANGER)
+    with serve(first, "web", BECOME=STRANGER):
+        log = home.start_fails(config, user=STRANGER)
+        assert "taken back" not in log and "in use" in log
+
+
+@pytest.mark.root
+def test_a_program_called_fdpassd_is_not_taken_for_a_broker(home, tmp_path):
+    """Else whoever may hold a listener could keep a broker from coming back."""
+    sleeper = shutil.copy("/bin/sleep", tmp_path / "fdpassd")
+    os.chmod(tmp_path, 0o755)
+    _, config = tcp(f"Access={STRANGER}\n")
+    broker = home.start(config)
+    inode = broker.inode("web")
+    with broker.spawn("web", "--", "setpriv", f"--reuid={STRANGER}", f"--regid={STRANGER}", "--clear-groups",
+                      str(sleeper), "600") as holder:
+        deadline = time.monotonic() + 10
+        while os.readlink(f"/proc/{holder.pid}/exe") != str(sleeper):
+            assert time.monotonic() < deadline
+        home.kill_together()
+        assert home.start(config).inode("web") == inode
+        holder.kill()
