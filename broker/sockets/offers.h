@@ -26,7 +26,7 @@ struct offer {
 LIST_HEAD(offer_list, offer);
 
 /*
- * NULL when fd is a listening stream socket of a broker of our user or of root, in our network
+ * NULL when fd is a listening stream socket of a broker of our user, in our network
  * namespace and with an address, which is written; else why not, as the end of a sentence: "is …".
  * Safe with any descriptor: nothing but a socket is ever asked more than whether it is one.
  */
