@@ -247,6 +247,7 @@ int fdpass_store(struct fdpass *c, const char *name, const int *fds, size_t n_fd
  *
  * Returns the number of descriptors, which may be 0, or an error of fdpass_acquire(), of which
  *   -ENOENT     nothing is stored under this name for this user
+ *   -EBUSY      another process of this user is taking it at this moment
  *   -EMFILE     the descriptors could not be received; they are still stored
  *   -ENFILE -ENOMEM
  *               likewise

@@ -41,6 +41,7 @@ static bool take_descriptors(struct msghdr *header, struct fd_list *list) {
         return complete;
 }
 
+/* What came is in the message whatever is returned. */
 static int receive(int socket_fd, struct message *message, int flags) {
         union control_buffer control;
         struct iovec iov = {.iov_base = message->data, .iov_len = sizeof(message->data)};
@@ -63,19 +64,15 @@ static int receive(int socket_fd, struct message *message, int flags) {
         if (header.msg_controllen > 0)
                 complete = take_descriptors(&header, &message->fds);
         /* A receiver that is out of descriptors sees success and this flag, never EMFILE. */
-        if (!complete || header.msg_flags & (MSG_CTRUNC | MSG_TRUNC)) {
-                fd_list_clear(&message->fds);
+        if (!complete || header.msg_flags & (MSG_CTRUNC | MSG_TRUNC))
                 return header.msg_flags & MSG_TRUNC ? -EMSGSIZE : -EMFILE;
-        }
-        if (n == 0) {
-                fd_list_clear(&message->fds);
+        if (n == 0)
                 return 0;
-        }
         message->size = (size_t) n;
         return 1;
 }
 
-int message_receive(int socket_fd, struct message *message) {
+int message_receive_foreign(int socket_fd, struct message *message) {
         int r;
 
         do
@@ -84,8 +81,22 @@ int message_receive(int socket_fd, struct message *message) {
         return r;
 }
 
+int message_receive_copy(int socket_fd, struct message *message) {
+        return receive(socket_fd, message, MSG_DONTWAIT | MSG_PEEK);
+}
+
+static int whole(struct message *message, int r) {
+        if (r <= 0)
+                fd_list_clear(&message->fds);
+        return r;
+}
+
+int message_receive(int socket_fd, struct message *message) {
+        return whole(message, message_receive_foreign(socket_fd, message));
+}
+
 int message_receive_wait(int socket_fd, struct message *message) {
-        return receive(socket_fd, message, 0);
+        return whole(message, receive(socket_fd, message, 0));
 }
 
 /*

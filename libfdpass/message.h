@@ -36,9 +36,18 @@ struct message {
 int message_receive(int socket_fd, struct message *message);
 
 /*
- * The same on a blocking socket: waits for as long as SO_RCVTIMEO says, then -EAGAIN. Also -EINTR:
- * a wait that starts anew after each signal would have no end. (poll(2) and message_receive() do
- * the same in two system calls, 7 % slower for one request and its answer.)
+ * The same for a caller whom closing them could block: what came with a packet that is reported as
+ * 0, -EMFILE or -EMSGSIZE is the message's all the same, for him to have closed.
+ */
+int message_receive_foreign(int socket_fd, struct message *message);
+
+/* The same without taking the packet: its descriptors are duplicates. */
+int message_receive_copy(int socket_fd, struct message *message);
+
+/*
+ * message_receive() on a blocking socket: waits for as long as SO_RCVTIMEO says, then -EAGAIN. Also
+ * -EINTR: a wait that starts anew after each signal would have no end. (poll(2) and
+ * message_receive() do the same in two system calls, 7 % slower for one request and its answer.)
  */
 int message_receive_wait(int socket_fd, struct message *message);
 

@@ -34,11 +34,11 @@ static const struct {
               {"CLOSED", "closed"}};
 #define N_COUNTS (sizeof(counts) / sizeof(counts[0]))
 
-static uint64_t count_of(const struct answer *answer, const char *key) {
+/* False when the broker does not say: another version's. */
+static bool count_of(const struct answer *answer, const char *key, uint64_t *ret) {
         const struct text *text = assignments_get(&answer->assignments, key);
-        uint64_t count = 0;
 
-        return text && text_to_u64(*text, &count) == 0 ? count : 0;
+        return text && text_to_u64(*text, ret) == 0;
 }
 
 /* Returns how many of them are errors. */
@@ -60,11 +60,12 @@ static size_t print_diagnostics(const struct cli *cli, const json_t *document) {
 static int print_json(const struct answer *answer, bool ok, const char *message,
                       const json_t *document) {
         json_t *root = json_pack("{s:i,s:b}", "schema", 1, "ok", ok), *diagnostics;
+        uint64_t count;
 
         for (size_t i = 0; ok && i < N_COUNTS; i++)
-                (void) json_object_set_new(
-                        root, counts[i].member,
-                        json_integer((json_int_t) count_of(answer, counts[i].key)));
+                if (count_of(answer, counts[i].key, &count))
+                        (void) json_object_set_new(root, counts[i].member,
+                                                   json_integer((json_int_t) count));
         if (!ok)
                 (void) json_object_set_new(root, "message", document_string(message));
         diagnostics = json_object_get(document, "diagnostics");
@@ -75,11 +76,17 @@ static int print_json(const struct answer *answer, bool ok, const char *message,
         return STATUS_OK;
 }
 
+/* Only what the answer says: "opened 0" would be a claim. */
 static void print_counts(const struct answer *answer) {
+        const char *before = "Listeners: ";
+        uint64_t count;
+
         for (size_t i = 0; i < N_COUNTS; i++)
-                printf("%s%s %llu", i ? ", " : "Listeners: ", counts[i].member,
-                       (unsigned long long) count_of(answer, counts[i].key));
-        putchar('\n');
+                if (count_of(answer, counts[i].key, &count)) {
+                        printf("%s%s %llu", before, counts[i].member, (unsigned long long) count);
+                        before = ", ";
+                }
+        puts(*before == ',' ? "" : "The configuration is applied.");
 }
 
 static int applied(const struct cli *cli, const struct answer *answer, const json_t *document) {
@@ -93,13 +100,14 @@ static int applied(const struct cli *cli, const struct answer *answer, const jso
 /* Diagnostics that were printed say more than the broker's one sentence, which repeats the first.
  */
 static int failed(const struct cli *cli, const struct fdpass *c, int r, const json_t *document) {
+        int status = r == -EINVAL ? STATUS_CONFIG : STATUS_FAILED;
         size_t errors;
 
-        if (r != -EINVAL)
+        if (r != -EINVAL && r != -EADDRINUSE)
                 return conversation_failed(c, "the configuration was not applied", r);
         if (cli->json) {
                 (void) print_json(NULL, false, fdpass_error(c), document);
-                return STATUS_CONFIG;
+                return status;
         }
         errors = print_diagnostics(cli, document);
         if (errors > 0)
@@ -109,7 +117,7 @@ static int failed(const struct cli *cli, const struct fdpass *c, int r, const js
         else
                 display_error("the configuration was not applied, nothing has changed: %s",
                               fdpass_error(c));
-        return STATUS_CONFIG;
+        return status;
 }
 
 static int ask(const struct cli *cli, struct fdpass *c, bool allow_close) {

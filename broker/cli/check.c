@@ -11,6 +11,7 @@
 #include "cli/document.h"
 #include "cli/exit_status.h"
 #include "config/config.h"
+#include "control_socket.h"
 
 struct check_values {
         bool quiet;
@@ -47,7 +48,7 @@ static json_t *json_addresses(const struct socket_config *s) {
         for (size_t i = 0; i < s->n_addresses; i++) {
                 char text[ADDRESS_TEXT_SIZE];
                 (void) json_array_append_new(addresses,
-                                             document_string(address_text(&s->addresses[i], text)));
+                                             document_string(address_text(s->addresses[i], text)));
         }
         return addresses;
 }
@@ -108,7 +109,7 @@ static void print_json(const char *path, const struct diagnostics *d, const stru
         json_t *listeners = json_array();
 
         for (size_t i = 0; config && i < config->n_sockets; i++)
-                (void) json_array_append_new(listeners, json_listener(&config->sockets[i]));
+                (void) json_array_append_new(listeners, json_listener(config->sockets[i]));
         (void) json_object_set_new(root, "diagnostics", json_diagnostics(d));
         (void) json_object_set_new(root, "listeners", listeners);
         (void) document_print(root, stdout); /* display_finish() tells what went wrong */
@@ -137,6 +138,16 @@ static void print_verdict(const char *path, const struct diagnostics *d,
                               *warnings ? ", " : "", warnings);
 }
 
+/* Complete, so with the control socket that a broker of this user would have. */
+static void print_config(const struct config *config) {
+        char path[CONTROL_SOCKET_PATH_SIZE];
+        struct config complete = *config;
+
+        if (!complete.broker.control_socket && control_socket_default(path) == 0)
+                complete.broker.control_socket = path; /* lent */
+        (void) config_print(&complete, stdout);
+}
+
 static void print_text(const struct cli *cli, const char *path, const struct diagnostics *d,
                        const struct config *config, bool quiet) {
         bool color = display_color(cli->color, stderr);
@@ -145,7 +156,7 @@ static void print_text(const struct cli *cli, const char *path, const struct dia
                 display_diagnostic(stderr, color, d->items[i].severity == SEVERITY_ERROR,
                                    d->items[i].file, d->items[i].line, d->items[i].text);
         if (config && !quiet)
-                (void) config_print(config, stdout);
+                print_config(config);
         /* so that on a terminal the verdict is the last line */
         (void) fflush(stdout);
         print_verdict(path, d, config);

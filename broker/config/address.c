@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <net/if.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "cleanup.h"
@@ -243,6 +244,27 @@ int address_of_socket(int socket_fd, struct address *ret) {
         return 0;
 }
 
+static size_t used_size(const struct address *a) {
+        size_t length = a->length > sizeof(a->any) ? a->length : sizeof(a->any);
+
+        return offsetof(struct address, any) + length;
+}
+
+size_t address_size(const struct address *a) {
+        return used_size(a) + 1; /* the kernel may leave out the NUL of a path */
+}
+
+struct address *address_copy(void *room, const struct address *a) {
+        *(char *) mempcpy(room, a, used_size(a)) = '\0';
+        return room;
+}
+
+struct address *address_dup(const struct address *a) {
+        void *room = malloc(address_size(a));
+
+        return room ? address_copy(room, a) : NULL;
+}
+
 /* Bytes of sun_path that the address says are there; the kernel may leave out the NUL. */
 static size_t unix_size(const struct address *a) {
         size_t offset = offsetof(struct sockaddr_un, sun_path);
@@ -323,12 +345,12 @@ static void text_of_unix(const struct address *a, char *ret) {
 }
 
 const char *address_text(const struct address *a, char ret[ADDRESS_TEXT_SIZE]) {
-        char host[INET_ADDRSTRLEN];
+        const unsigned char *host = (const unsigned char *) &a->in.sin_addr;
 
         switch (a->any.sa_family) {
-        case AF_INET:
-                inet_ntop(AF_INET, &a->in.sin_addr, host, sizeof(host));
-                snprintf(ret, ADDRESS_TEXT_SIZE, "%s:%u", host, address_port(a));
+        case AF_INET: /* not by inet_ntop(), which would format it twice */
+                snprintf(ret, ADDRESS_TEXT_SIZE, "%u.%u.%u.%u:%u", host[0], host[1], host[2],
+                         host[3], address_port(a));
                 break;
         case AF_INET6:
                 text_of_in6(a, ret);

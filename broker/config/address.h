@@ -35,6 +35,15 @@ int address_parse(const char *text, struct address *ret, const char **ret_reason
 /* What getsockname(2) says, with SO_TYPE. 0 or a negative errno (-ENOTSOCK). */
 int address_of_socket(int socket_fd, struct address *ret);
 
+/*
+ * What one takes when it is kept: the length of its own kind and a NUL, not the room for the
+ * longest path, which would be most of what a listener costs. Such a one is read as any other, but
+ * copied with address_copy() and never by assignment. `room` has that many bytes, or is an address.
+ */
+size_t address_size(const struct address *a);
+struct address *address_copy(void *room, const struct address *a);
+struct address *address_dup(const struct address *a); /* for free(3); NULL: no memory */
+
 bool address_equal(const struct address *a, const struct address *b);
 bool address_is_unix(const struct address *a);
 unsigned address_port(const struct address *a); /* 0 for Unix */

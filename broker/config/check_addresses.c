@@ -171,7 +171,7 @@ void check_addresses(struct draft *draft) {
                 const struct draft_socket *s = draft->sockets[i];
 
                 for (size_t k = 0; k < s->config.n_addresses; k++, at++)
-                        bounds[at] = (struct bound){.address = &s->config.addresses[k],
+                        bounds[at] = (struct bound){.address = s->config.addresses[k],
                                                     .socket = s,
                                                     .place = s->address_places[k],
                                                     .order = at};

@@ -9,25 +9,15 @@
 
 #include "config/parts.h"
 
-/* True when others go on using what the pointers lead to. */
-static bool leave_shared(struct socket_config *s) {
-        if (!s->n_copies)
-                return false;
-        if (*s->n_copies > 0) {
-                (*s->n_copies)--;
-                return true;
-        }
-        free(s->n_copies);
-        return false;
+void socket_config_drop_addresses(struct socket_config *s) {
+        while (s->n_addresses > 0)
+                free(s->addresses[--s->n_addresses]);
 }
 
 void socket_config_clear(struct socket_config *s) {
-        if (leave_shared(s)) {
-                *s = (struct socket_config){0};
-                return;
-        }
         free(s->name);
         free(s->file);
+        socket_config_drop_addresses(s);
         free(s->addresses);
         free(s->fd_name);
         access_list_clear(&s->access);
@@ -46,7 +36,7 @@ struct config *config_free(struct config *config) {
         if (!config)
                 return NULL;
         for (size_t i = 0; i < config->n_sockets; i++)
-                socket_config_clear(&config->sockets[i]);
+                socket_config_free(config->sockets[i]);
         free(config->sockets);
         broker_config_clear(&config->broker);
         free(config);
@@ -54,83 +44,99 @@ struct config *config_free(struct config *config) {
 }
 
 static int compare_name(const void *key, const void *item) {
-        return strcmp(key, ((const struct socket_config *) item)->name);
+        return strcmp(key, (*(struct socket_config *const *) item)->name);
 }
 
 const struct socket_config *config_find_socket(const struct config *config, const char *name) {
-        if (config->n_sockets == 0)
-                return NULL;
-        return bsearch(name, config->sockets, config->n_sockets, sizeof(*config->sockets),
-                       compare_name);
+        struct socket_config **found = NULL;
+
+        if (config->n_sockets > 0)
+                found = bsearch(name, config->sockets, config->n_sockets, sizeof(*config->sockets),
+                                compare_name);
+        return found ? *found : NULL;
 }
 
-/* 0 with *ret NULL for nothing. */
-static int copy_array(const void *items, size_t size, void *ret) {
-        void *copy = NULL;
+/* ---- one block of memory, which thousands of listeners have each -------------------------------
+ */
 
-        if (size > 0) {
-                copy = malloc(size);
-                if (!copy)
-                        return -ENOMEM;
-                memcpy(copy, items, size);
+struct block {
+        char *start; /* NULL: only measured */
+        size_t size;
+};
+
+/* What follows is aligned for any of our types. NULL when only measured. */
+static void *put(struct block *block, const void *data, size_t size) {
+        char *at = block->start ? block->start + block->size : NULL;
+
+        if (at && size > 0)
+                memcpy(at, data, size);
+        block->size += (size + _Alignof(void *) - 1) & ~(_Alignof(void *) - 1);
+        return at;
+}
+
+static char *put_text(struct block *block, const char *text) {
+        char *at = block->start ? block->start + block->size : NULL;
+
+        if (at)
+                strcpy(at, text);
+        block->size += strlen(text) + 1;
+        return at;
+}
+
+static void put_list(struct block *block, struct access_list *list) {
+        list->users = put(block, list->users, list->n_users * sizeof(*list->users));
+        list->groups = put(block, list->groups, list->n_groups * sizeof(*list->groups));
+}
+
+static void put_addresses(struct block *block, struct socket_config *s) {
+        struct address **parts = s->addresses;
+
+        s->addresses = put(block, parts, s->n_addresses * sizeof(*parts));
+        for (size_t i = 0; i < s->n_addresses; i++) {
+                char room[sizeof(struct address)];
+                void *at = put(block, address_copy(room, parts[i]), address_size(parts[i]));
+
+                if (at)
+                        s->addresses[i] = at;
         }
-        memcpy(ret, &copy, sizeof(copy));
-        return 0;
 }
 
-static int copy_list(const struct access_list *from, struct access_list *to) {
-        int r = copy_array(from->users, from->n_users * sizeof(*from->users), &to->users);
+/* Strings last: they need no alignment. */
+static void pack(struct block *block, const struct socket_config *parts) {
+        struct socket_config s = *parts, *packed = put(block, parts, sizeof(*parts));
 
-        if (r < 0)
-                return r;
-        to->n_users = from->n_users;
-        r = copy_array(from->groups, from->n_groups * sizeof(*from->groups), &to->groups);
-        if (r == 0)
-                to->n_groups = from->n_groups;
-        return r;
-}
-
-static int copy_parts(const struct socket_config *from, struct socket_config *to) {
-        to->name = strdup(from->name);
-        to->file = strdup(from->file);
-        to->fd_name = strdup(from->fd_name);
-        if (!to->name || !to->file || !to->fd_name)
-                return -ENOMEM;
-        if (copy_array(from->addresses, from->n_addresses * sizeof(*from->addresses),
-                       &to->addresses) < 0 ||
-            copy_list(&from->access, &to->access) < 0 ||
-            copy_list(&from->operators, &to->operators) < 0)
-                return -ENOMEM;
-        return 0;
+        s.n_users = 1;
+        put_addresses(block, &s);
+        put_list(block, &s.access);
+        put_list(block, &s.operators);
+        s.name = put_text(block, parts->name);
+        s.file = put_text(block, parts->file);
+        s.fd_name =
+                strcmp(parts->fd_name, parts->name) == 0 ? s.name : put_text(block, parts->fd_name);
+        if (packed)
+                *packed = s;
 }
 
 int socket_config_copy(const struct socket_config *original, struct socket_config **ret) {
-        struct socket_config *copy = malloc(sizeof(*copy));
+        struct block block = {0};
 
-        if (!copy)
-                return -ENOMEM;
-        *copy = *original;
-        if (original->n_copies) {
-                (*original->n_copies)++;
-                *ret = copy;
+        if (original->n_users > 0) {
+                *ret = (struct socket_config *) original;
+                (*ret)->n_users++;
                 return 0;
         }
-        copy->name = copy->file = copy->fd_name = NULL;
-        copy->addresses = NULL;
-        copy->access = copy->operators = (struct access_list){0};
-        if (copy_parts(original, copy) < 0) {
-                socket_config_free(copy);
+        pack(&block, original);
+        block = (struct block){.start = malloc(block.size)};
+        if (!block.start)
                 return -ENOMEM;
-        }
-        *ret = copy;
+        pack(&block, original);
+        *ret = (struct socket_config *) (void *) block.start;
         return 0;
 }
 
-struct socket_config *socket_config_free(struct socket_config *copy) {
-        if (copy) {
-                socket_config_clear(copy);
-                free(copy);
-        }
+struct socket_config *socket_config_free(struct socket_config *s) {
+        if (s && --s->n_users == 0)
+                free(s);
         return NULL;
 }
 
@@ -138,7 +144,7 @@ static bool addresses_equal(const struct socket_config *a, const struct socket_c
         if (a->n_addresses != b->n_addresses)
                 return false;
         for (size_t i = 0; i < a->n_addresses; i++)
-                if (!address_equal(&a->addresses[i], &b->addresses[i]))
+                if (!address_equal(a->addresses[i], b->addresses[i]))
                         return false;
         return true;
 }

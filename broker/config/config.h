@@ -19,13 +19,17 @@
 
 enum ipv6_only { IPV6_ONLY_DEFAULT, IPV6_ONLY_BOTH, IPV6_ONLY_ONLY }; /* BindIPv6Only= */
 
-/* One [Socket NAME], or one NAME.socket file. */
+/*
+ * One [Socket NAME], or one NAME.socket file. Loaded ones are a single block of memory with all
+ * that they point to, which has as many owners as it has users.
+ */
 struct socket_config {
         char *name;
-        char *file; /* where it begins, for messages */
-        unsigned line;
-        struct address *addresses; /* ListenStream=, in order; at least one */
+        char *file;                 /* where it begins, for messages */
+        struct address **addresses; /* ListenStream=, in order; at least one; see address_size() */
         size_t n_addresses;
+        unsigned line;
+        unsigned n_users; /* 0: in parts, being read */
         enum ipv6_only ipv6_only;
         unsigned backlog;
         bool has_socket_user, has_socket_group;
@@ -37,8 +41,6 @@ struct socket_config {
         char *fd_name; /* FileDescriptorName=; NAME, for a unit file NAME.socket */
         struct access_list access;
         struct access_list operators;
-        /* Copies that share what the pointers lead to, beside this one; NULL: never shared. */
-        size_t *n_copies;
 };
 
 /* [Broker] */
@@ -54,7 +56,7 @@ struct broker_config {
 
 struct config {
         struct broker_config broker;
-        struct socket_config *sockets; /* sorted by name */
+        struct socket_config **sockets; /* sorted by name */
         size_t n_sockets;
 };
 
@@ -76,11 +78,12 @@ struct config *config_free(struct config *config);
 const struct socket_config *config_find_socket(const struct config *config, const char *name);
 
 /*
- * A copy for who outlives the configuration: for the caller to socket_config_free(). What was
- * loaded never changes, and so it is shared, and freed with the last copy. 0 or -ENOMEM.
+ * For who outlives the configuration: for the caller to socket_config_free(). What was loaded never
+ * changes, and so it is shared, and freed with its last user; of what is in parts a block is made.
+ * 0 or -ENOMEM.
  */
 int socket_config_copy(const struct socket_config *original, struct socket_config **ret);
-struct socket_config *socket_config_free(struct socket_config *copy); /* NULL allowed */
+struct socket_config *socket_config_free(struct socket_config *config); /* NULL allowed */
 
 /*
  * Would a listener made from a serve for b without touching its sockets or their options? What is

@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "config/directives.h"
+#include "config/parts.h"
 #include "config/suggestion.h"
 #include "config/unit_file.h"
 #include "config/values.h"
@@ -105,17 +106,18 @@ static const struct {
 
 static void begin_fdpass_section(struct reading *r, unsigned line, const char *kind,
                                  const char *name) {
+        size_t count = sizeof(fdpass_sections) / sizeof(fdpass_sections[0]);
         const char *best = NULL;
 
-        for (size_t i = 0; i < sizeof(fdpass_sections) / sizeof(fdpass_sections[0]); i++) {
+        for (size_t i = 0; i < count; i++)
                 if (strcmp(kind, fdpass_sections[i].kind) == 0) {
                         fdpass_sections[i].begin(r, line, kind, name);
                         return;
                 }
-                best = suggestion_better(kind, best, fdpass_sections[i].kind);
-        }
         if (strncmp(kind, "X-", 2) == 0)
                 return;
+        for (size_t i = 0; i < count; i++)
+                best = suggestion_better(kind, best, fdpass_sections[i].kind);
         if (best)
                 report(r, SEVERITY_ERROR, line, "[%.80s]: unknown section; did you mean [%s]?",
                        kind, best);
@@ -229,7 +231,7 @@ static void report_in_unit_file(struct reading *r, unsigned line, const struct d
 /* A directive that we know and do not honour. */
 static void refuse(struct reading *r, unsigned line, const struct directive *d, const char *value) {
         if (d->is_listen && !*value) {
-                r->socket->config.n_addresses = 0;
+                socket_config_drop_addresses(&r->socket->config);
                 return;
         }
         if (d->is_listen)

@@ -152,7 +152,7 @@ const struct directive directives[] = {
 
 const struct directive *directive_find(const char *key, unsigned groups) {
         for (const struct directive *d = directives; d->key; d++)
-                if ((d->group & groups) && strcmp(d->key, key) == 0)
+                if ((d->group & groups) && d->key[0] == key[0] && strcmp(d->key, key) == 0)
                         return d;
         return NULL;
 }

@@ -142,28 +142,30 @@ static int complete_socket(struct draft_socket *s) {
         s->config.file = strdup(s->place.file);
         /* a unit file whose [Socket] is in a drop-in */
         s->config.line = s->place.line > 0 ? s->place.line : 1;
-        s->config.n_copies = calloc(1, sizeof(*s->config.n_copies));
-        return s->config.fd_name && s->config.file && s->config.n_copies ? 0 : -ENOMEM;
+        return s->config.fd_name && s->config.file ? 0 : -ENOMEM;
 }
 
 static int compare_names(const void *a, const void *b) {
-        const struct socket_config *one = a, *other = b;
+        struct socket_config *const *one = a, *const *other = b;
 
-        return strcmp(one->name, other->name);
+        return strcmp((*one)->name, (*other)->name);
 }
 
-/* From here on the configuration owns what the draft's sockets had. */
-static void move_sockets(struct draft *draft, struct config *config) {
-        HASH_CLEAR(hh, draft->by_name); /* its keys are the names that move away */
-        for (size_t i = 0; i < draft->n_sockets; i++) {
-                config->sockets[i] = draft->sockets[i]->config;
-                draft->sockets[i]->config = (struct socket_config){0};
-        }
-        config->n_sockets = draft->n_sockets;
+static int add_sockets(struct draft *draft, struct config *config) {
+        for (size_t i = 0; i < draft->n_sockets; i++)
+                if (complete_socket(draft->sockets[i]) < 0)
+                        return -ENOMEM;
+        /* Nothing else now: what stays lies together, and what goes with the draft does too. */
+        config->sockets = calloc(draft->n_sockets + 1, sizeof(*config->sockets));
+        if (!config->sockets)
+                return -ENOMEM;
+        for (; config->n_sockets < draft->n_sockets; config->n_sockets++)
+                if (socket_config_copy(&draft->sockets[config->n_sockets]->config,
+                                       &config->sockets[config->n_sockets]) < 0)
+                        return -ENOMEM;
         if (config->n_sockets > 0)
                 qsort(config->sockets, config->n_sockets, sizeof(*config->sockets), compare_names);
-        config->broker = draft->broker;
-        draft->broker = draft->broker_defaults;
+        return 0;
 }
 
 int draft_finish(struct draft *draft, struct config **ret) {
@@ -173,18 +175,15 @@ int draft_finish(struct draft *draft, struct config **ret) {
                 return -ENOMEM;
         if (draft->diagnostics->errors > draft->errors_before)
                 return -EINVAL;
-        for (size_t i = 0; i < draft->n_sockets; i++)
-                if (complete_socket(draft->sockets[i]) < 0)
-                        return -ENOMEM;
         config = calloc(1, sizeof(*config));
         if (!config)
                 return -ENOMEM;
-        config->sockets = calloc(draft->n_sockets + 1, sizeof(*config->sockets));
-        if (!config->sockets) {
-                free(config);
+        if (add_sockets(draft, config) < 0) {
+                config_free(config);
                 return -ENOMEM;
         }
-        move_sockets(draft, config);
+        config->broker = draft->broker;
+        draft->broker = draft->broker_defaults;
         *ret = config;
         return 0;
 }

@@ -63,7 +63,7 @@ struct draft_socket *draft_add_socket(struct draft *draft, const char *name, boo
                                       struct place place);
 
 /*
- * The configuration, when there was no error; the draft is empty then and still to be freed.
+ * The configuration, when there was no error; the draft is still to be freed.
  * 0, -EINVAL when there were errors, -ENOMEM.
  */
 int draft_finish(struct draft *draft, struct config **ret);

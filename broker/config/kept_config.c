@@ -18,7 +18,7 @@
 static const char *const known[] = {"RECORD", NULL};
 
 static int write_config(const struct config *config, int *ret_fd) {
-        _cleanup_close_ int fd = memfd_create("fdpass-config", MFD_CLOEXEC);
+        _cleanup_close_ int fd = memfd_create(KEPT_CONFIG_MEMFD, MFD_CLOEXEC);
         FILE *stream;
         int copy, r;
 
@@ -108,21 +108,17 @@ static bool says_the_same(const struct config *config, int kept_fd) {
         return write_config(config, &fd) == 0 && same_content(fd, kept_fd);
 }
 
-/* The kept one, when it can be read. */
-static struct config *load_kept(int fd, struct log *log) {
+int kept_config_read(int fd, struct log *log, struct config **ret) {
         struct diagnostics diagnostics = {0};
-        struct config *config = NULL;
         char path[32];
         int r;
 
         (void) snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-        r = config_load(path, &diagnostics, &config);
-        if (r < 0) {
-                log_error(log, NULL, "the kept configuration cannot be used, the files are read");
+        r = config_load(path, &diagnostics, ret);
+        if (r < 0)
                 diagnostics_log(&diagnostics, log);
-        }
         diagnostics_clear(&diagnostics);
-        return r < 0 ? NULL : config;
+        return r;
 }
 
 int kept_config_load(struct memory *m, const char *path, struct diagnostics *diagnostics,
@@ -133,13 +129,14 @@ int kept_config_load(struct memory *m, const char *path, struct diagnostics *dia
         int r = config_load(path, diagnostics, &from_files);
 
         *ret_fd = fd;
-        if (fd < 0 || (r == 0 && says_the_same(from_files, fd))) {
-                if (r == 0)
-                        *ret = from_files;
-                return r;
+        if (r == 0 && (fd < 0 || says_the_same(from_files, fd))) {
+                *ret = from_files;
+                return fd < 0 ? 0 : 1;
         }
-        kept = load_kept(fd, log);
-        if (!kept) {
+        if (fd < 0)
+                return r;
+        if (kept_config_read(fd, log, &kept) < 0) {
+                log_error(log, NULL, "the kept configuration cannot be used, the files are read");
                 if (r == 0)
                         *ret = from_files;
                 return r;

@@ -235,6 +235,7 @@ static int load_folder(struct loading *l, const char *folder) {
 
 static int load_path(struct loading *l, const char *path) {
         struct stat st;
+        bool found;
         int r;
 
         if (path[0] == '\0') {
@@ -242,16 +243,23 @@ static int load_path(struct loading *l, const char *path) {
                        "its path is empty: name a file or folder");
                 return -ENOENT;
         }
-        if (stat(path, &st) < 0 && (errno == ENOENT || errno == ENOTDIR)) {
+        found = stat(path, &st) == 0;
+        if (!found && (errno == ENOENT || errno == ENOTDIR)) {
                 report(l, SEVERITY_ERROR, path,
                        "there is no such file or folder: make it, or name the one where the "
                        "configuration is (fdpassd --config PATH, fdpass check PATH)");
                 return -ENOENT;
         }
-        if (stat(path, &st) == 0 && S_ISDIR(st.st_mode))
+        if (found && S_ISDIR(st.st_mode))
                 return load_folder(l, path);
         if (folder_name_ends(path, UNIT_SUFFIX))
                 return load_unit(l, path);
+        /* In a folder /dev/null masks a file; named as the configuration it is a mistake. */
+        if (found && S_ISCHR(st.st_mode)) {
+                report(l, SEVERITY_ERROR, path,
+                       "is a device, not a file: name the file or folder of the configuration");
+                return -EINVAL;
+        }
         r = read_file(l, NULL, path);
         return r < 0 ? r : read_drop_ins(l, NULL, path);
 }

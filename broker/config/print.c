@@ -82,7 +82,7 @@ static void print_socket(FILE *f, const struct socket_config *s) {
 
         fprintf(f, "\n# %s:%u\n[Socket %s]\n", s->file, s->line, s->name);
         for (size_t i = 0; i < s->n_addresses; i++)
-                print_text(f, "ListenStream", address_text(&s->addresses[i], address));
+                print_text(f, "ListenStream", address_text(s->addresses[i], address));
         fprintf(f, "BindIPv6Only=%s\n", ipv6_only_name(s->ipv6_only));
         fprintf(f, "Backlog=%u\n", s->backlog);
         print_owner(f, "SocketUser", s->has_socket_user, s->socket_uid);
@@ -98,6 +98,6 @@ static void print_socket(FILE *f, const struct socket_config *s) {
 int config_print(const struct config *config, FILE *stream) {
         print_broker(stream, &config->broker);
         for (size_t i = 0; i < config->n_sockets; i++)
-                print_socket(stream, &config->sockets[i]);
+                print_socket(stream, config->sockets[i]);
         return fflush(stream) != 0 || ferror(stream) ? -EIO : 0;
 }

@@ -11,6 +11,7 @@
 
 #include "cleanup.h"
 #include "config/array.h"
+#include "config/parts.h"
 #include "config/path.h"
 #include "config/specifiers.h"
 #include "config/values.h"
@@ -71,7 +72,9 @@ static int add_address(struct draft_socket *socket, const struct address *addres
         if (array_grow(&c->addresses, c->n_addresses, sizeof(*c->addresses)) < 0 ||
             array_grow(&socket->address_places, c->n_addresses, sizeof(struct place)) < 0)
                 return -ENOMEM;
-        c->addresses[c->n_addresses] = *address;
+        c->addresses[c->n_addresses] = address_dup(address);
+        if (!c->addresses[c->n_addresses])
+                return -ENOMEM;
         socket->address_places[c->n_addresses++] = place;
         return 0;
 }
@@ -82,7 +85,7 @@ void setting_listen_stream(const struct setting *s, const char *value, void *mem
         const char *reason;
 
         if (!*value) {
-                s->socket->config.n_addresses = 0;
+                socket_config_drop_addresses(&s->socket->config);
                 return;
         }
         text = expand(s, value, specifiers_expand_address);

@@ -6,7 +6,7 @@
 
 typedef void setting_parser(const struct setting *s, const char *value, void *member);
 
-setting_parser setting_listen_stream;  /* struct address *addresses */
+setting_parser setting_listen_stream;  /* struct address **addresses */
 setting_parser setting_ipv6_only;      /* enum ipv6_only */
 setting_parser setting_unsigned;       /* unsigned, 0 to 4294967295 */
 setting_parser setting_seconds;        /* unsigned, 0 to 3600 */

@@ -54,36 +54,49 @@ static int check_kind(const char *path, const struct stat *st, struct diagnostic
                                                      : "a device");
                 return -EINVAL;
         }
-        if ((uintmax_t) st->st_size > UNIT_FILE_SIZE_MAX) {
-                source_error(diagnostics, path, "is longer than %zu bytes: split it",
-                             UNIT_FILE_SIZE_MAX);
-                return -EINVAL;
-        }
         return 1;
 }
 
-/* At most `capacity` bytes: a file that grows meanwhile does not take us along. */
-static int read_whole(int fd, char *data, size_t capacity, size_t *ret_size) {
-        size_t size = 0;
+static int reserve(struct source *source, size_t *capacity, size_t wanted) {
+        char *data = realloc(source->data, wanted);
 
-        while (size < capacity) {
-                ssize_t n = read(fd, data + size, capacity - size);
+        if (!data)
+                return -ENOMEM;
+        source->data = data;
+        *capacity = wanted;
+        return 0;
+}
+
+/*
+ * To its end, wherever stat(2) says that it is: a file of /proc has a size of 0. The bound is for
+ * one that grows meanwhile, too. 0, -EFBIG, or a negative errno.
+ */
+static int read_whole(int fd, size_t expected, struct source *source) {
+        size_t capacity;
+        int r;
+
+        if (expected > UNIT_FILE_SIZE_MAX)
+                return -EFBIG;
+        r = reserve(source, &capacity, expected + 1); /* one more, to see the end */
+        while (r == 0) {
+                ssize_t n = read(fd, source->data + source->size, capacity - source->size);
 
                 if (n < 0 && errno == EINTR)
                         continue;
-                if (n < 0)
-                        return -errno;
-                if (n == 0)
-                        break;
-                size += (size_t) n;
+                if (n <= 0)
+                        return n < 0 ? -errno : 0;
+                source->size += (size_t) n;
+                if (source->size > UNIT_FILE_SIZE_MAX)
+                        return -EFBIG;
+                if (source->size == capacity)
+                        r = reserve(source, &capacity, 2 * capacity + 4096);
         }
-        *ret_size = size;
-        return 0;
+        return r;
 }
 
 int source_read(const char *path, struct diagnostics *diagnostics, struct source *ret) {
         _cleanup_close_ int fd = -1;
-        struct source source;
+        struct source source = {.data = NULL};
         struct stat st;
         int r;
 
@@ -98,14 +111,16 @@ int source_read(const char *path, struct diagnostics *diagnostics, struct source
         r = check_kind(path, &st, diagnostics);
         if (r <= 0)
                 return r;
-        source.data = malloc((size_t) st.st_size + 1);
-        if (!source.data)
-                return -ENOMEM;
-        r = read_whole(fd, source.data, (size_t) st.st_size, &source.size);
-        if (r < 0) {
+        r = read_whole(fd, (size_t) st.st_size, &source);
+        if (r < 0)
                 source_clear(&source);
-                return report_errno(path, -r, diagnostics);
+        if (r == -EFBIG) {
+                source_error(diagnostics, path, "is longer than %zu bytes: split it",
+                             UNIT_FILE_SIZE_MAX);
+                return -EINVAL;
         }
+        if (r < 0)
+                return r == -ENOMEM ? r : report_errno(path, -r, diagnostics);
         *ret = source;
         return 1;
 }

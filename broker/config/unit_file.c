@@ -16,8 +16,6 @@
 
 #include "config/values.h"
 
-#define WHITESPACE " \t\r\n"
-
 struct reader {
         const char *file;
         const struct unit_file_handlers *handlers;
@@ -37,13 +35,18 @@ struct reader {
 #define reader_error(r, ...)                                                                       \
         diagnostics_add((r)->diagnostics, SEVERITY_ERROR, (r)->file, (r)->first_line, __VA_ARGS__)
 
+static bool is_space(char c) {
+        return c == ' ' || c == '\t' || c == '\r' || c == '\n';
+}
+
 /* In place; returns where the text begins now. */
 static char *strip(char *text) {
         size_t length;
 
-        text += strspn(text, WHITESPACE);
+        while (is_space(*text))
+                text++;
         length = strlen(text);
-        while (length > 0 && strchr(WHITESPACE, text[length - 1]))
+        while (length > 0 && is_space(text[length - 1]))
                 length--;
         text[length] = '\0';
         return text;

@@ -91,7 +91,8 @@ size_t value_utf8_length(const char *data, size_t size) {
 
 bool value_is_utf8(const char *data, size_t size) {
         while (size > 0) {
-                size_t length = value_utf8_length(data, size);
+                /* Nearly all of it is ASCII. */
+                size_t length = *data > 0 ? 1 : value_utf8_length(data, size);
 
                 if (length == 0)
                         return false;

@@ -14,11 +14,13 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "cleanup.h"
 #include "config/config.h"
 #include "config/kept_config.h"
 #include "control/answer.h"
 #include "control/control_private.h"
 #include "control/document.h"
+#include "control/in_flight.h"
 #include "control/session.h"
 #include "sockets/conflict.h"
 
@@ -68,6 +70,7 @@ static void first_error(const struct diagnostics *d, char *ret, size_t size) {
                 (void) snprintf(ret, size, "%s", found->text);
 }
 
+/* Takes the document. */
 static void answer_applied(const struct request *request, const struct apply_result *result,
                            int document, size_t size) {
         struct packet_writer *w = answer_begin(request);
@@ -83,25 +86,66 @@ static void answer_applied(const struct request *request, const struct apply_res
                 (void) answer_send(request);
 }
 
+static void on_kept(struct control *c, struct settlement *settlement) {
+        struct apply_answer *a = (struct apply_answer *) settlement;
+        struct session *s = a->session;
+        const struct request request = {.session = s, .serial = a->serial};
+
+        a->waiting = false;
+        a->session = NULL;
+        /* It may have asked for another document meanwhile; what is in this one is in the log. */
+        if (!s || (s->document_outstanding && !in_flight_settle(s)))
+                a->document = close_fd(a->document);
+        if (!s)
+                return;
+        answer_applied(&request, &a->result, a->document, a->size);
+        if (s->state == SESSION_ENDING)
+                session_end(s);
+}
+
+/* Takes the document. */
+static void answer_when_kept(const struct apply *a, int document, size_t size) {
+        struct control *c = a->session->control;
+        struct apply_answer *answer = &c->apply.answer;
+
+        *answer = (struct apply_answer){.settlement.done = on_kept,
+                                        .waiting = true,
+                                        .session = a->session,
+                                        .result = a->result,
+                                        .document = document,
+                                        .size = size};
+        if (a->serial.start) {
+                memcpy(answer->serial_text, a->serial.start, a->serial.length);
+                answer->serial = (struct text){answer->serial_text, a->serial.length};
+        }
+        settling_add(&c->settling, &answer->settlement);
+}
+
 /* Without a document (no memory for one) the sentence still says what matters; all is in the log.
  */
 static void answer(const struct apply *a, int result) {
         const struct request request = {.session = a->session, .serial = a->serial};
+        /* Nothing is wrong with the configuration when others just have its addresses. */
+        int error = a->result.only_in_use ? EADDRINUSE : EINVAL;
         char sentence[1024];
         int document = -1;
         size_t size = 0;
 
         if (a->diagnostics.count > 0)
                 (void) write_document(&a->diagnostics, &document, &size);
+        if (result == 0 && a->session->control->broker->memory) {
+                answer_when_kept(a, document, size);
+                return;
+        }
         if (result == 0) {
                 answer_applied(&request, &a->result, document, size);
                 return;
         }
         first_error(&a->diagnostics, sentence, sizeof(sentence));
         if (document >= 0)
-                answer_error_document(&request, EINVAL, sentence, document, size);
+                answer_error_document(&request, error, sentence, document, size);
         else
-                answer_error(&request, EINVAL, "%s", sentence);
+                answer_error(&request, error, "%s", sentence);
 }
 
 static void log_outcome(const struct control *c, const struct apply *a, int result) {
@@ -176,7 +220,7 @@ static int start_explaining(struct control *c) {
 /* ---- applying ---------------------------------------------------------------------------------*/
 
 /* From here on the new configuration is what everybody is judged by. */
-static void put_in_force(struct control *c, struct config *config) {
+static void put_in_force(struct control *c, struct config *config, const struct limits *limits) {
         struct broker *b = c->broker;
         const char *path = config->broker.control_socket;
 
@@ -189,24 +233,31 @@ static void put_in_force(struct control *c, struct config *config) {
         b->config = config;
         if (b->memory)
                 (void) kept_config_put(b->memory, config, &b->config_fd, b->log);
-        b->limits = config->broker.limits;
-        limits_fit(&b->limits, b->log);
+        b->limits = *limits;
+        if (!b->log_level_is_fixed)
+                log_set_level(b->log, config->broker.log_level);
 }
 
 static int load_and_apply(struct control *c, bool allow_close) {
         struct broker *b = c->broker;
         struct apply *a = &c->apply;
         struct config *config;
+        struct limits limits;
         int r = config_load(b->config_path, &a->diagnostics, &config);
 
         if (r < 0)
                 return r;
+        limits = config->broker.limits;
+        limits_fit(&limits, b->log);
+        listener_table_set_max(b->listeners, limits.listeners);
         r = listener_table_apply(b->listeners, config, b->inherited, allow_close, &a->diagnostics,
                                  &a->result);
-        if (r < 0)
+        if (r < 0) {
+                listener_table_set_max(b->listeners, b->limits.listeners);
                 config_free(config);
-        else
-                put_in_force(c, config);
+        } else {
+                put_in_force(c, config, &limits);
+        }
         return r;
 }
 
@@ -234,7 +285,7 @@ void handle_apply(struct request *request) {
         struct control *c = request->session->control;
         struct apply *a = &c->apply;
 
-        if (a->running) {
+        if (a->running || a->answer.waiting) {
                 answer_error(request, EBUSY,
                              "the configuration is being applied already: try again when that is "
                              "done");
@@ -254,11 +305,15 @@ void handle_apply(struct request *request) {
 void apply_forget(struct apply *a, const struct session *session) {
         if (a->session == session)
                 a->session = NULL;
+        if (a->answer.session == session)
+                a->answer.session = NULL;
 }
 
 void apply_cancel(struct apply *a) {
         if (a->running)
                 helper_cancel(&a->helper);
         diagnostics_clear(&a->diagnostics);
-        *a = (struct apply){0};
+        /* Not what waits for the keeper: the settling ends that. */
+        a->session = NULL;
+        a->running = a->again = false;
 }

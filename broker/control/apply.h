@@ -6,10 +6,26 @@
 
 #include "config/diagnostics.h"
 #include "control/lending.h"
+#include "control/settling.h"
 #include "core/helper.h"
 #include "sockets/listener_table.h"
 
 struct control;
+
+/*
+ * The answer to an APPLY that is in force and waits until the keeper has what is new: a listener is
+ * announced when it cannot be lost any more. One at a time; a reload need not wait for it.
+ */
+struct apply_answer {
+        struct settlement settlement;
+        bool waiting;
+        struct session *session; /* NULL: it has ended */
+        struct text serial;
+        char serial_text[SERIAL_LENGTH_MAX];
+        struct apply_result result;
+        int document; /* owned while waiting; -1: there were no warnings */
+        size_t size;
+};
 
 struct apply {
         bool running;
@@ -18,6 +34,7 @@ struct apply {
         struct session *session;
         struct text serial;
         char serial_text[SERIAL_LENGTH_MAX];
+        struct apply_answer answer;
         struct diagnostics diagnostics;
         struct apply_result result;
         struct helper helper; /* finds out who has the addresses that are in use */

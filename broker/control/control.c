@@ -19,6 +19,7 @@
 #include "config/config.h"
 #include "control/control_private.h"
 #include "control/permission.h"
+#include "control/succession.h"
 #include "core/clock.h"
 
 /* Sessions beyond the limit of a user that are kept until they were told so. */
@@ -211,10 +212,16 @@ static int guard_path(struct control *c) {
 
         if (c->endpoint.path[0] == '/')
                 r = path_watch_new(&c->path_watch, b->loop, b->log);
+        if (r == 0 && c->path_watch && b->memory)
+                path_watch_keep(c->path_watch, b->memory, "control");
         if (r == 0 && c->path_watch)
-                r = path_guard_start(&c->path_guard, c->path_watch, c->endpoint.path,
-                                     c->endpoint.fd, on_path_lost, on_path_mended, c);
+                path_guard_start(&c->path_guard, c->path_watch, c->endpoint.path, c->endpoint.fd,
+                                 on_path_lost, on_path_mended, c);
         return r;
+}
+
+static int offer_keeper(const void *broker, int fd) {
+        return succession_offer(broker, fd);
 }
 
 int control_new(struct control **ret, struct broker *broker) {
@@ -237,7 +244,8 @@ int control_new(struct control **ret, struct broker *broker) {
         r = broker->memory ? endpoint_give(broker->memory, broker->inherited) : 0;
         if (r == 0)
                 r = endpoint_open(&c->endpoint, broker->config->broker.control_socket,
-                                  broker->inherited, broker->log);
+                                  broker->inherited, &(struct endpoint_offer){offer_keeper, broker},
+                                  broker->log);
         if (r < 0) {
                 free(c);
                 return r;

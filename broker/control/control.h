@@ -18,8 +18,8 @@ struct control;
  * Needs broker->loop, log, limits, config and inherited (which may be NULL); broker->listeners only
  * from the first turn of the loop on.
  *
- * What is wrong is in the log. Returns 0, -EADDRINUSE (a broker is already running there), or
- * another negative errno.
+ * What is wrong is in the log. Returns 0, -EADDRINUSE (a broker is already running there),
+ * -EALREADY (one is, and our keeper keeps for it now), or another negative errno.
  */
 int control_new(struct control **ret, struct broker *broker);
 

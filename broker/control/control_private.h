@@ -61,8 +61,7 @@ struct control {
         struct apply apply;
         struct upgrade upgrade;
         struct {
-                bool open;  /* the start waits for them: see offer.h */
-                bool ended; /* for now */
+                bool open; /* the start waits for them: see offer.h */
                 struct timer timer;
         } offers;
         struct status_jobs status;

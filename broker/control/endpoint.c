@@ -234,7 +234,7 @@ static bool find_lock(struct endpoint *e, struct inherited *inherited) {
         return false;
 }
 
-static int take_lock(struct endpoint *e, struct log *log) {
+static int take_lock(struct endpoint *e, const struct endpoint_offer *offer, struct log *log) {
         char path[LOCK_PATH_SIZE];
         _cleanup_close_ int fd = -1;
         int r;
@@ -246,6 +246,8 @@ static int take_lock(struct endpoint *e, struct log *log) {
                 r = -errno;
         if (r == -EWOULDBLOCK) {
                 _cleanup_close_ int other = probe(e);
+                if (other >= 0 && offer && offer->make(offer->owner, other) == 0)
+                        return -EALREADY;
                 say_running(e, other, log);
                 return -EADDRINUSE;
         }
@@ -339,7 +341,8 @@ static int bind_anew(struct endpoint *e, struct log *log) {
 
 /* ---- both -------------------------------------------------------------------------------------*/
 
-static int open_at(struct endpoint *e, struct inherited *inherited, struct log *log) {
+static int open_at(struct endpoint *e, struct inherited *inherited,
+                   const struct endpoint_offer *offer, struct log *log) {
         size_t index;
         int r = find_inherited(e, inherited, log, &index);
 
@@ -350,14 +353,14 @@ static int open_at(struct endpoint *e, struct inherited *inherited, struct log *
         if (r == 0 && !e->adopted)
                 r = check_folder(e, log);
         if (r == 0 && !find_lock(e, inherited))
-                r = take_lock(e, log);
+                r = take_lock(e, offer, log);
         if (r == 0 && !e->adopted)
                 r = bind_anew(e, log);
         return r;
 }
 
 int endpoint_open(struct endpoint *ret, const char *path, struct inherited *inherited,
-                  struct log *log) {
+                  const struct endpoint_offer *offer, struct log *log) {
         struct endpoint e = {.fd = -1, .lock_fd = -1};
         int r = path ? set_path(&e, path) : control_socket_default(e.path);
 
@@ -366,7 +369,7 @@ int endpoint_open(struct endpoint *ret, const char *path, struct inherited *inhe
                           sizeof(e.path) - 1, path ? path : "see FDPASS_SOCKET");
                 return r;
         }
-        r = open_at(&e, inherited, log);
+        r = open_at(&e, inherited, offer, log);
         if (r < 0) {
                 endpoint_close(&e);
                 return r;

@@ -29,14 +29,22 @@ struct endpoint {
         char path[CONTROL_SOCKET_PATH_SIZE];
 };
 
+/* What is asked of a broker that has the lock already, over a connection to it; 0: it accepted. */
+struct endpoint_offer {
+        int (*make)(const void *owner, int fd);
+        const void *owner;
+};
+
 /*
  * Adopt the socket from `inherited` (may be NULL) or bind it at `path` (NULL: the default place).
- * Each failure is in the log. 0, -EADDRINUSE (a broker is running there), -ENAMETOOLONG, -EINVAL
+ * `offer` may be NULL.
+ * Each failure is in the log. 0, -EADDRINUSE (a broker is running there), -EALREADY (one is, and
+ * has accepted the offer), -ENAMETOOLONG, -EINVAL
  * (what was handed to us is no such socket), -EEXIST (something else is at the path), or another
  * negative errno.
  */
 int endpoint_open(struct endpoint *ret, const char *path, struct inherited *inherited,
-                  struct log *log);
+                  const struct endpoint_offer *offer, struct log *log);
 
 /*
  * Both descriptors outlive us: clients that call while the broker is away wait in the queue of the

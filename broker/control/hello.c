@@ -9,7 +9,7 @@
 #include "message.h"
 
 /* What a client may ask about before it relies on it. Words are added, never changed. */
-#define FEATURES "documents events leases store"
+#define FEATURES "documents events leases store offer"
 
 void handle_hello(struct request *request) {
         const struct peer *peer = &request->session->peer;

@@ -16,6 +16,7 @@
 #include "control/permission.h"
 #include "control/session.h"
 #include "core/inherited.h"
+#include "sockets/hand_back.h"
 #include "sockets/lease.h"
 #include "sockets/listener_table.h"
 #include "sockets/offers.h"
@@ -25,8 +26,7 @@
 static void on_time_over(void *owner) {
         struct control *c = owner;
 
-        c->offers.ended = true;
-        loop_stop(c->broker->loop);
+        loop_break(c->broker->loop);
 }
 
 int control_wait_for_offers(struct control *c, uint64_t usec) {
@@ -37,11 +37,11 @@ int control_wait_for_offers(struct control *c, uint64_t usec) {
                         return r;
         }
         c->offers.open = true;
-        c->offers.ended = false;
         timer_start(&c->offers.timer, c->broker->loop, usec, on_time_over, c);
         loop_run(c->broker->loop);
         timer_stop(&c->offers.timer);
-        return c->offers.ended ? 0 : -ECANCELED; /* a signal stopped the loop */
+        /* By a signal, which may come in one turn with an offer and goes before it. */
+        return loop_is_stopped(c->broker->loop) ? -ECANCELED : 0;
 }
 
 void control_end_offers(struct control *c) {
@@ -98,9 +98,23 @@ static bool is_given(const struct inherited *all, const struct address *address)
 
 static bool is_configured(const struct socket_config *config, const struct address *address) {
         for (size_t i = 0; i < config->n_addresses; i++)
-                if (address_equal(&config->addresses[i], address))
+                if (address_equal(config->addresses[i], address))
                         return true;
         return false;
+}
+
+/* Whoever lives and has it shares it with nobody; as far as we can see him. */
+static bool check_brokers(const struct request *request, int fd) {
+        pid_t pid;
+        int r = hand_back_find_broker(fd, &pid);
+
+        if (r < 0)
+                answer_error(request, -r, "it cannot be told whether another broker has it: %s",
+                             strerror(-r));
+        else if (r > 0)
+                answer_error(request, EBUSY, "another broker, fdpassd (pid %d), holds it",
+                             (int) pid);
+        return r == 0;
 }
 
 static bool check_descriptor(const struct request *request, const struct socket_config *config,
@@ -121,7 +135,7 @@ static bool check_descriptor(const struct request *request, const struct socket_
                 answer_error(request, EEXIST, "the broker has %s already",
                              address_text(&address, text));
         else
-                return true;
+                return check_brokers(request, fd);
         return false;
 }
 
@@ -165,6 +179,5 @@ void handle_offer(struct request *request) {
         }
         (void) answer_begin(request);
         (void) answer_send(request);
-        c->offers.ended = true;
-        loop_stop(c->broker->loop); /* the listeners are tried again */
+        loop_break(c->broker->loop); /* the listeners are tried again */
 }

@@ -131,6 +131,7 @@ static void detach(struct session *s) {
         apply_forget(&s->control->apply, s);
         upgrade_forget(&s->control->upgrade, s);
         store_forget(s);
+        stored_end_taking(&s->control->stored, s);
         status_forget(s);
         outgoing_clear(&s->outgoing);
         if (s->holder) {
@@ -293,15 +294,15 @@ static void read_packet(struct session *s) {
         if (s->takes_descriptors ? !may_receive_descriptors(s)
                                  : !s->refuses_descriptors && !may_receive(s))
                 return;
-        r = message_receive(s->fd, m);
+        r = message_receive_foreign(s->fd, m);
         if (r > 0) {
                 handle_packet(s, m->data, m->size, m->fds.count);
-                clear_message(s->control);
         } else if (r != -EAGAIN) {
                 if (r == -EMSGSIZE || r == -EMFILE)
                         log_breach(s, breach_text(r));
                 s->state = SESSION_ENDING;
         }
+        clear_message(s->control);
 }
 
 void session_pause(struct session *s) {

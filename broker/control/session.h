@@ -47,6 +47,7 @@ struct session {
         bool document_outstanding;
         bool is_paused;               /* not read until the start is over: see offer.h */
         bool takes_descriptors;       /* may bring some, and so may hold unread ones */
+        unsigned n_taking;            /* entries that it was sent and has not acknowledged */
         struct store_answer *awaited; /* its STORE is not kept yet; nothing is read meanwhile */
         struct status_job *status;    /* a STATUS that is still being written */
         struct outgoing outgoing;

@@ -3,8 +3,8 @@
  * listeners are walked, so its length costs no memory here and no second walk.
  *
  * Asking for the queue of a Unix socket makes the kernel look at all Unix sockets of the machine
- * one by one, so ten thousand of them take a second and more (of TCP ones 30 ms). A walk that long
- * is cut into pieces of a millisecond, and others are served in between: what changes meanwhile is
+ * one by one, so of many all queues are asked for at once, before the walk. What takes longer than
+ * a millisecond is cut into pieces, and others are served in between: what changes meanwhile is
  * shown as it is when its turn comes.
  */
 #include <errno.h>
@@ -24,9 +24,11 @@
 #include "sockets/lease.h"
 #include "sockets/listener_table.h"
 #include "sockets/queue.h"
+#include "sockets/queue_map.h"
 
 /* Of one walk at a time; the loop's other work comes in between. */
 #define PIECE_USEC 1000
+#define UNIX_MANY 16
 
 static const char *family_name(const struct address *a) {
         switch (a->any.sa_family) {
@@ -51,10 +53,13 @@ static const char *how_name(enum lease_how how) {
         return "unknown";
 }
 
-static void write_queue(struct json_writer *j, int fd) {
+static void write_queue(struct json_writer *j, const struct listener_socket *s,
+                        const struct queue_map *queues) {
         struct queue queue;
+        bool found =
+                queues && address_is_unix(&s->address) && queue_map_find(queues, s->inode, &queue);
 
-        if (queue_read(fd, &queue) < 0) {
+        if (!found && queue_read(s->fd, &queue) < 0) {
                 json_none(j, "queue");
                 return;
         }
@@ -66,7 +71,7 @@ static void write_queue(struct json_writer *j, int fd) {
 }
 
 static void write_socket(struct json_writer *j, const struct listener *l,
-                         const struct listener_socket *s) {
+                         const struct listener_socket *s, const struct queue_map *queues) {
         char address[ADDRESS_TEXT_SIZE];
 
         json_open_object(j, NULL);
@@ -77,7 +82,7 @@ static void write_socket(struct json_writer *j, const struct listener *l,
         json_u64(j, "since_usec", s->since_usec);
         json_u64(j, "repairs", s->repairs);
         json_u64(j, "backlog", l->config->backlog);
-        write_queue(j, s->fd);
+        write_queue(j, s, queues);
         json_close_object(j);
 }
 
@@ -172,7 +177,7 @@ static void write_step(struct status_job *job) {
         struct json_writer *j = &job->document.json;
 
         if (l && job->next_socket < l->n_sockets) {
-                write_socket(j, l, l->sockets[job->next_socket++]);
+                write_socket(j, l, l->sockets[job->next_socket++], job->queues);
                 return;
         }
         job->leases += l ? l->n_leases : 0;
@@ -198,6 +203,10 @@ static bool write_piece(struct status_job *job) {
         while (loop_now_usec() - begin < PIECE_USEC) {
                 const struct listener *next;
 
+                if (job->reads_queues) {
+                        job->reads_queues = queue_map_read(job->queues) == 0;
+                        continue;
+                }
                 if (job->in_listener) {
                         write_step(job);
                         continue;
@@ -245,6 +254,7 @@ void status_forget(struct session *s) {
                 return;
         if (job->begun)
                 document_abandon(&job->document);
+        queue_map_free(job->queues);
         TAILQ_REMOVE(&jobs->queue, job, entry);
         if (TAILQ_EMPTY(&jobs->queue))
                 timer_stop(&jobs->turn);
@@ -252,7 +262,18 @@ void status_forget(struct session *s) {
         free(job);
 }
 
+/* So many, from `l` on, that asking for all at once is cheaper. */
+static bool has_many_unix(const struct listener *l, bool only) {
+        size_t count = 0;
+
+        for (; l && count < UNIX_MANY; l = only ? NULL : listener_table_next(l))
+                for (size_t i = 0; i < l->n_sockets; i++)
+                        count += address_is_unix(&l->sockets[i]->address);
+        return count >= UNIX_MANY;
+}
+
 static int begin(struct status_job *job) {
+        const struct listener_table *table = job->session->control->broker->listeners;
         const struct listener *l;
         int r = document_begin(&job->document);
 
@@ -260,10 +281,10 @@ static int begin(struct status_job *job) {
                 return r;
         job->begun = true;
         begin_listeners(&job->document.json);
-        if (!job->named)
-                return 0;
-        l = listener_table_find(job->session->control->broker->listeners, job->last);
-        if (l) /* else it went away while others were answered */
+        l = job->named ? listener_table_find(table, job->last) : listener_table_first(table);
+        /* Else they are asked for one by one. */
+        job->reads_queues = has_many_unix(l, job->named) && queue_map_new(&job->queues) == 0;
+        if (l && job->named) /* else it went away while others were answered */
                 write_begin(job, l);
         return 0;
 }

@@ -11,6 +11,7 @@
 #include "core/loop.h"
 
 struct control;
+struct queue_map;
 struct session;
 
 /* One STATUS. Its session is not read until it is answered. */
@@ -19,7 +20,9 @@ struct status_job {
         struct session *session;
         struct text serial;
         char serial_text[SERIAL_LENGTH_MAX];
-        bool begun; /* the document is open */
+        bool begun;               /* the document is open */
+        struct queue_map *queues; /* of all Unix sockets; NULL: each is asked for */
+        bool reads_queues;        /* they are not complete yet */
         struct document document;
         uint64_t listeners, leases; /* written so far */
         bool named;                 /* of one listener, `last`; else of all that the peer may see */

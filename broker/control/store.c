@@ -19,12 +19,15 @@
 #include "control/lending.h"
 #include "control/permission.h"
 #include "control/session.h"
+#include "keeper/memory.h"
 
 /* A STORE that is not known to be kept yet. */
 struct store_answer {
         struct settlement settlement;
         struct session *session; /* NULL: it has ended */
         struct stored *old;      /* what had the name before; NULL: nothing */
+        struct stored_key key;   /* of the new one, */
+        char id[STATE_ID_SIZE];  /* which may have been replaced or taken meanwhile */
         struct text serial;      /* start is NULL when there is none */
         char serial_text[SERIAL_LENGTH_MAX];
 };
@@ -127,14 +130,41 @@ static void send_store_answer(struct session *s, struct text serial) {
         (void) answer_send(&request);
 }
 
+static void refuse_full(struct session *s, struct text serial) {
+        const struct request request = {.session = s, .serial = serial};
+
+        answer_error(&request, EDQUOT,
+                     "it cannot be kept: systemd's fd store is full (FileDescriptorStoreMax= of "
+                     "the broker's unit)");
+}
+
+/* As before it, if it is still there. */
+static bool undo(struct control *c, struct store_answer *a) {
+        struct stored *none, *now = stored_find(&c->stored, a->key.uid,
+                                                (struct text){a->key.name, strlen(a->key.name)});
+
+        if (!now || strcmp(now->id, a->id) != 0)
+                return false;
+        stored_remove(&c->stored, now);
+        stored_discard(&c->stored, now);
+        if (a->old && stored_insert(&c->stored, a->old, &none) == 0)
+                a->old = NULL;
+        return true;
+}
+
 static void on_kept(struct control *c, struct settlement *settlement) {
         struct store_answer *a = (struct store_answer *) settlement;
         struct session *s = a->session;
 
+        bool kept = !memory_is_full(c->broker->memory) || !undo(c, a);
+
         stored_discard(&c->stored, a->old);
         if (s) {
                 s->awaited = NULL;
-                send_store_answer(s, a->serial);
+                if (kept)
+                        send_store_answer(s, a->serial);
+                else
+                        refuse_full(s, a->serial);
                 outgoing_flush(s); /* it is read again */
                 if (s->state == SESSION_ENDING)
                         session_end(s);
@@ -162,17 +192,21 @@ static struct store_answer *answer_new(const struct request *request) {
 }
 
 static int put(const struct request *request, struct fd_list *fds, uint64_t size,
-               struct stored **ret_old) {
+               struct store_answer *a) {
         struct stored *stored;
         int r = stored_new(request->session->peer.uid, *assignments_get(request->keys, "NAME"),
                            size, fds, &stored);
 
         if (r < 0)
                 return r;
-        r = stored_put(table_of(request), stored, ret_old);
-        if (r < 0)
+        r = stored_put(table_of(request), stored, &a->old);
+        if (r < 0) {
                 stored_discard(table_of(request), stored);
-        return r;
+                return r;
+        }
+        a->key = stored->key;
+        (void) strcpy(a->id, stored->id);
+        return 0;
 }
 
 void handle_store(struct request *request) {
@@ -186,7 +220,7 @@ void handle_store(struct request *request) {
             !check_quota(request, fds->count, size))
                 return;
         a = answer_new(request);
-        r = a ? put(request, fds, size, &a->old) : -ENOMEM;
+        r = a ? put(request, fds, size, a) : -ENOMEM;
         if (r < 0) {
                 free(a);
                 answer_error(request, -r, "it cannot be kept: %s", strerror(-r));
@@ -223,7 +257,8 @@ int store_continue(struct session *s, struct lending *rest) {
         const struct text name = {rest->name, strlen(rest->name)};
         const struct stored *stored = stored_find(&s->control->stored, s->peer.uid, name);
 
-        return stored ? send_entry(s, stored, rest->serial) : -ECANCELED;
+        /* What has the name now may be another entry, which somebody else takes. */
+        return stored && stored->taker == s ? send_entry(s, stored, rest->serial) : -ECANCELED;
 }
 
 static int queue_entry(const struct request *request, const struct stored *stored) {
@@ -241,7 +276,7 @@ static int queue_entry(const struct request *request, const struct stored *store
 }
 
 void handle_take(struct request *request) {
-        const struct stored *stored = find_own(request);
+        struct stored *stored = find_own(request);
         struct session *s = request->session;
         int r = -EAGAIN;
 
@@ -249,6 +284,14 @@ void handle_take(struct request *request) {
                 answer_none(request);
                 return;
         }
+        if (stored->taker && stored->taker != s) {
+                answer_error(request, EBUSY,
+                             "%s is being taken by another process (pid %d), which has not "
+                             "acknowledged it: try again",
+                             stored->key.name, (int) stored->taker->peer.pid);
+                return;
+        }
+        stored_begin_taking(stored, s);
         if (outgoing_is_empty(&s->outgoing))
                 r = send_entry(s, stored, request->serial);
         if (r == -EAGAIN)

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cleanup.h"
 #include "control/control_private.h"
 #include "control/settling.h"
 #include "core/clock.h"
@@ -32,6 +33,7 @@ static struct stored_key make_key(uid_t uid, struct text name) {
 
 void stored_free(struct stored *s) {
         if (s) {
+                close_fd(s->box_fd);
                 free(s->fds);
                 free(s->ids);
                 free(s);
@@ -50,6 +52,7 @@ int stored_new(uid_t uid, struct text name, uint64_t size, struct fd_list *fds,
                 stored_free(s);
                 return -ENOMEM;
         }
+        s->box_fd = -1;
         s->key = make_key(uid, name);
         s->size = size;
         s->since_usec = clock_realtime_usec();
@@ -94,6 +97,29 @@ struct stored_sum stored_sum_of_all(const struct stored_table *t, const struct s
         return sum;
 }
 
+static void forget_taker(struct stored *s) {
+        if (s->taker)
+                s->taker->n_taking--;
+        s->taker = NULL;
+}
+
+void stored_begin_taking(struct stored *s, struct session *session) {
+        forget_taker(s);
+        s->taker = session;
+        session->n_taking++;
+}
+
+void stored_end_taking(struct stored_table *t, struct session *session) {
+        for (struct stored *s = t->entries; s && session->n_taking > 0; s = s->hh.next)
+                if (s->taker == session)
+                        forget_taker(s);
+}
+
+void stored_remove(struct stored_table *t, struct stored *s) {
+        forget_taker(s);
+        HASH_DEL(t->entries, s);
+}
+
 int stored_insert(struct stored_table *t, struct stored *s, struct stored **ret_old) {
         struct stored *old;
 
@@ -102,7 +128,7 @@ int stored_insert(struct stored_table *t, struct stored *s, struct stored **ret_
         if (!s->hh.tbl)
                 return -ENOMEM;
         if (old)
-                HASH_DEL(t->entries, old);
+                stored_remove(t, old);
         *ret_old = old;
         return 0;
 }
@@ -111,19 +137,19 @@ int stored_put(struct stored_table *t, struct stored *s, struct stored **ret_old
         struct memory *m = t->control->broker->memory;
         int r = 0;
 
-        if (m)
+        if (m) {
                 r = stored_keep(m, s);
-        else
+                /* Whoever hears that it is kept relies on it. */
+                if (r == 0 && memory_error(m) < 0)
+                        r = -ENOSPC;
+        } else {
                 (void) snprintf(s->id, sizeof(s->id), "s%llu", (unsigned long long) ++t->serial);
+        }
         if (r == 0)
                 r = stored_insert(t, s, ret_old);
         if (r < 0 && m)
                 stored_forget(m, s);
         return r;
-}
-
-void stored_remove(struct stored_table *t, struct stored *s) {
-        HASH_DEL(t->entries, s);
 }
 
 /* ---- the end of an entry ----------------------------------------------------------------------*/

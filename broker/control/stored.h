@@ -21,6 +21,7 @@
 struct control;
 struct log;
 struct memory;
+struct session;
 
 /* Zeroed to its end: the hash is over all of it. */
 struct stored_key {
@@ -30,12 +31,14 @@ struct stored_key {
 
 struct stored {
         struct stored_key key;
+        int box_fd;                 /* see stored_kept.c; -1: each is kept by itself */
         char id[STATE_ID_SIZE];     /* of the record, and what TAKEN acknowledges */
         uint64_t since_usec;        /* CLOCK_REALTIME */
         uint64_t size;              /* of the data, in the last descriptor; 0: there is none */
         size_t n_fds;               /* with that one */
         int *fds;                   /* owned */
         char (*ids)[STATE_ID_SIZE]; /* each is stored under an id of its own; "" not yet */
+        struct session *taker;      /* was sent it and has not acknowledged; NULL: nobody */
         UT_hash_handle hh;
 };
 
@@ -71,13 +74,18 @@ void stored_free(struct stored *stored);
 
 /*
  * Put it into the table and keep it. *ret_old is the entry that had its name, out of the table and
- * still kept: for stored_discard() when the new one has arrived. 0, or the error of memory_put()
- * and memory_put_fd(), with nothing changed.
+ * still kept: for stored_discard() when the new one has arrived. 0, -ENOSPC (memory_error()), or
+ * the error of memory_put() and memory_put_fd(), with nothing changed.
  */
 int stored_put(struct stored_table *table, struct stored *stored, struct stored **ret_old);
 
 /* The table's part of it. 0 or -ENOMEM. */
 int stored_insert(struct stored_table *table, struct stored *stored, struct stored **ret_old);
+
+/* This session alone may take it, until it is gone (stored_end_taking()) or the entry is. */
+void stored_begin_taking(struct stored *stored, struct session *session);
+/* By a session that ends: somebody else may take now what it has not acknowledged. */
+void stored_end_taking(struct stored_table *table, struct session *session);
 
 /* Out of the table; for stored_discard(). */
 void stored_remove(struct stored_table *table, struct stored *stored);

@@ -2,11 +2,18 @@
  * Records of stored entries. Each descriptor has a record (and so an id in the fd store) of its
  * own, which names its entry; the entry's record comes last and says how many there must be. An
  * entry that is not whole when a broker starts was never acknowledged to who stored it.
+ *
+ * systemd keeps one file description once and quietly forgets it under every other id, so that of
+ * two descriptors that lead to the same, which anybody may store, one would be lost. It gets a box
+ * instead: a socket in whose queue all descriptors of the entry lie, as one packet, which is looked
+ * at and never taken out. That is one descriptor of FileDescriptorStoreMax= for each entry, too.
  */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 
+#include "cleanup.h"
 #include "control/control_private.h"
 #include "control/stored.h"
 #include "keeper/memory.h"
@@ -14,7 +21,8 @@
 #define KIND_STORED "stored"
 #define KIND_STORED_FD "stored_fd"
 
-static const char *const stored_keys[] = {"RECORD", "OWNER", "NAME", "FDS", "SIZE", "SINCE", NULL};
+static const char *const stored_keys[] = {"RECORD", "OWNER", "NAME", "FDS",
+                                          "SIZE",   "SINCE", "BOX",  NULL};
 static const char *const stored_fd_keys[] = {"RECORD", "ENTRY", "INDEX", NULL};
 
 /* ---- writing ----------------------------------------------------------------------------------*/
@@ -39,19 +47,50 @@ static int keep_entry(struct memory *m, struct packet_writer *w, const struct st
         packet_add_u64(w, "FDS", s->n_fds);
         packet_add_u64(w, "SIZE", s->size);
         packet_add_u64(w, "SINCE", s->since_usec);
+        if (s->box_fd >= 0)
+                packet_add(w, "BOX", "1");
         return memory_put(m, s->id, w, stored_keys);
+}
+
+static int make_box(struct stored *s) {
+        _cleanup_close_ int box = -1, sender = -1;
+        int ends[2], r;
+
+        if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) < 0)
+                return -errno;
+        box = ends[0];
+        sender = ends[1];
+        r = message_send(sender, s->id, strlen(s->id), s->fds, s->n_fds);
+        if (r == 0)
+                s->box_fd = take_fd(&box);
+        return r;
+}
+
+static int keep_box(struct memory *m, struct packet_writer *w, struct stored *s) {
+        int r = make_box(s);
+
+        if (r == 0)
+                r = keep_entry(m, w, s);
+        return r < 0 ? r : memory_put_fd(m, s->id, s->box_fd);
+}
+
+static int keep_each(struct memory *m, struct packet_writer *w, struct stored *s) {
+        int r = 0;
+
+        for (size_t i = 0; r == 0 && i < s->n_fds; i++)
+                r = keep_fd(m, w, s, i);
+        return r < 0 ? r : keep_entry(m, w, s);
 }
 
 int stored_keep(struct memory *m, struct stored *s) {
         struct packet_writer *w = malloc(sizeof(*w));
+        bool boxed = memory_outlives_us(m);
         int r = w ? 0 : -ENOMEM;
 
-        if (w)
-                memory_new_id(m, 's', s->id);
-        for (size_t i = 0; r == 0 && i < s->n_fds; i++)
-                r = keep_fd(m, w, s, i);
-        if (r == 0)
-                r = keep_entry(m, w, s);
+        if (w) {
+                memory_new_id(m, boxed ? 'f' : 's', s->id); /* 'f': with a descriptor of its own */
+                r = boxed ? keep_box(m, w, s) : keep_each(m, w, s);
+        }
         if (r < 0)
                 stored_forget(m, s);
         free(w);
@@ -60,6 +99,7 @@ int stored_keep(struct memory *m, struct stored *s) {
 
 void stored_forget(struct memory *m, struct stored *s) {
         memory_remove(m, s->id);
+        s->box_fd = close_fd(s->box_fd); /* never the last to have them: that is in s->fds */
         for (size_t i = 0; i < s->n_fds; i++)
                 if (s->ids[i][0])
                         memory_remove(m, s->ids[i]);
@@ -90,6 +130,7 @@ static struct stored *read_entry(struct memory *m, const char *id) {
         s = calloc(1, sizeof(*s));
         if (!s)
                 return NULL;
+        s->box_fd = -1;
         s->fds = malloc(n * sizeof(*s->fds));
         s->ids = calloc(n, sizeof(*s->ids));
         if (!s->fds || !s->ids) {
@@ -97,6 +138,8 @@ static struct stored *read_entry(struct memory *m, const char *id) {
                 return NULL;
         }
         memset(s->fds, -1, n * sizeof(*s->fds));
+        if (assignments_get(&a, "BOX"))
+                s->box_fd = memory_take_fd(m, id);
         s->n_fds = n;
         s->key.uid = (uid_t) get_u64(&a, "OWNER");
         memcpy(s->key.name, name->start, name->length);
@@ -106,16 +149,30 @@ static struct stored *read_entry(struct memory *m, const char *id) {
         return s;
 }
 
+/* What is not in it is missing, which is_whole() finds. */
+static void open_box(struct control *c, struct stored *s) {
+        struct message *m = &c->message;
+        int r = s->box_fd < 0 ? -ENOENT : message_receive_copy(s->box_fd, m);
+
+        if (r > 0 && m->fds.count == s->n_fds)
+                for (size_t i = 0; i < s->n_fds; i++)
+                        s->fds[i] = fd_list_take_fd(&m->fds, i);
+        if (r != -ENOENT)
+                message_clear(m);
+}
+
 /* By id, for their descriptors to find. */
-static struct stored *read_entries(struct memory *m) {
+static struct stored *read_entries(struct control *c, struct memory *m) {
         struct stored *all = NULL, *s;
         const char *id, *next;
 
         for (id = memory_first(m, KIND_STORED); id; id = next) {
                 next = memory_next(m, KIND_STORED, id);
                 s = read_entry(m, id);
-                if (s)
+                if (s) {
+                        open_box(c, s);
                         HASH_ADD_STR(all, id, s);
+                }
                 if (s && s->hh.tbl)
                         continue;
                 stored_free(s);
@@ -167,7 +224,7 @@ static bool is_whole(const struct stored *s) {
 }
 
 int stored_load(struct stored_table *t, struct memory *m, struct log *log) {
-        struct stored *all = read_entries(m), *s, *next, *old;
+        struct stored *all = read_entries(t->control, m), *s, *next, *old;
         int r = 0;
 
         read_fds(t->control, m, all);

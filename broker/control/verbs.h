@@ -81,6 +81,7 @@ void handle_watch(struct request *request);
 void handle_status(struct request *request);
 void handle_apply(struct request *request);
 void handle_upgrade(struct request *request);
+void handle_keeper(struct request *request);
 void handle_store(struct request *request);
 void handle_take(struct request *request);
 void handle_taken(struct request *request);

@@ -22,6 +22,7 @@ struct broker {
         struct loop *loop;
         struct log *log;
         struct limits limits;
+        bool log_level_is_fixed;     /* by --log-level, whatever LogLevel= says */
         struct memory *memory;       /* what outlives us; NULL: nothing does */
         struct inherited *inherited; /* descriptors given at start and not yet claimed */
         char *config_path;           /* what apply loads again */

@@ -97,7 +97,19 @@ int inherited_take_fd(struct inherited *all, size_t index) {
         all->count--;
         memmove(&all->entries[index], &all->entries[index + 1],
                 (all->count - index) * sizeof(all->entries[0]));
+        if (all->count == 0) { /* as a rule for good */
+                free(all->entries);
+                all->entries = NULL;
+                all->room = 0;
+        }
         return fd;
+}
+
+int inherited_take_named(struct inherited *all, const char *name) {
+        for (size_t i = all->count; i-- > 0;)
+                if (strcmp(all->entries[i].name, name) == 0)
+                        return inherited_take_fd(all, i);
+        return -1;
 }
 
 int inherited_from_environment(struct inherited **ret, struct log *log) {

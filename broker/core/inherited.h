@@ -38,5 +38,7 @@ int inherited_peek_fd(const struct inherited *all, size_t index);
  * Claim one: the descriptor is the caller's from now on, later indexes move down by one.
  */
 int inherited_take_fd(struct inherited *all, size_t index);
+/* The last one of that name; -1 when there is none. */
+int inherited_take_named(struct inherited *all, const char *name);
 
 #endif

@@ -22,6 +22,7 @@ struct child {
 struct loop {
         struct ev_loop *ev;
         ev_periodic far_off;
+        bool stopped;
         LIST_HEAD(, child) children;
 };
 
@@ -89,7 +90,8 @@ struct loop *loop_free(struct loop *loop) {
 }
 
 void loop_run(struct loop *loop) {
-        (void) ev_run(loop->ev, 0);
+        if (!loop->stopped)
+                (void) ev_run(loop->ev, 0);
 }
 
 void loop_run_once(struct loop *loop, bool wait) {
@@ -97,6 +99,15 @@ void loop_run_once(struct loop *loop, bool wait) {
 }
 
 void loop_stop(struct loop *loop) {
+        loop->stopped = true;
+        ev_break(loop->ev, EVBREAK_ALL);
+}
+
+bool loop_is_stopped(const struct loop *loop) {
+        return loop->stopped;
+}
+
+void loop_break(struct loop *loop) {
         ev_break(loop->ev, EVBREAK_ALL);
 }
 

@@ -19,10 +19,13 @@ struct loop;
 
 int loop_new(struct loop **ret);           /* 0, -ENOMEM or -ENOSYS; never the default loop */
 struct loop *loop_free(struct loop *loop); /* NULL allowed; returns NULL */
-void loop_run(struct loop *loop);          /* until loop_stop() */
+void loop_run(struct loop *loop);          /* until loop_stop() or loop_break() */
 void loop_run_once(struct loop *loop, bool wait); /* one turn, for tests and for draining */
+/* For good: whoever runs the loop again, because he did not notice, comes back at once. */
 void loop_stop(struct loop *loop);
-uint64_t loop_now_usec(void); /* CLOCK_MONOTONIC */
+bool loop_is_stopped(const struct loop *loop);
+void loop_break(struct loop *loop); /* loop_run() returns, and may be called again */
+uint64_t loop_now_usec(void);       /* CLOCK_MONOTONIC */
 
 enum { IO_READ = EV_READ, IO_WRITE = EV_WRITE };
 

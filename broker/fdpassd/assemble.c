@@ -34,17 +34,22 @@ static void explain_conflicts(struct log *log, const struct apply_result *result
 static void say_unclaimed(const struct broker *b) {
         for (size_t i = 0; i < inherited_count(b->inherited); i++) {
                 const char *name = inherited_name(b->inherited, i);
+                char text[ADDRESS_TEXT_SIZE];
+                struct address address;
 
+                if (address_of_socket(inherited_peek_fd(b->inherited, i), &address) < 0)
+                        continue; /* no socket: one without a record, which is told of and closed */
+                (void) address_text(&address, text);
                 if (inherited_id(b->inherited, i))
                         log_warning(b->log, ABOUT(.listener = name),
-                                    "listener %s is not configured any more; its socket stays open "
-                                    "until `fdpass apply --allow-close`",
-                                    name);
+                                    "listener %s is not configured any more; its socket %s stays "
+                                    "open until `fdpass apply --allow-close`",
+                                    name, text);
                 else
                         log_warning(b->log, NULL,
-                                    "a socket was passed to us as %s that no listener claims; it "
+                                    "a socket was passed to us as %s that no listener claims; %s "
                                     "stays open",
-                                    name);
+                                    name, text);
         }
 }
 
@@ -102,7 +107,7 @@ static int apply_first(struct broker *b) {
         return r;
 }
 
-static int open_listeners(struct broker *b) {
+static int open_listeners(struct broker *b, bool config_is_kept) {
         int r = listener_table_new(&b->listeners, b->loop, b->log, b->limits.listeners);
 
         if (r < 0)
@@ -117,11 +122,15 @@ static int open_listeners(struct broker *b) {
         if (r < 0)
                 return r;
         if (b->memory) {
-                (void) kept_config_put(b->memory, b->config, &b->config_fd, b->log);
+                if (!config_is_kept)
+                        (void) kept_config_put(b->memory, b->config, &b->config_fd, b->log);
                 memory_forget_unclaimed(b->memory);
+                say_unclaimed(b);
+                kept_put_unclaimed(b->memory, b->inherited, b->log);
                 memory_forget_nameless(b->memory, b->inherited);
+        } else {
+                say_unclaimed(b);
         }
-        say_unclaimed(b);
         return 0;
 }
 
@@ -149,7 +158,7 @@ int broker_new(struct broker **ret, struct loop *loop, struct log *log,
         if (b->config_path)
                 r = control_new(&b->control, b);
         if (r == 0)
-                r = open_listeners(b);
+                r = open_listeners(b, parts->config_is_kept);
         if (r < 0) {
                 if (b->control)
                         control_leave_path(b->control);

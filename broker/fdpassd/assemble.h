@@ -17,6 +17,7 @@ struct broker_parts {
         struct inherited *inherited;
         struct memory *memory; /* NULL: nothing outlives the broker */
         int config_fd;         /* from kept_config_load(); -1 */
+        bool config_is_kept;   /* as it is: need not be kept again */
 };
 
 /*
@@ -24,7 +25,8 @@ struct broker_parts {
  * was kept or inherited where there is such, else bound. Loop and log stay the caller's.
  *
  * Each thing that is wrong is in the log. Returns 0, -EINVAL (a socket could not be had),
- * -EADDRINUSE (a broker is already running at this control socket), or another negative errno.
+ * -EADDRINUSE (a broker is already running at this control socket), -EALREADY (one is, and has
+ * taken the keeper of this process for its own), or another negative errno.
  */
 int broker_new(struct broker **ret, struct loop *loop, struct log *log,
                const struct broker_parts *parts);

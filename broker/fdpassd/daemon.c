@@ -18,11 +18,13 @@
 #include "config/config.h"
 #include "config/kept_config.h"
 #include "control/control.h"
+#include "core/heap.h"
 #include "core/inherited.h"
 #include "core/log.h"
 #include "core/loop.h"
 #include "core/notify.h"
 #include "fdpassd/assemble.h"
+#include "fdpassd/lost.h"
 #include "fdpassd/upgrade.h"
 #include "keeper/handover.h"
 #include "keeper/keeper.h"
@@ -83,6 +85,7 @@ static int catch_signals(struct daemon *d) {
         (void) sigaddset(&set, SIGINT);
         (void) sigaddset(&set, SIGHUP);
         (void) signal(SIGPIPE, SIG_IGN);
+        (void) signal(SIGXFSZ, SIG_IGN); /* beyond RLIMIT_FSIZE writing fails, a memfd's too */
         if (sigprocmask(SIG_SETMASK, &set, NULL) < 0)
                 return -errno;
         d->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
@@ -94,7 +97,7 @@ static int catch_signals(struct daemon *d) {
 
 /* ---- start ------------------------------------------------------------------------------------*/
 
-static int new_keeper(void *owner) {
+static int new_keeper(void *owner, int *ret_pidfd) {
         struct daemon *d = owner;
         int pidfd, r = keeper_start(d->argv, &pidfd);
 
@@ -105,6 +108,7 @@ static int new_keeper(void *owner) {
                 return r;
         }
         log_warning(d->log, NULL, "the keeper died; another one was started");
+        *ret_pidfd = fcntl(pidfd, F_DUPFD_CLOEXEC, 3);
         loop_put_child(d->loop, pidfd);
         return r;
 }
@@ -158,21 +162,53 @@ static int make_memory(struct daemon *d, enum fd_store_kind store, int link_fd,
         return 0;
 }
 
+/* What was kept has no record: what is in force is among it, without its name. */
+static bool load_lost(struct daemon *d, struct broker_parts *parts) {
+        if (!parts->memory || !memory_is_lost(parts->memory) ||
+            memory_first(parts->memory, KEPT_CONFIG_KIND) ||
+            lost_find_config(parts->inherited, d->log, &parts->config) < 0)
+                return false;
+        log_notice(d->log, NULL,
+                   "the configuration that was in force is known by its descriptor; it stays in "
+                   "force until `fdpass apply`");
+        return true;
+}
+
+/* The files are wrong, too: rather no listeners for now than nobody who keeps and explains. */
+static int load_nothing(struct daemon *d, struct broker_parts *parts) {
+        int r;
+
+        if (!parts->memory || !memory_is_lost(parts->memory))
+                return -ENOENT;
+        r = lost_make_config(parts->inherited, d->log, &parts->config);
+        if (r == 0)
+                log_error(d->log, NULL,
+                          "neither the state document nor the configuration can be used: all kept "
+                          "sockets stay open and are lent to nobody until the configuration is "
+                          "corrected and `fdpass apply` has been run");
+        return r;
+}
+
 static int load(struct daemon *d, struct broker_parts *parts) {
         struct diagnostics diagnostics = {0};
         const char *path = parts->config_path;
         int r;
 
-        if (parts->memory)
+        if (load_lost(d, parts))
+                r = 0;
+        else if (parts->memory)
                 r = kept_config_load(parts->memory, path, &diagnostics, d->log, &parts->config,
                                      &parts->config_fd);
         else
                 r = config_load(path, &diagnostics, &parts->config);
+        parts->config_is_kept = r > 0;
         diagnostics_log(&diagnostics, d->log);
         if (r < 0)
                 log_error(d->log, NULL, "the configuration %s cannot be used: %zu error%s", path,
                           diagnostics.errors, diagnostics.errors == 1 ? "" : "s");
-        else if (!d->options->has_log_level && parts->config->broker.has_log_level)
+        if (r < 0 && load_nothing(d, parts) == 0)
+                r = 0;
+        if (r >= 0 && !d->options->has_log_level && parts->config->broker.has_log_level)
                 log_set_level(d->log, parts->config->broker.log_level);
         diagnostics_clear(&diagnostics);
         return r;
@@ -204,6 +240,7 @@ static void on_settled(void *owner) {
                 if (d->upgraded)
                         memory_say_exec(d->broker->memory);
         }
+        heap_trim();     /* nothing waits to be sent to the fd store any more */
         (void) alarm(0); /* set by the one whom we replaced, see upgrade.h */
         (void) snprintf(ready, sizeof(ready), "READY=1\nSTATUS=holding %zu listeners",
                         listener_table_count(d->broker->listeners));
@@ -244,10 +281,15 @@ static enum exit_status start(struct daemon *d, enum fd_store_kind store, int li
                 return EXIT_STATUS_CONFIG;
         }
         r = broker_new(&d->broker, d->loop, d->log, &parts);
+        if (r == -EALREADY) {
+                (void) notify_send("READY=1");
+                d->stopping = true; /* the keeper serves another broker; this one was to find it */
+        }
         if (r < 0 && d->stopping)
                 return EXIT_STATUS_OK;
         if (r < 0)
                 return r == -EADDRINUSE ? EXIT_STATUS_RUNNING : EXIT_STATUS_FAILED;
+        d->broker->log_level_is_fixed = d->options->has_log_level;
         d->broker->executable = d->executable;
         d->broker->execute = execute;
         d->broker->process = d;

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <limits.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -70,6 +71,16 @@ static int add_unclaimed(struct handover *h, const struct inherited *inherited) 
         return r;
 }
 
+/* Ignored or blocked, as whoever started us may have left it, it would pass the exec like that. */
+static void let_alarm_kill(void) {
+        sigset_t set;
+
+        (void) signal(SIGALRM, SIG_DFL);
+        (void) sigemptyset(&set);
+        (void) sigaddset(&set, SIGALRM);
+        (void) sigprocmask(SIG_UNBLOCK, &set, NULL);
+}
+
 int upgrade_execute(struct broker *b, int executable_fd, char **argv) {
         int link_fd = memory_peek_link(b->memory), r;
         struct handover *h;
@@ -88,6 +99,7 @@ int upgrade_execute(struct broker *b, int executable_fd, char **argv) {
                 if (link_fd >= 0)
                         handover_pass_fd(KEEPER_LINK_ENV, link_fd);
                 memory_say_executing(b->memory);
+                let_alarm_kill();
                 (void) alarm(UPGRADE_READY_SECONDS);
                 (void) fexecve(executable_fd, argv, environ);
                 r = -errno;
@@ -115,39 +127,20 @@ void upgrade_adopt_children(struct loop *loop) {
 
 /* ---- the trial --------------------------------------------------------------------------------*/
 
-static const char *config_id(const struct state *s) {
-        struct assignments a;
-
-        for (const char *id = state_first(s); id; id = state_next(s, id)) {
-                const struct text *kind =
-                        state_get(s, id, &a) ? assignments_get(&a, "RECORD") : NULL;
-                if (kind && text_equal(*kind, KEPT_CONFIG_KIND))
-                        return id;
-        }
-        return NULL;
-}
-
-static int take_named(struct inherited *passed, const char *name) {
-        for (size_t i = 0; name && i < inherited_count(passed); i++)
-                if (strcmp(inherited_name(passed, i), name) == 0)
-                        return inherited_take_fd(passed, i);
+static int take_config(const struct state *s, struct inherited *passed) {
+        for (const char *id = state_first(s); id; id = state_next(s, id))
+                if (state_is(s, id, KEPT_CONFIG_KIND))
+                        return inherited_take_named(passed, id);
         return -1;
 }
 
 static int check_config(int fd, struct log *log) {
-        struct diagnostics diagnostics = {0};
         struct config *config = NULL;
-        char path[32];
-        int r;
+        int r = kept_config_read(fd, log, &config);
 
-        (void) snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-        r = config_load(path, &diagnostics, &config);
-        if (r < 0) {
-                diagnostics_log(&diagnostics, log);
+        if (r < 0)
                 log_error(log, NULL, "the configuration in force cannot be used by fdpassd %s",
                           FDPASS_VERSION);
-        }
-        diagnostics_clear(&diagnostics);
         config_free(config);
         return r;
 }
@@ -155,7 +148,7 @@ static int check_config(int fd, struct log *log) {
 static int check_passed(struct inherited *passed, struct log *log) {
         struct state_report report = {0};
         struct state *state = NULL;
-        int r, state_fd = take_named(passed, MEMORY_STATE_ID);
+        int r, state_fd = inherited_take_named(passed, MEMORY_STATE_ID);
 
         if (state_fd < 0) {
                 log_error(log, NULL,
@@ -170,7 +163,7 @@ static int check_passed(struct inherited *passed, struct log *log) {
                           r == -EPROTO ? "its format version is another" : strerror(-r));
                 return r;
         }
-        _cleanup_close_ int config_fd = take_named(passed, config_id(state));
+        _cleanup_close_ int config_fd = take_config(state, passed);
         if (config_fd >= 0)
                 r = check_config(config_fd, log);
         if (r == 0)

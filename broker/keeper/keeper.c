@@ -1,6 +1,7 @@
 /*
  * The keeper. One poll(2) loop over signals, the link to the broker and the broker's pidfd. Its
- * memory is a table of descriptors by id; it never looks into any of them.
+ * memory is a table of descriptors by id; it never looks into any of them. What the broker says to
+ * it is in keeper_words.c.
  */
 #include "keeper/keeper.h"
 
@@ -24,7 +25,7 @@
 #include "core/loop.h"
 #include "core/process.h"
 #include "keeper/handover.h"
-#include "keeper/kept.h"
+#include "keeper/keeper_private.h"
 #include "keeper/link.h"
 
 /* A broker that dies at once again and again is started at these intervals. */
@@ -38,211 +39,6 @@
 #define ORPHANED_USEC 10000000
 /* A SIGHUP this short before may not have reached the one that died: the next one gets it. */
 #define APPLY_AGAIN_USEC 3000000
-
-struct keeper {
-        const struct keeper_options *options;
-        struct log *log;
-        int executable_fd;
-        int signal_fd;
-        int link_fd;       /* to the broker; -1 between two brokers */
-        int broker_fd;     /* its pidfd; -1 between two brokers */
-        bool is_ready;     /* the broker serves */
-        bool executing;    /* the broker became a program that is not ready yet */
-        bool was_ready;    /* some broker served: from now on never give up */
-        bool told_to_end;  /* SIGTERM or SIGINT went to the broker */
-        bool handing_over; /* kept descriptors are being sent */
-        bool too_many;     /* in flight: the kernel does not tell when it takes more */
-        bool stopping;     /* the broker said so */
-        size_t n_sent_inherited;
-        struct kept *next_sent;
-        struct inherited *inherited; /* until some broker was ready; NULL then */
-        uint64_t started_usec;       /* the broker */
-        uint64_t start_usec;         /* when to start the next one; 0: not waiting */
-        uint64_t interval_usec;
-        uint64_t apply_usec;    /* the last SIGHUP */
-        uint64_t orphaned_usec; /* when to end without a link to a living broker; 0: linked */
-        struct kept *kept;
-        struct message message;
-        struct packet_writer writer;
-};
-
-/* ---- what is kept ------------------------------------------------------------------------------
- */
-
-static void drop(struct keeper *k, struct kept *e) {
-        if (k->next_sent == e)
-                k->next_sent = e->hh.next;
-        kept_remove(&k->kept, e);
-}
-
-/* Takes fd. */
-static void keep(struct keeper *k, const char *id, int fd) {
-        if (kept_put_fd(&k->kept, id, fd) < 0)
-                log_error(k->log, NULL,
-                          "no memory to keep descriptor %s: it is lost if the broker dies", id);
-}
-
-static bool copy_id(const struct text *name, char ret[STATE_ID_SIZE]) {
-        if (!name || name->length == 0 || name->length >= STATE_ID_SIZE)
-                return false;
-        memcpy(ret, name->start, name->length);
-        ret[name->length] = '\0';
-        return true;
-}
-
-static void answer_barrier(struct keeper *k, struct text serial) {
-        packet_begin(&k->writer);
-        packet_add_text(&k->writer, "BARRIER", serial);
-        /* Full only if the broker does not read: it is about to be found dead. */
-        (void) message_send(k->link_fd, k->writer.data, k->writer.size, NULL, 0);
-}
-
-/* ---- an upgrade --------------------------------------------------------------------------------
- */
-
-static int hand_over_to_ourselves(struct keeper *k, struct handover *h) {
-        int r = 0;
-
-        for (struct kept *e = k->kept; e && r == 0; e = e->hh.next)
-                r = handover_add(h, e->id, e->fd);
-        return r == 0 ? handover_pass(h) : r;
-}
-
-/*
- * Become the program that the broker has become: same process, same children, same descriptors, so
- * that whoever started us notices nothing. Signals that come meanwhile stay pending, being blocked.
- */
-static void execute(struct keeper *k) {
-        struct handover *h;
-        int r = handover_new(&h);
-
-        if (r == 0) {
-                r = hand_over_to_ourselves(k, h);
-                if (r == 0) {
-                        handover_pass_fd(KEEPER_LINK_ENV, k->link_fd);
-                        handover_pass_fd(KEEPER_BROKER_ENV, k->broker_fd);
-                        (void) fexecve(k->executable_fd, k->options->argv, environ);
-                        r = -errno;
-                        (void) handover_take_fd(KEEPER_LINK_ENV);
-                        (void) handover_take_fd(KEEPER_BROKER_ENV);
-                        handover_undo(h);
-                }
-                handover_free(h);
-        }
-        log_error(k->log, NULL, "the keeper cannot be upgraded: %s; it goes on as it is",
-                  strerror(-r));
-}
-
-/* The other side of it. Nothing of what is kept may be lost, so what fails is only logged. */
-static void take_over(struct keeper *k) {
-        struct inherited *passed;
-        int r;
-
-        if (inherited_new(&passed) < 0)
-                return;
-        r = handover_take(passed);
-        if (r < 0)
-                log_error(k->log, NULL, "not all descriptors came through the upgrade");
-        k->is_ready = r != 0; /* else we are a second keeper, and it is going to say so */
-        while (inherited_count(passed) > 0) {
-                char id[STATE_ID_SIZE];
-                size_t last = inherited_count(passed) - 1;
-                int fd;
-
-                (void) snprintf(id, sizeof(id), "%s", inherited_name(passed, last));
-                fd = inherited_take_fd(passed, last);
-                keep(k, id, fd);
-        }
-        inherited_free(passed);
-}
-
-/* ---- what the broker says: keeper/link.h ------------------------------------------------------*/
-
-static void on_barrier(struct keeper *k, const struct assignments *a) {
-        answer_barrier(k, *assignments_get(a, "BARRIER"));
-}
-
-static void on_ready(struct keeper *k, const struct assignments *a) {
-        k->was_ready = k->is_ready = true;
-        k->executing = false;
-        /* It has stored what it wants of that, under ids. */
-        k->inherited = inherited_free(k->inherited);
-}
-
-static void on_stopping(struct keeper *k, const struct assignments *a) {
-        k->told_to_end = k->stopping = true;
-}
-
-static void on_executing(struct keeper *k, const struct assignments *a) {
-        k->executing = true;
-}
-
-static void on_executable(struct keeper *k, const struct assignments *a) {
-        if (k->message.fds.count != 1)
-                return;
-        close_fd(k->executable_fd);
-        k->executable_fd = fd_list_take_fd(&k->message.fds, 0);
-}
-
-static void on_exec(struct keeper *k, const struct assignments *a) {
-        execute(k);
-}
-
-static void on_remove(struct keeper *k, const struct assignments *a) {
-        char id[STATE_ID_SIZE];
-        struct kept *e;
-
-        if (!copy_id(assignments_get(a, "FDNAME"), id))
-                return;
-        e = kept_find(k->kept, id);
-        if (e)
-                drop(k, e);
-}
-
-static void on_store(struct keeper *k, const struct assignments *a) {
-        char id[STATE_ID_SIZE];
-
-        if (copy_id(assignments_get(a, "FDNAME"), id) && k->message.fds.count == 1)
-                keep(k, id, fd_list_take_fd(&k->message.fds, 0));
-}
-
-static const struct word {
-        const char *key;
-        void (*handle)(struct keeper *k, const struct assignments *a);
-} words[] = {
-        {"BARRIER", on_barrier},      {"READY", on_ready},           {"STOPPING", on_stopping},
-        {"EXECUTING", on_executing},  {"EXECUTABLE", on_executable}, {"EXEC", on_exec},
-        {"FDSTOREREMOVE", on_remove}, {"FDSTORE", on_store},
-};
-
-static void handle_packet(struct keeper *k) {
-        struct assignments a;
-
-        if (grammar_parse(k->message.data, k->message.size, &a) < 0)
-                return;
-        for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++)
-                if (assignments_get(&a, words[i].key)) {
-                        words[i].handle(k, &a);
-                        return;
-                }
-}
-
-/* Everything that is there: also what a broker sent before it died. */
-static void read_link(struct keeper *k) {
-        int r;
-
-        while (k->link_fd >= 0 && (r = message_receive(k->link_fd, &k->message)) != -EAGAIN) {
-                if (r > 0)
-                        handle_packet(k);
-                message_clear(&k->message);
-                if (r == -EMFILE)
-                        log_error(k->log, NULL,
-                                  "out of descriptors: one that the broker stored is not kept; "
-                                  "raise RLIMIT_NOFILE (ulimit -n)");
-                else if (r <= 0)
-                        k->link_fd = close_fd(k->link_fd);
-        }
-}
 
 /* ---- handing over what is kept -----------------------------------------------------------------
  */
@@ -269,6 +65,17 @@ static bool hand_over_inherited(struct keeper *k) {
         return true;
 }
 
+/* What the broker needs to end us when a keeper from outside comes. */
+static int hand_over_ourselves(struct keeper *k) {
+        _cleanup_close_ int self = process_open(getpid());
+
+        if (self < 0)
+                return 0; /* then that one is told that there is one already */
+        packet_begin(&k->writer);
+        packet_add(&k->writer, "FDNAMES", LINK_MADE_KEEPER);
+        return message_send(k->link_fd, k->writer.data, k->writer.size, &self, 1);
+}
+
 /* As many as the queue takes; poll(2) tells when it takes more. */
 static void hand_over(struct keeper *k) {
         while (k->handing_over && k->link_fd >= 0 && hand_over_inherited(k)) {
@@ -281,6 +88,8 @@ static void hand_over(struct keeper *k) {
                         size += (size_t) sprintf(names + size, "%s%s", n ? ":" : "", e->id);
                         fds[n++] = e->fd;
                 }
+                if (n == 0 && k->made && must_wait(k, hand_over_ourselves(k)))
+                        return;
                 packet_begin(&k->writer);
                 if (n > 0)
                         packet_add_text(&k->writer, "FDNAMES", (struct text){names, size});
@@ -389,19 +198,38 @@ static void reap_orphans(struct keeper *k) {
         }
 }
 
+/*
+ * Is it the end of a broker that was told to end? With what status? Killed before it heard of it,
+ * or by somebody who did not wait for it, it did end; what it died of by itself is told.
+ */
+static bool is_the_end(const struct keeper *k, int status, int *ret_status) {
+        if (!((status == 0 && !k->executing) || k->told_to_end ||
+              (!k->was_ready && status > 0 && status < 128)))
+                return false;
+        *ret_status = status;
+        if (status < 0 || status == 128 + SIGKILL || (status > 128 && !k->stopping))
+                *ret_status = EXIT_SUCCESS;
+        return true;
+}
+
 /* True when the keeper is to end too, with *ret_status. */
 static bool broker_ended(struct keeper *k, int *ret_status) {
-        int status;
+        int status, ended_fd = k->broker_fd;
 
-        read_link(k); /* what it stored last counts */
+        keeper_read_link(k); /* what it stored last counts */
+        if (k->broker_fd != ended_fd)
+                return false; /* it was a broker that found one running, see on_broker() */
         k->link_fd = close_fd(k->link_fd);
         k->handing_over = false;
         status = collect_broker(k);
         reap_orphans(k);
-        if ((status == 0 && !k->executing) || k->told_to_end ||
-            (!k->was_ready && status > 0 && status < 128)) {
-                /* Killed before it heard of it, it did end. */
-                *ret_status = status < 0 || (status > 128 && !k->stopping) ? 0 : status;
+        if (is_the_end(k, status, ret_status))
+                return true;
+        if (k->waits) {
+                log_error(k->log, NULL,
+                          "the broker died before this fdpassd was its keeper; the one that it had "
+                          "starts it again: start fdpassd again");
+                *ret_status = EXIT_FAILURE;
                 return true;
         }
         k->executing = false;
@@ -452,6 +280,7 @@ static int catch_signals(struct keeper *k) {
                 (void) sigaddset(&set, forwarded[i]);
         (void) sigaddset(&set, SIGCHLD);
         (void) signal(SIGPIPE, SIG_IGN);
+        (void) signal(SIGXFSZ, SIG_IGN); /* a log that is a file beyond RLIMIT_FSIZE */
         if (sigprocmask(SIG_SETMASK, &set, NULL) < 0)
                 return -errno;
         k->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
@@ -507,9 +336,10 @@ static int run(struct keeper *k) {
                 if (p[0].revents)
                         handle_signals(k);
                 if (p[1].revents)
-                        read_link(k);
+                        keeper_read_link(k);
                 hand_over(k);
-                if (p[2].revents && broker_ended(k, &status))
+                /* Not when it is another one meanwhile. */
+                if (p[2].revents && p[2].fd == k->broker_fd && broker_ended(k, &status))
                         return status;
                 if (k->start_usec != 0 && time_left(k) == 0 && !k->told_to_end) {
                         int r = start_broker(k);
@@ -538,7 +368,7 @@ static void raise_nofile(void) {
 static void clear(struct keeper *k) {
         inherited_free(k->inherited);
         while (k->kept)
-                drop(k, k->kept);
+                keeper_drop(k, k->kept);
         close_fd(k->link_fd);
         close_fd(k->broker_fd);
         close_fd(k->signal_fd);
@@ -573,7 +403,7 @@ int keeper_run(const struct keeper_options *options) {
         if (r == 0 && k->broker_fd < 0)
                 r = start_broker(k);
         else if (r == 0)
-                take_over(k);
+                keeper_take_over(k);
         if (r == 0)
                 status = run(k);
         else

@@ -29,7 +29,7 @@ struct keeper_options {
 
 /*
  * Run until the broker has ended by its own decision; then return its exit status for exit(3), or
- * 128 + the signal when it was told to end and died of it.
+ * 128 + the signal when it was told to end and died of another than SIGKILL on the way.
  *
  * The broker is started from a descriptor of our own executable (/proc/self/exe, opened once), so
  * that a package upgrade or a deleted file does not matter to a restart after a crash.

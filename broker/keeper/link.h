@@ -11,6 +11,9 @@
  *                      EXECUTABLE=1         with a descriptor: the program to start when it dies
  *                      EXEC=1               the keeper is to execute that program in its place
  *                      STOPPING=1           it ends of its own will: it is not started again
+ *                      BROKER=1             with its pidfd: the broker at the other end is this one
+ *                                           now; it has another keeper yet
+ *                      SOLE=1               it has no other any more: start it again when it dies
  *   keeper to broker   FDNAMES=id:id:…      as many descriptors, what it keeps; at the start only
  *                      END=1                that was all
  *                      BARRIER=n
@@ -23,6 +26,12 @@
 
 /* Ids in one FDNAMES= packet: descriptors are the tighter bound. */
 #define LINK_BATCH_MAX FD_LIST_MAX
+
+/*
+ * Among FDNAMES= from a keeper that a broker made for itself: the pidfd of that keeper, for the
+ * broker to end it when one from outside takes its place. It is not kept.
+ */
+#define LINK_MADE_KEEPER "fdpass-keeper"
 
 struct inherited;
 

@@ -2,34 +2,34 @@
 #include "keeper/memory.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/sendfile.h>
+#include <sys/pidfd.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include "core/hash.h"
 
 #include "cleanup.h"
 #include "core/inherited.h"
 #include "core/log.h"
+#include "core/process.h"
+#include "keeper/catch_up.h"
+#include "keeper/link.h"
 
 /* The document itself is stored under this id; it has no record. */
 #define STATE_ID MEMORY_STATE_ID
 
 #define KEEPER_RETRY_USEC 200000
+/* Less than the keeper before goes on without a link. */
+#define CHANGE_USEC 3000000
 
 /* The letters that memory_new_id() is asked for. */
-#define ID_KINDS "cefhl"
-
-/* A stored descriptor: ours by number (lent by its owner), or kept and not taken yet (owned). */
-struct stored {
-        char id[STATE_ID_SIZE];
-        int fd;
-        bool kept;
-        UT_hash_handle hh;
-};
+#define ID_KINDS "cefhil"
 
 /* A stored descriptor whose record is lost. It stays among what was inherited. */
 struct nameless {
@@ -40,51 +40,19 @@ struct nameless {
 struct memory {
         struct state *state;
         struct fd_store *store;
-        struct stored *stored;
         struct nameless *nameless;
         struct loop *loop;
         struct log *log;
         struct timer retry;
+        struct catch_up catch_up;
+        size_t n_refilled;  /* descriptors that were pushed to the last keeper */
         uint64_t lost_usec; /* the last keeper */
-        int (*new_keeper)(void *owner);
+        int made_fd;        /* pidfd of the keeper, if a broker made it; -1: it is from outside */
+        int leaving_fd;     /* of one that is ended once the next one has everything; -1: none */
+        int (*new_keeper)(void *owner, int *ret_pidfd);
         void *owner;
         bool ready;
 };
-
-static struct stored *find(const struct memory *m, const char *id) {
-        struct stored *s;
-
-        HASH_FIND_STR(m->stored, id, s);
-        return s;
-}
-
-static void forget(struct memory *m, struct stored *s) {
-        if (s->kept)
-                close_fd(s->fd);
-        HASH_DEL(m->stored, s);
-        free(s);
-}
-
-static struct stored *remember(struct memory *m, const char *id, int fd, bool kept) {
-        struct stored *s = find(m, id);
-
-        if (s && s->kept)
-                close_fd(s->fd);
-        if (!s) {
-                s = calloc(1, sizeof(*s));
-                if (!s)
-                        return NULL;
-                (void) snprintf(s->id, sizeof(s->id), "%s", id);
-                HASH_ADD_STR(m->stored, id, s);
-                if (!s->hh.tbl) {
-                        free(s);
-                        return NULL;
-                }
-        }
-        s->fd = fd;
-        s->kept = kept;
-        return s;
-}
 
 static void forget_nameless(struct memory *m, struct nameless *n) {
         HASH_DEL(m->nameless, n);
@@ -94,27 +62,56 @@ static void forget_nameless(struct memory *m, struct nameless *n) {
 /* ---- a new keeper ------------------------------------------------------------------------------
  */
 
+/* How many. */
+static size_t push_everything(struct memory *m) {
+        size_t n = 0;
+
+        if (state_peek_fd(m->state) >= 0)
+                (void) fd_store_push(m->store, STATE_ID, state_peek_fd(m->state), true);
+        for (const char *id = state_first(m->state); id; id = state_next(m->state, id)) {
+                int fd = state_note(m->state, id)->fd;
+                int r = fd < 0 ? 0 : fd_store_push(m->store, id, fd, true);
+                if (r < 0)
+                        log_error(m->log, NULL, "descriptor %s cannot be stored: %s", id,
+                                  strerror(-r));
+                n += fd >= 0;
+        }
+        fd_store_refilled(m->store);
+        if (m->ready)
+                (void) fd_store_say(m->store, FD_STORE_READY);
+        return n;
+}
+
+/* At its stop too it could be two that start a broker. SIGKILL, because it may be stopped. */
+static void end_leaving(struct memory *m) {
+        if (m->leaving_fd >= 0)
+                (void) pidfd_send_signal(m->leaving_fd, SIGKILL, NULL, 0);
+        m->leaving_fd = close_fd(m->leaving_fd);
+}
+
+/* Said when it has them: much of it may wait behind a queue that is full. */
+static void on_refilled(void *owner) {
+        const struct memory *m = owner;
+
+        log_notice(m->log, NULL, "a new keeper has %zu descriptors", m->n_refilled);
+}
+
 static void replace_keeper(void *owner) {
         struct memory *m = owner;
-        int link_fd = m->new_keeper ? m->new_keeper(m->owner) : -ENOTCONN;
+        int link_fd;
 
+        fd_store_cancel_barriers(m->store, m);
+        end_leaving(m);
+        m->made_fd = close_fd(m->made_fd);
+        link_fd = m->new_keeper ? m->new_keeper(m->owner, &m->made_fd) : -ENOTCONN;
         m->lost_usec = loop_now_usec();
         if (link_fd < 0) {
                 timer_start(&m->retry, m->loop, KEEPER_RETRY_USEC, replace_keeper, m);
                 return;
         }
         fd_store_reconnect(m->store, link_fd);
-        (void) fd_store_push(m->store, STATE_ID, state_peek_fd(m->state));
-        for (struct stored *s = m->stored; s; s = s->hh.next) {
-                int r = fd_store_push(m->store, s->id, s->fd);
-                if (r < 0)
-                        log_error(m->log, NULL, "descriptor %s cannot be stored: %s", s->id,
-                                  strerror(-r));
-        }
-        fd_store_refilled(m->store);
-        if (m->ready)
-                (void) fd_store_say(m->store, FD_STORE_READY);
-        log_notice(m->log, NULL, "a new keeper has %u descriptors", HASH_COUNT(m->stored));
+        m->n_refilled = push_everything(m);
+        (void) fd_store_barrier(m->store, on_refilled, m); /* -EBUSY: then without a line */
 }
 
 /* At once; but one that dies as soon as it is started must not keep the loop from serving. */
@@ -127,24 +124,73 @@ static void on_lost(void *owner) {
                 timer_start(&m->retry, m->loop, KEEPER_RETRY_USEC, replace_keeper, m);
 }
 
-void memory_set_keeper(struct memory *m, int (*new_keeper)(void *owner), void *owner) {
+void memory_set_keeper(struct memory *m, int (*new_keeper)(void *owner, int *ret_pidfd),
+                       void *owner) {
         m->new_keeper = new_keeper;
         m->owner = owner;
+}
+
+/* ---- a keeper from outside ---------------------------------------------------------------------
+ */
+
+static void on_has_everything(void *owner) {
+        struct memory *m = owner;
+
+        timer_stop(&m->retry);
+        end_leaving(m);
+        (void) fd_store_say(m->store, FD_STORE_SOLE);
+}
+
+/* The one before has no link any more, and would end before long. */
+static void on_takes_nothing(void *owner) {
+        struct memory *m = owner;
+
+        log_warning(m->log, NULL,
+                    "the keeper that was started beside us has not taken what it is to keep within "
+                    "%d s; is it stopped?",
+                    CHANGE_USEC / 1000000);
+        replace_keeper(m);
+}
+
+int memory_change_keeper(struct memory *m, int link_fd) {
+        _cleanup_close_ int self = -1, executable = -1;
+
+        if (fd_store_kind(m->store) != FD_STORE_KEEPER)
+                return -EOPNOTSUPP;
+        if (m->leaving_fd >= 0 || (m->made_fd < 0 && !fd_store_is_lost(m->store)))
+                return -EBUSY;
+        self = process_open(getpid());
+        if (self < 0)
+                return self;
+        executable = open("/proc/self/exe", O_PATH | O_CLOEXEC);
+        if (executable < 0)
+                return -errno;
+        timer_stop(&m->retry);
+        /* Without a link it stays in charge until it is ended: see is_superfluous() there. */
+        if (!fd_store_is_lost(m->store))
+                m->leaving_fd = take_fd(&m->made_fd);
+        m->made_fd = close_fd(m->made_fd);
+        fd_store_reconnect(m->store, link_fd);
+        (void) fd_store_say_broker(m->store, self);
+        (void) fd_store_say_executable(m->store, executable);
+        /* With nobody else in charge it is, from the first descriptor on. */
+        if (m->leaving_fd < 0)
+                (void) fd_store_say(m->store, FD_STORE_SOLE);
+        (void) push_everything(m);
+        if (m->leaving_fd < 0)
+                return 0;
+        timer_start(&m->retry, m->loop, CHANGE_USEC, on_takes_nothing, m);
+        if (fd_store_barrier(m->store, on_has_everything, m) < 0)
+                on_has_everything(m); /* it is all on the way */
+        return 0;
 }
 
 /* ---- loading -----------------------------------------------------------------------------------
  */
 
-static int take_named(struct inherited *inherited, const char *name) {
-        for (size_t i = inherited_count(inherited); i-- > 0;)
-                if (strcmp(inherited_name(inherited, i), name) == 0)
-                        return inherited_take_fd(inherited, i);
-        return -1;
-}
-
 static int load_state(struct memory *m, struct inherited *inherited) {
         struct state_report report = {0};
-        int fd = take_named(inherited, STATE_ID), r;
+        int fd = inherited_take_named(inherited, STATE_ID), r;
         bool damaged = fd >= 0;
 
         if (fd >= 0) {
@@ -216,22 +262,16 @@ static int find_nameless(struct memory *m, const struct inherited *inherited) {
 }
 
 /* From the end, where taking one out costs nothing; other names are systemd's socket units. */
-static int take_kept(struct memory *m, struct inherited *inherited) {
-        struct assignments a;
-
+static void take_kept(struct memory *m, struct inherited *inherited) {
         for (size_t i = inherited_count(inherited); i-- > 0;) {
-                const char *name = inherited_name(inherited, i);
-                char id[STATE_ID_SIZE];
-                if (strlen(name) >= sizeof(id) || !state_get(m->state, name, &a))
+                struct state_note *n = state_note(m->state, inherited_name(inherited, i));
+                if (!n)
                         continue;
-                (void) strcpy(id, name);
-                int fd = inherited_take_fd(inherited, i);
-                if (!remember(m, id, fd, true)) {
-                        close_fd(fd);
-                        return -ENOMEM;
-                }
+                if (n->kept)
+                        close_fd(n->fd); /* the store had two of that id */
+                n->fd = inherited_take_fd(inherited, i);
+                n->kept = true;
         }
-        return 0;
 }
 
 int memory_new(struct memory **ret, enum fd_store_kind kind, int link_fd,
@@ -245,29 +285,43 @@ int memory_new(struct memory **ret, enum fd_store_kind kind, int link_fd,
         }
         m->loop = loop;
         m->log = log;
+        m->leaving_fd = -1;
+        m->made_fd =
+                kind == FD_STORE_KEEPER ? inherited_take_named(inherited, LINK_MADE_KEEPER) : -1;
         r = fd_store_new(&m->store, kind, link_fd, loop, log, on_lost, m);
         if (r == 0)
                 r = load_state(m, inherited);
-        if (r == 0)
-                r = take_kept(m, inherited);
-        if (r == 0)
+        if (r == 0) {
+                take_kept(m, inherited);
                 r = find_nameless(m, inherited);
-        if (r == 0)
-                r = fd_store_push(m->store, STATE_ID, state_peek_fd(m->state));
+        }
+        if (r == 0 && state_peek_fd(m->state) >= 0)
+                r = fd_store_push(m->store, STATE_ID, state_peek_fd(m->state), false);
         if (r < 0) {
                 memory_free(m);
                 return r;
         }
+        m->catch_up = (struct catch_up){m->state, m->store, loop, log};
+        catch_up_check(&m->catch_up);
         *ret = m;
         return 0;
+}
+
+static void close_kept(struct memory *m) {
+        for (const char *id = m->state ? state_first(m->state) : NULL; id;
+             id = state_next(m->state, id))
+                if (state_note(m->state, id)->kept)
+                        close_fd(state_note(m->state, id)->fd);
 }
 
 struct memory *memory_free(struct memory *m) {
         if (m) {
                 timer_stop(&m->retry);
+                catch_up_stop(&m->catch_up);
                 fd_store_free(m->store);
-                while (m->stored)
-                        forget(m, m->stored);
+                close_fd(m->made_fd);
+                close_fd(m->leaving_fd);
+                close_kept(m);
                 while (m->nameless)
                         forget_nameless(m, m->nameless);
                 state_free(m->state);
@@ -279,14 +333,8 @@ struct memory *memory_free(struct memory *m) {
 /* ---- what was kept -----------------------------------------------------------------------------
  */
 
-static bool is_of_kind(const struct memory *m, const char *id, const char *kind) {
-        struct text kind_of;
-
-        return state_get_first(m->state, id, "RECORD", &kind_of) && text_equal(kind_of, kind);
-}
-
 static const char *from(const struct memory *m, const char *kind, const char *id) {
-        while (id && !is_of_kind(m, id, kind))
+        while (id && !state_is(m->state, id, kind))
                 id = state_next(m->state, id);
         return id;
 }
@@ -304,12 +352,18 @@ bool memory_get(const struct memory *m, const char *id, struct assignments *ret)
 }
 
 int memory_take_fd(struct memory *m, const char *id) {
-        struct stored *s = find(m, id);
+        struct state_note *n = state_note(m->state, id);
 
-        if (!s || !s->kept)
+        if (!n || !n->kept)
                 return -1;
-        s->kept = false; /* stored as before, and lent by its new owner */
-        return s->fd;
+        n->kept = false; /* stored as before, and lent by its new owner */
+        return n->fd;
+}
+
+int memory_peek_fd(const struct memory *m, const char *id) {
+        const struct state_note *n = state_note(m->state, id);
+
+        return n && n->kept ? n->fd : -1;
 }
 
 static bool is_listening(int fd) {
@@ -319,13 +373,50 @@ static bool is_listening(int fd) {
         return getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &value, &size) == 0 && value;
 }
 
+int memory_disown(struct memory *m, const char *id, struct inherited *inherited) {
+        char copy[STATE_ID_SIZE];
+        int r, fd;
+
+        (void) strcpy(copy, id); /* which may be the record's own */
+        fd = memory_take_fd(m, copy);
+        if (fd < 0)
+                return 0;
+        r = note_nameless(m, copy);
+        (void) state_remove(m->state, copy);
+        if (r < 0) {
+                close_fd(fd);
+                return r;
+        }
+        return inherited_put_fd(inherited, copy, fd);
+}
+
+bool memory_is_new(const struct memory *m) {
+        return state_count(m->state) == 0 && !m->nameless;
+}
+
+bool memory_is_lost(const struct memory *m) {
+        return m->nameless;
+}
+
+bool memory_is_nameless(const struct memory *m, const char *id) {
+        struct nameless *n;
+
+        HASH_FIND_STR(m->nameless, id, n);
+        return n;
+}
+
 /* True when it stays what it is: a socket that still may be claimed. */
-static bool settle_nameless(const struct nameless *n, struct inherited *inherited) {
+static bool settle_nameless(struct memory *m, const struct nameless *n,
+                            struct inherited *inherited) {
         for (size_t i = inherited_count(inherited); i-- > 0;) {
                 if (strcmp(inherited_name(inherited, i), n->id) != 0)
                         continue;
                 if (is_listening(inherited_peek_fd(inherited, i)))
                         return true;
+                log_warning(m->log, NULL,
+                            "the kept descriptor %s has no record and is no listening socket; it "
+                            "is closed",
+                            n->id);
                 close_fd(inherited_take_fd(inherited, i));
         }
         return false;
@@ -336,7 +427,7 @@ void memory_forget_nameless(struct memory *m, struct inherited *inherited) {
 
         for (n = m->nameless; n; n = next) {
                 next = n->hh.next;
-                if (settle_nameless(n, inherited))
+                if (settle_nameless(m, n, inherited))
                         continue;
                 (void) fd_store_remove(m->store, n->id);
                 forget_nameless(m, n);
@@ -344,16 +435,14 @@ void memory_forget_nameless(struct memory *m, struct inherited *inherited) {
 }
 
 void memory_forget_unclaimed(struct memory *m) {
-        struct stored *s, *next;
+        const char *id, *next;
 
-        for (s = m->stored; s; s = next) {
-                next = s->hh.next;
-                if (!s->kept)
+        for (id = state_first(m->state); id; id = next) {
+                next = state_next(m->state, id);
+                if (!state_note(m->state, id)->kept)
                         continue;
                 log_warning(m->log, NULL,
-                            "the kept descriptor %s is of no use any more; it is closed", s->id);
-                char id[STATE_ID_SIZE];
-                (void) strcpy(id, s->id);
+                            "the kept descriptor %s is of no use any more; it is closed", id);
                 memory_remove(m, id);
         }
 }
@@ -372,30 +461,54 @@ void memory_new_id(struct memory *m, char kind, char ret[STATE_ID_SIZE]) {
 
 int memory_put(struct memory *m, const char *id, const struct packet_writer *record,
                const char *const known[]) {
-        return state_put(m->state, id, record, known);
+        int r = state_put(m->state, id, record, known);
+
+        catch_up_check(&m->catch_up);
+        return r;
+}
+
+int memory_error(const struct memory *m) {
+        return state_error(m->state);
 }
 
 int memory_put_fd(struct memory *m, const char *id, int fd) {
-        bool stored = find(m, id) != NULL;
+        struct state_note *n = state_note(m->state, id), before;
+        struct nameless *nameless;
         int r = 0;
 
-        if (!remember(m, id, fd, false))
-                return -ENOMEM;
+        if (!n)
+                return -ENOENT;
+        HASH_FIND_STR(m->nameless, id, nameless);
+        if (nameless)
+                forget_nameless(m, nameless);
+        before = *n;
+        *n = (struct state_note){.fd = fd};
         /* The keeper replaces; systemd would keep both. */
-        if (stored && fd_store_kind(m->store) == FD_STORE_SYSTEMD)
+        if (before.fd >= 0 && fd_store_kind(m->store) == FD_STORE_SYSTEMD)
                 r = fd_store_remove(m->store, id);
-        return r < 0 ? r : fd_store_push(m->store, id, fd);
+        if (r == 0)
+                r = fd_store_push(m->store, id, fd, before.fd < 0);
+        if (before.kept)
+                close_fd(before.fd);
+        return r;
 }
 
 void memory_remove(struct memory *m, const char *id) {
-        struct stored *s = find(m, id);
+        const struct state_note *found = state_note(m->state, id);
+        struct state_note n;
+        char copy[STATE_ID_SIZE];
 
-        /* `id` may be the record's own, as memory_first() gives it, and is gone after this. */
+        if (!found)
+                return;
+        /* Both go with the record, and so does `id` when it is as memory_first() gave it. */
+        n = *found;
+        (void) strcpy(copy, id);
         (void) state_remove(m->state, id);
-        if (s) {
-                (void) fd_store_remove(m->store, s->id);
-                forget(m, s);
-        }
+        catch_up_check(&m->catch_up);
+        if (n.fd >= 0)
+                (void) fd_store_remove(m->store, copy);
+        if (n.kept)
+                close_fd(n.fd);
 }
 
 bool memory_outlives_us(const struct memory *m) {
@@ -408,6 +521,7 @@ void memory_say_ready(struct memory *m) {
 }
 
 void memory_say_stopping(struct memory *m) {
+        end_leaving(m); /* which would not hear of it, and start another broker */
         (void) fd_store_say(m->store, FD_STORE_STOPPING);
 }
 
@@ -416,6 +530,9 @@ void memory_say_executable(struct memory *m, int fd) {
 }
 
 void memory_say_executing(struct memory *m) {
+        /* All is sent, and after the exec nobody would know that the one before is to go. */
+        if (m->leaving_fd >= 0)
+                on_has_everything(m);
         (void) fd_store_say(m->store, FD_STORE_EXECUTING);
 }
 
@@ -427,21 +544,22 @@ int memory_each_fd(const struct memory *m, int (*each)(void *owner, const char *
                    void *owner) {
         int r = each(owner, STATE_ID, state_peek_fd(m->state));
 
-        for (const struct stored *s = m->stored; s && r >= 0; s = s->hh.next)
-                r = each(owner, s->id, s->fd);
+        for (const char *id = state_first(m->state); id && r >= 0; id = state_next(m->state, id)) {
+                int fd = state_note(m->state, id)->fd;
+                if (fd >= 0)
+                        r = each(owner, id, fd);
+        }
+        if (r >= 0 && m->made_fd >= 0)
+                r = each(owner, LINK_MADE_KEEPER, m->made_fd);
         return r < 0 ? r : 0;
 }
 
 int memory_copy_state(const struct memory *m) {
-        _cleanup_close_ int copy = memfd_create("fdpass-state", MFD_CLOEXEC);
-        off_t at = 0;
-        ssize_t n;
+        return state_copy(m->state);
+}
 
-        if (copy < 0)
-                return -errno;
-        while ((n = sendfile(copy, state_peek_fd(m->state), &at, 1 << 20)) > 0)
-                ;
-        return n < 0 ? -errno : take_fd(&copy);
+bool memory_is_full(const struct memory *m) {
+        return fd_store_is_full(m->store);
 }
 
 bool memory_is_sent(const struct memory *m) {

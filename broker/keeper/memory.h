@@ -31,9 +31,20 @@ int memory_new(struct memory **ret, enum fd_store_kind kind, int link_fd,
 /* Keeps everything: what it is for. Closes what was kept and never taken. */
 struct memory *memory_free(struct memory *memory);
 
-/* Called when the keeper is gone; gives a link to a new one, or a negative errno to try again
- * later. */
-void memory_set_keeper(struct memory *memory, int (*new_keeper)(void *owner), void *owner);
+/*
+ * Called when the keeper is gone; gives a link to a new one and its pidfd (-1: none), both the
+ * memory's then, or a negative errno to try again later.
+ */
+void memory_set_keeper(struct memory *memory, int (*new_keeper)(void *owner, int *ret_pidfd),
+                       void *owner);
+
+/*
+ * A keeper from outside, at the other end of link_fd, in place of one that a broker had made for
+ * itself, or of none. That one stays in charge until the new one has everything, and is killed
+ * then. Takes link_fd only when it succeeds. 0, -EBUSY (our keeper is from outside itself, or just
+ * being replaced), -EOPNOTSUPP (the store is no keeper), -EMFILE, ….
+ */
+int memory_change_keeper(struct memory *memory, int link_fd);
 
 /* ---- what was kept: for each object's owner to take at the start -------------------------------
  */
@@ -44,13 +55,29 @@ void memory_set_keeper(struct memory *memory, int (*new_keeper)(void *owner), vo
  */
 const char *memory_first(const struct memory *memory, const char *kind);
 const char *memory_next(const struct memory *memory, const char *kind, const char *id);
+/* The views live until the next memory_get() or change of any record. */
 bool memory_get(const struct memory *memory, const char *id, struct assignments *ret);
 
 /* The kept descriptor of this record, now the caller's and still stored; -1 when there is none. */
 int memory_take_fd(struct memory *memory, const char *id);
+/* The same, which stays to be taken. */
+int memory_peek_fd(const struct memory *memory, const char *id);
 
 /* Log and drop, from the store too, what has been kept and was taken by nobody. */
 void memory_forget_unclaimed(struct memory *memory);
+/*
+ * The record of `id` is not about its descriptor: drop the record, and put the descriptor, which is
+ * stored as before, into `inherited` as one without a record. -ENOMEM.
+ */
+int memory_disown(struct memory *memory, const char *id, struct inherited *inherited);
+
+/* Nothing was kept, and nothing is: a first start. */
+bool memory_is_new(const struct memory *memory);
+/* Something was kept and nothing says what it is: the state document was lost, or a part of it. */
+bool memory_is_lost(const struct memory *memory);
+/* Is it the id of a descriptor without a record? memory_put() and memory_put_fd() give it one. */
+bool memory_is_nameless(const struct memory *memory, const char *id);
+
 /*
  * Descriptors without a record were left in `inherited`, under their ids. After they have been
  * claimed, and stored anew under other ids: drop the old copies and close what is no listening
@@ -64,8 +91,9 @@ void memory_forget_nameless(struct memory *memory, struct inherited *inherited);
 void memory_new_id(struct memory *memory, char kind, char ret[STATE_ID_SIZE]);
 
 /*
- * Write the record of `id`: assignments beginning with RECORD=. `known` as in state_put().
- * 0, -ENOSPC, -ENOMEM, ….
+ * Write the record of `id`: assignments beginning with RECORD=. `known` as in state_put(). When
+ * there is no room for it that is logged once, and made up for as soon as there is: memory_error().
+ * 0, -ENOMEM, ….
  */
 int memory_put(struct memory *memory, const char *id, const struct packet_writer *record,
                const char *const known[]);
@@ -73,9 +101,15 @@ int memory_put(struct memory *memory, const char *id, const struct packet_writer
 /*
  * Store a duplicate of fd under `id`, in place of one that is stored. The number is remembered,
  * because a new keeper is given everything anew: call memory_remove() or memory_put_fd() with
- * another one before closing it. 0, -EMFILE, -ENOMEM.
+ * another one before closing it. 0, -EMFILE, -ENOMEM; -ENOENT without a record.
  */
 int memory_put_fd(struct memory *memory, const char *id, int fd);
+
+/*
+ * 0; or why the state document is not what it should be, so that what changes would not be known
+ * again after a crash: for who promises that it would be.
+ */
+int memory_error(const struct memory *memory);
 
 /* The record and its descriptor. Nothing when there is none. */
 void memory_remove(struct memory *memory, const char *id);
@@ -112,6 +146,9 @@ int memory_each_fd(const struct memory *memory, int (*each)(void *owner, const c
 
 /* A copy of the state document, for a program that is only to try it; or -EMFILE, -ENOMEM, …. */
 int memory_copy_state(const struct memory *memory);
+
+/* As fd_store_is_full(): to be asked when a barrier was answered. */
+bool memory_is_full(const struct memory *memory);
 
 /* As fd_store_is_sent() and fd_store_peek_link(). */
 bool memory_is_sent(const struct memory *memory);

@@ -1,8 +1,8 @@
 /*
  * The state document. See state.h for what it promises.
  *
- * All writes are pwrite(2), not stores into a mapping: when memory is out that is an error, and not
- * SIGBUS. Numbers are in the byte order of the machine: a memfd does not travel.
+ * What a record says is read back when it is asked for, which is at the start and when one changes:
+ * a second copy in memory would be of no other use and most of what the document costs.
  */
 #include "keeper/state.h"
 
@@ -13,47 +13,31 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/sendfile.h>
 #include <sys/stat.h>
 
 #include "core/hash.h"
 
 #include "cleanup.h"
+#include "keeper/state_format.h"
 
-#define MAGIC "fdpass state\n"
 #define SLOT_MIN ((uint64_t) 16384)
-/* More cannot be ours: 10,000 listeners with leases are some megabytes. */
-#define DOCUMENT_MAX ((uint64_t) 1 << 30)
 
-struct slot {
-        uint64_t offset; /* in the memfd */
-        uint64_t size;
-        uint64_t sequence; /* of the snapshot; the higher valid one is active */
-        uint64_t snapshot; /* bytes of the snapshot; changes follow */
-        uint64_t next_id;
-        uint32_t checksum; /* of this struct, this member as 0 */
-        uint32_t unused;
-};
-
-/* At offset 0. Each slot's header has a checksum of its own, so no write has to be atomic. */
-struct header {
-        char magic[16];
-        uint32_t format;
-        uint32_t unused;
-        struct slot slots[2];
-};
-
-/* Before each record in a slot. A removed record has length 0 behind its id. */
-struct frame {
-        uint32_t checksum; /* of what follows: id, payload */
-        uint32_t length;   /* of the payload */
-        char id[STATE_ID_SIZE];
-};
-
+/* What we know of one without reading it. Its payload is in the memfd and nowhere else. */
 struct record {
         char id[STATE_ID_SIZE];
-        uint32_t length;
-        char *payload;
+        const struct kind *kind;
+        uint32_t offset; /* of its frame, from the slot's begin; STATE_SIZE_MAX */
+        uint32_t length; /* of the payload */
+        char *pending;   /* the payload, when there was no room to write it; else NULL */
+        struct state_note note;
         UT_hash_handle hh;
+};
+
+/* What RECORD= says, once for thousands of records. Never forgotten: there is a handful. */
+struct kind {
+        struct kind *next;
+        char name[];
 };
 
 struct state {
@@ -64,67 +48,10 @@ struct state {
         uint64_t next_id;
         uint64_t live; /* bytes that a snapshot would have */
         struct record *records;
+        int error; /* why there are pending ones; then no change is written until all are */
+        struct kind *kinds;
+        char payload[MESSAGE_SIZE_MAX]; /* that was read last */
 };
-
-/* FNV-1a: finds what was torn; nobody who could forge it can reach the memfd. */
-static uint32_t checksum(const void *data, size_t size, uint32_t sum) {
-        const unsigned char *p = data;
-
-        while (size-- > 0)
-                sum = (sum ^ *p++) * 16777619u;
-        return sum;
-}
-
-static uint32_t frame_checksum(const struct frame *f, const char *payload) {
-        uint32_t sum = checksum(&f->length, sizeof(f->length), 2166136261u);
-
-        return checksum(payload, f->length, checksum(f->id, sizeof(f->id), sum));
-}
-
-static uint32_t slot_checksum(const struct slot *s) {
-        struct slot copy = *s;
-
-        copy.checksum = 0;
-        return checksum(&copy, sizeof(copy), 2166136261u);
-}
-
-static int write_at(int fd, const void *data, size_t size, uint64_t offset) {
-        const char *p = data;
-
-        while (size > 0) {
-                ssize_t n = pwrite(fd, p, size, (off_t) offset);
-                if (n < 0 && errno == EINTR)
-                        continue;
-                if (n <= 0)
-                        return n < 0 ? -errno : -ENOSPC;
-                p += n;
-                offset += (uint64_t) n;
-                size -= (size_t) n;
-        }
-        return 0;
-}
-
-static size_t frame_size(size_t length) {
-        return sizeof(struct frame) + length;
-}
-
-static bool id_is_valid(const char *id) {
-        size_t length = strnlen(id, STATE_ID_SIZE);
-
-        if (length == 0 || length == STATE_ID_SIZE)
-                return false;
-        for (size_t i = 0; i < length; i++)
-                if (!((id[i] >= 'a' && id[i] <= 'z') || (id[i] >= '0' && id[i] <= '9')))
-                        return false;
-        return true;
-}
-
-static void fill_frame(struct frame *f, const char *id, const char *payload, size_t length) {
-        memset(f, 0, sizeof(*f));
-        (void) strcpy(f->id, id);
-        f->length = (uint32_t) length;
-        f->checksum = frame_checksum(f, payload);
-}
 
 /* ---- records in memory
  * --------------------------------------------------------------------------- */
@@ -139,35 +66,69 @@ static struct record *find(const struct state *s, const char *id) {
 static void forget(struct state *s, struct record *r) {
         s->live -= frame_size(r->length);
         HASH_DEL(s->records, r);
-        free(r->payload);
+        free(r->pending);
         free(r);
 }
 
-/* Takes payload, also when it fails. */
-static int remember(struct state *s, const char *id, char *payload, size_t length) {
+static const struct kind *find_kind(struct state *s, struct text name) {
+        struct kind *k;
+
+        for (k = s->kinds; k; k = k->next)
+                if (text_equal(name, k->name))
+                        return k;
+        k = malloc(sizeof(*k) + name.length + 1);
+        if (!k)
+                return NULL;
+        *(char *) mempcpy(k->name, name.start, name.length) = '\0';
+        k->next = s->kinds;
+        s->kinds = k;
+        return k;
+}
+
+static const struct kind *kind_of(struct state *s, const struct assignments *a) {
+        const struct text *name = assignments_get(a, "RECORD");
+
+        return find_kind(s, name ? *name : (struct text){"", 0});
+}
+
+/* Takes pending (NULL: it is written, at offset), also when it fails. */
+static int remember(struct state *s, const char *id, const struct kind *kind, uint64_t offset,
+                    uint32_t length, char *pending) {
         struct record *r = find(s, id);
 
         if (r) {
                 s->live -= frame_size(r->length);
-                free(r->payload);
         } else {
                 r = calloc(1, sizeof(*r));
                 if (!r) {
-                        free(payload);
+                        free(pending);
                         return -ENOMEM;
                 }
                 (void) strcpy(r->id, id);
+                r->note.fd = -1;
                 HASH_ADD_STR(s->records, id, r);
                 if (!r->hh.tbl) {
+                        free(pending);
                         free(r);
-                        free(payload);
                         return -ENOMEM;
                 }
         }
-        r->payload = payload;
+        free(r->pending);
+        r->pending = pending;
+        r->kind = kind;
+        r->offset = (uint32_t) offset;
         r->length = length;
         s->live += frame_size(length);
         return 0;
+}
+
+static int read_payload(struct state *s, const struct record *r) {
+        if (r->pending) {
+                memcpy(s->payload, r->pending, r->length);
+                return 0;
+        }
+        return read_at(s->fd, s->payload, r->length,
+                       s->header.slots[s->active].offset + r->offset + sizeof(struct frame));
 }
 
 /* ---- writing
@@ -184,19 +145,51 @@ static int write_slot_header(struct state *s, unsigned index, struct slot slot) 
         return r;
 }
 
+/* The frames of all records, from the active slot, or what could not be written there. */
 static char *make_snapshot(const struct state *s) {
-        char *snapshot = malloc(s->live ? s->live : 1), *p = snapshot;
+        const struct slot *active = &s->header.slots[s->active];
+        _cleanup_free_ char *frames = malloc(s->tail + 1);
+        char *snapshot = malloc(s->live + 1), *p = snapshot;
 
-        if (!snapshot)
+        if (!frames || !snapshot || read_at(s->fd, frames, s->tail, active->offset) < 0) {
+                free(snapshot);
                 return NULL;
-        for (const struct record *r = s->records; r; r = r->hh.next) {
-                struct frame f;
-                fill_frame(&f, r->id, r->payload, r->length);
-                memcpy(p, &f, sizeof(f));
-                memcpy(p + sizeof(f), r->payload, r->length);
-                p += frame_size(r->length);
         }
+        for (const struct record *r = s->records; r; r = r->hh.next)
+                if (r->pending) {
+                        struct frame f;
+
+                        frame_fill(&f, r->id, r->pending, r->length);
+                        p = mempcpy(mempcpy(p, &f, sizeof(f)), r->pending, r->length);
+                } else {
+                        p = mempcpy(p, frames + r->offset, frame_size(r->length));
+                }
         return snapshot;
+}
+
+/* Where make_snapshot() put them; so all of them are written. */
+static void move_records(struct state *s) {
+        uint32_t offset = 0;
+
+        for (struct record *r = s->records; r; r = r->hh.next) {
+                r->offset = offset;
+                offset += (uint32_t) frame_size(r->length);
+                free(r->pending);
+                r->pending = NULL;
+        }
+}
+
+/* A memfd, if there is none yet. */
+static int make_document(struct state *s) {
+        int r;
+
+        if (s->fd >= 0)
+                return 0;
+        s->fd = memfd_create("fdpass-state", MFD_CLOEXEC);
+        r = s->fd < 0 ? -errno : write_at(s->fd, &s->header, sizeof(s->header), 0);
+        if (r < 0)
+                s->fd = close_fd(s->fd);
+        return r;
 }
 
 /*
@@ -215,7 +208,7 @@ static uint64_t place_slot(const struct state *s, uint64_t size) {
  * A snapshot of all records into the idle slot, with room for as much again, and flip. Space is
  * reserved first, so that later changes within the slot cannot fail for want of memory.
  */
-static int compact(struct state *s, uint64_t extra) {
+static int write_snapshot(struct state *s, uint64_t extra) {
         unsigned idle = !s->active;
         struct slot slot = {.sequence = s->header.slots[s->active].sequence + 1,
                             .snapshot = s->live,
@@ -227,7 +220,7 @@ static int compact(struct state *s, uint64_t extra) {
                 return -ENOMEM;
         slot.size = 2 * s->live + extra + SLOT_MIN;
         slot.offset = place_slot(s, slot.size);
-        if (slot.offset + slot.size > DOCUMENT_MAX)
+        if (slot.offset + slot.size > STATE_SIZE_MAX)
                 return -ENOSPC;
         if (fallocate(s->fd, 0, (off_t) slot.offset, (off_t) slot.size) < 0)
                 return -errno;
@@ -241,7 +234,17 @@ static int compact(struct state *s, uint64_t extra) {
                 return r;
         s->active = idle;
         s->tail = s->live;
+        move_records(s);
         return 0;
+}
+
+static int compact(struct state *s, uint64_t extra) {
+        int r = make_document(s);
+
+        if (r == 0)
+                r = write_snapshot(s, extra);
+        s->error = r;
+        return r;
 }
 
 static int append(struct state *s, const char *id, const char *payload, size_t length) {
@@ -250,6 +253,8 @@ static int append(struct state *s, const char *id, const char *payload, size_t l
         size_t size = frame_size(length);
         int r;
 
+        if (s->error < 0)
+                return s->error;
         /* Behind the change a frame of zeroes ends the list. */
         if (s->tail + size + sizeof(*f) > s->header.slots[s->active].size) {
                 r = compact(s, size + sizeof(*f));
@@ -259,16 +264,31 @@ static int append(struct state *s, const char *id, const char *payload, size_t l
         slot = &s->header.slots[s->active];
         _cleanup_free_ char *buffer = calloc(1, size + sizeof(*f));
         if (!buffer)
-                return -ENOMEM;
+                return s->error = -ENOMEM;
         f = (struct frame *) (void *) buffer;
-        fill_frame(f, id, payload, length);
+        frame_fill(f, id, payload, length);
         if (length > 0)
                 memcpy(buffer + sizeof(*f), payload, length);
         /* From the end to the begin would be safest; the checksum makes the order irrelevant. */
         r = write_at(s->fd, buffer, size + sizeof(*f), slot->offset + s->tail);
         if (r == 0)
                 s->tail += size;
-        return r;
+        return s->error = r;
+}
+
+/* What cannot be written now is held in memory, for state_catch_up(). */
+static int put_payload(struct state *s, const char *id, const struct kind *kind,
+                       const char *payload, size_t length) {
+        char *pending = NULL;
+
+        if (append(s, id, payload, length) < 0) {
+                pending = malloc(length);
+                if (!pending)
+                        return -ENOMEM;
+                memcpy(pending, payload, length);
+        }
+        return remember(s, id, kind, pending ? 0 : s->tail - frame_size(length), (uint32_t) length,
+                        pending);
 }
 
 static bool is_known(const char *const known[], struct text key) {
@@ -279,90 +299,75 @@ static bool is_known(const char *const known[], struct text key) {
 }
 
 /* Fields that only a newer version knows go on living in its records. */
-static void carry_over(const struct state *s, const char *id, const char *const known[],
+static void carry_over(const struct assignments *before, const char *const known[],
                        struct packet_writer *w) {
-        struct assignments before, now;
+        struct assignments now;
 
-        if (!state_get(s, id, &before) || grammar_parse(w->data, w->size, &now) < 0)
+        if (grammar_parse(w->data, w->size, &now) < 0)
                 return;
-        for (size_t i = 0; i < before.count; i++) {
+        for (size_t i = 0; i < before->count; i++) {
                 char key[KEY_LENGTH_MAX + 1];
-                struct text k = before.items[i].key;
+                struct text k = before->items[i].key;
                 memcpy(key, k.start, k.length);
                 key[k.length] = '\0';
                 if (!is_known(known, k) && !assignments_get(&now, key))
-                        packet_add_text(w, key, before.items[i].value);
+                        packet_add_text(w, key, before->items[i].value);
         }
 }
 
 int state_put(struct state *s, const char *id, const struct packet_writer *record,
               const char *const known[]) {
         _cleanup_free_ struct packet_writer *w = malloc(sizeof(*w));
-        struct assignments ignored;
-        const struct record *before;
-        char *payload;
-        int r;
+        const struct kind *kind;
+        struct assignments a;
+        bool existed;
 
         if (!w)
                 return -ENOMEM;
-        if (!id_is_valid(id) || record->overflow ||
-            grammar_parse(record->data, record->size, &ignored) < 0)
+        if (!state_id_is_valid(id) || record->overflow ||
+            grammar_parse(record->data, record->size, &a) < 0)
                 return -EINVAL;
         w->size = record->size;
         w->overflow = false;
         memcpy(w->data, record->data, record->size);
-        carry_over(s, id, known, w);
+        kind = kind_of(s, &a);
+        if (!kind)
+                return -ENOMEM;
+        existed = state_get(s, id, &a);
+        if (existed)
+                carry_over(&a, known, w);
         if (w->overflow)
                 return -EMSGSIZE;
-        before = find(s, id);
-        if (before && before->length == w->size && memcmp(before->payload, w->data, w->size) == 0)
+        if (existed && find(s, id)->length == w->size && memcmp(s->payload, w->data, w->size) == 0)
                 return 0; /* every record, at the start after a crash */
-        payload = malloc(w->size);
-        if (!payload)
-                return -ENOMEM;
-        memcpy(payload, w->data, w->size);
-        r = append(s, id, payload, w->size);
-        if (r < 0) {
-                free(payload);
-                return r;
-        }
-        return remember(s, id, payload, w->size);
+        return put_payload(s, id, kind, w->data, w->size);
 }
 
 int state_remove(struct state *s, const char *id) {
         struct record *r = find(s, id);
-        int e;
 
         if (!r)
                 return -ENOENT;
-        e = append(s, id, NULL, 0);
-        if (e == 0)
-                forget(s, find(s, id));
-        return e;
+        /* A removal that is not written is made up for by the snapshot that catches up. */
+        (void) append(s, id, NULL, 0);
+        forget(s, r);
+        return 0;
+}
+
+int state_error(const struct state *s) {
+        return s->error;
+}
+
+int state_catch_up(struct state *s) {
+        return s->error < 0 ? compact(s, 0) : 0;
 }
 
 /* ---- loading
  * ------------------------------------------------------------------------------------- */
 
-static int read_at(int fd, void *data, size_t size, uint64_t offset) {
-        char *p = data;
-
-        while (size > 0) {
-                ssize_t n = pread(fd, p, size, (off_t) offset);
-                if (n < 0 && errno == EINTR)
-                        continue;
-                if (n <= 0)
-                        return n < 0 ? -errno : -EBADMSG;
-                p += n;
-                offset += (uint64_t) n;
-                size -= (size_t) n;
-        }
-        return 0;
-}
-
 static int load_frame(struct state *s, const struct frame *f, const char *payload) {
+        const struct kind *kind;
         struct assignments a;
-        char *copy;
 
         if (f->length == 0) {
                 struct record *r = find(s, f->id);
@@ -372,11 +377,8 @@ static int load_frame(struct state *s, const struct frame *f, const char *payloa
         }
         if (grammar_parse(payload, f->length, &a) < 0)
                 return 0; /* whole, and of no use: left out */
-        copy = malloc(f->length);
-        if (!copy)
-                return -ENOMEM;
-        memcpy(copy, payload, f->length);
-        return remember(s, f->id, copy, f->length);
+        kind = kind_of(s, &a);
+        return kind ? remember(s, f->id, kind, s->tail, f->length, NULL) : -ENOMEM;
 }
 
 /* Frames until one that is not whole. Sets tail; -ENOMEM only. */
@@ -388,7 +390,7 @@ static int load_frames(struct state *s, const char *data, size_t size) {
         while (size - s->tail >= sizeof(f)) {
                 memcpy(&f, data + s->tail, sizeof(f));
                 const char *payload = data + s->tail + sizeof(f);
-                if (!id_is_valid(f.id) || f.length > MESSAGE_SIZE_MAX ||
+                if (!state_id_is_valid(f.id) || f.length > MESSAGE_SIZE_MAX ||
                     f.length > size - s->tail - sizeof(f) ||
                     f.checksum != frame_checksum(&f, payload))
                         break;
@@ -427,8 +429,9 @@ static int load_slot(struct state *s, unsigned index, struct state_report *repor
 
         if (fstat(s->fd, &st) < 0)
                 return -errno;
-        if (slot->size == 0 || slot->checksum != slot_checksum(slot) || slot->size > DOCUMENT_MAX ||
-            slot->offset > DOCUMENT_MAX || slot->snapshot > slot->size)
+        if (slot->size == 0 || slot->checksum != slot_checksum(slot) ||
+            slot->size > STATE_SIZE_MAX || slot->offset > STATE_SIZE_MAX ||
+            slot->snapshot > slot->size)
                 return -EBADMSG;
         if (slot->offset + slot->size > (uint64_t) st.st_size)
                 return -EBADMSG; /* truncated */
@@ -463,7 +466,7 @@ static int load(struct state *s, struct state_report *report) {
         r = read_at(s->fd, &s->header, sizeof(s->header), 0);
         if (r < 0)
                 return r;
-        if (memcmp(h->magic, MAGIC, sizeof(MAGIC)) != 0)
+        if (memcmp(h->magic, STATE_MAGIC, sizeof(STATE_MAGIC)) != 0)
                 return -EBADMSG;
         if (h->format != STATE_FORMAT)
                 return -EPROTO;
@@ -488,21 +491,14 @@ static int load(struct state *s, struct state_report *report) {
 
 int state_new(struct state **ret) {
         struct state *s = calloc(1, sizeof(*s));
-        int r;
 
         if (!s)
                 return -ENOMEM;
+        s->fd = -1;
         s->next_id = 1;
         s->header.format = STATE_FORMAT;
-        memcpy(s->header.magic, MAGIC, sizeof(MAGIC));
-        s->fd = memfd_create("fdpass-state", MFD_CLOEXEC);
-        r = s->fd < 0 ? -errno : write_at(s->fd, &s->header, sizeof(s->header), 0);
-        if (r == 0)
-                r = compact(s, 0);
-        if (r < 0) {
-                state_free(s);
-                return r;
-        }
+        memcpy(s->header.magic, STATE_MAGIC, sizeof(STATE_MAGIC));
+        (void) compact(s, 0); /* else state_error() says so */
         *ret = s;
         return 0;
 }
@@ -520,7 +516,7 @@ int state_open(struct state **ret, int fd, struct state_report *ret_report) {
         r = load(s, &report);
         /* What was torn must not stand in the way of what comes: begin again in a clean slot. */
         if (r == 0 && (report.bytes_lost > 0 || report.other_slot))
-                r = compact(s, 0);
+                (void) compact(s, 0);
         if (r < 0) {
                 state_free(s);
                 return r;
@@ -533,6 +529,11 @@ int state_open(struct state **ret, int fd, struct state_report *ret_report) {
 struct state *state_free(struct state *s) {
         if (s) {
                 clear_records(s);
+                while (s->kinds) {
+                        struct kind *k = s->kinds;
+                        s->kinds = k->next;
+                        free(k);
+                }
                 close_fd(s->fd);
                 free(s);
         }
@@ -543,24 +544,37 @@ int state_peek_fd(const struct state *s) {
         return s->fd;
 }
 
-bool state_get(const struct state *s, const char *id, struct assignments *ret) {
-        const struct record *r = find(s, id);
+int state_copy(const struct state *s) {
+        _cleanup_close_ int copy = -1;
+        off_t at = 0;
+        ssize_t n;
 
-        return r && grammar_parse(r->payload, r->length, ret) == 0;
+        if (state_error(s) < 0)
+                return state_error(s);
+        copy = memfd_create("fdpass-state", MFD_CLOEXEC);
+        if (copy < 0)
+                return -errno;
+        while ((n = sendfile(copy, s->fd, &at, 1 << 20)) > 0)
+                ;
+        return n < 0 ? -errno : take_fd(&copy);
 }
 
-bool state_get_first(const struct state *s, const char *id, const char *key, struct text *ret) {
+bool state_get(struct state *s, const char *id, struct assignments *ret) {
         const struct record *r = find(s, id);
-        size_t length = strlen(key);
-        const char *begin, *end;
 
-        if (!r || r->length <= length || memcmp(r->payload, key, length) != 0 ||
-            r->payload[length] != '=')
-                return false;
-        begin = r->payload + length + 1;
-        end = memchr(begin, '\n', (size_t) (r->payload + r->length - begin));
-        *ret = (struct text){begin, (size_t) ((end ? end : r->payload + r->length) - begin)};
-        return true;
+        return r && read_payload(s, r) == 0 && grammar_parse(s->payload, r->length, ret) == 0;
+}
+
+struct state_note *state_note(struct state *s, const char *id) {
+        struct record *r = find(s, id);
+
+        return r ? &r->note : NULL;
+}
+
+bool state_is(const struct state *s, const char *id, const char *kind) {
+        const struct record *r = find(s, id);
+
+        return r && strcmp(r->kind->name, kind) == 0;
 }
 
 const char *state_first(const struct state *s) {

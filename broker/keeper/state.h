@@ -33,7 +33,13 @@ struct state_report {
         bool other_slot;   /* the active slot was damaged and the other one loaded */
 };
 
-/* An empty document in a new memfd. 0, -ENOMEM, -EMFILE, -ENFILE. */
+/*
+ * There may be no room: for the memfd, in it, or under RLIMIT_FSIZE. That is no error of what
+ * follows but a state: changes are held in memory, state_error() says why, and state_catch_up()
+ * writes them when it can.
+ */
+
+/* An empty document in a new memfd. 0, -ENOMEM. */
 int state_new(struct state **ret);
 
 /*
@@ -45,25 +51,47 @@ int state_open(struct state **ret, int fd, struct state_report *ret_report);
 
 struct state *state_free(struct state *state);
 
-/* The memfd, to be pushed to the fd store. */
+/* 0, or why not everything is written: -ENOSPC, -ENOMEM, -EMFILE, -EFBIG, …. */
+int state_error(const struct state *state);
+/* Try to write everything. As state_error() then. */
+int state_catch_up(struct state *state);
+
+/* The memfd, to be pushed to the fd store; -1 when there was none to be had yet. */
 int state_peek_fd(const struct state *state);
+/* A copy of it, for a program that is only to try it: a memfd, or -EMFILE, -ENOMEM, …. */
+int state_copy(const struct state *state);
 
 /*
  * Write the record `id`, new or in place of the one before; fields of that one that this version
  * does not know are carried over when `known` (a NULL-terminated list of keys) does not name them.
  * What is the same as before is not written again.
- * 0, or with nothing changed: -ENOSPC, -ENOMEM, -EMSGSIZE, -EINVAL (id or record ill-formed).
+ * 0, or with nothing changed: -ENOMEM, -EMSGSIZE, -EINVAL (id or record ill-formed).
  */
 int state_put(struct state *state, const char *id, const struct packet_writer *record,
               const char *const known[]);
 
-/* 0, -ENOENT, or as state_put(). */
+/* 0 or -ENOENT. */
 int state_remove(struct state *state, const char *id);
 
-/* A record as it is; the views live until it is changed. False when there is none. */
-bool state_get(const struct state *state, const char *id, struct assignments *ret);
-/* The same of its first field alone, when that is `key`: for walks over thousands of records. */
-bool state_get_first(const struct state *state, const char *id, const char *key, struct text *ret);
+/*
+ * A record as it is, read from the memfd; the views live until the next state_get() or change.
+ * False when there is none.
+ */
+bool state_get(struct state *state, const char *id, struct assignments *ret);
+/* Is it one with RECORD=`kind`? Without reading: for walks over thousands of records. */
+bool state_is(const struct state *state, const char *id, const char *kind);
+
+/*
+ * What the caller notes beside a record, in this process only: the descriptor that goes with it. It
+ * lives as long as the record and is his: nothing here looks at it or closes it.
+ */
+struct state_note {
+        int fd;    /* -1: none; so in a new record */
+        bool kept; /* by a process before us, and taken by nobody yet: owned, else lent */
+};
+
+/* NULL when there is no such record. */
+struct state_note *state_note(struct state *state, const char *id);
 
 /*
  * Walk over all records in the order in which they were first written:

@@ -20,51 +20,57 @@ struct key {
 };
 
 struct address_entry {
-        struct key key;
         void *value;
         UT_hash_handle hh;
+        struct key key; /* as long as it is used */
 };
 
-static void make_key(const struct address *a, struct key *ret) {
-        memset(ret, 0, sizeof(*ret));
+/* Returns how much of it is used: the rest is neither set, nor hashed, nor compared. */
+static unsigned make_key(const struct address *a, struct key *ret) {
+        size_t size = 0;
+
+        memset(ret, 0, offsetof(struct key, bytes));
         ret->type = a->type;
         ret->family = a->any.sa_family;
         switch (a->any.sa_family) {
         case AF_INET:
                 ret->port = a->in.sin_port;
-                memcpy(ret->bytes, &a->in.sin_addr, sizeof(a->in.sin_addr));
+                size = sizeof(a->in.sin_addr);
+                memcpy(ret->bytes, &a->in.sin_addr, size);
                 break;
         case AF_INET6:
                 ret->port = a->in6.sin6_port;
                 ret->scope = a->in6.sin6_scope_id;
-                memcpy(ret->bytes, &a->in6.sin6_addr, sizeof(a->in6.sin6_addr));
+                size = sizeof(a->in6.sin6_addr);
+                memcpy(ret->bytes, &a->in6.sin6_addr, size);
                 break;
-        case AF_UNIX: {
-                size_t size = a->length > offsetof(struct sockaddr_un, sun_path)
-                                      ? a->length - offsetof(struct sockaddr_un, sun_path)
-                                      : 0;
-
+        case AF_UNIX:
+                if (a->length > offsetof(struct sockaddr_un, sun_path))
+                        size = a->length - offsetof(struct sockaddr_un, sun_path);
                 if (size > 0 && a->un.sun_path[0] != '\0') /* not abstract: ends at its NUL */
                         size = strnlen(a->un.sun_path, size);
                 memcpy(ret->bytes, a->un.sun_path, size);
                 break;
         }
-        }
+        return (unsigned) (offsetof(struct key, bytes) + size);
 }
 
 int address_index_add(struct address_index *index, const struct address *address, void *value) {
-        struct address_entry *entry = calloc(1, sizeof(*entry)), *other;
+        struct address_entry *entry, *other;
+        unsigned size, hash;
+        struct key key;
 
+        size = make_key(address, &key);
+        HASH_VALUE(&key, size, hash);
+        HASH_FIND_BYHASHVALUE(hh, index->by_key, &key, size, hash, other);
+        if (other)
+                return 0;
+        entry = malloc(offsetof(struct address_entry, key) + size);
         if (!entry)
                 return -ENOMEM;
-        make_key(address, &entry->key);
+        memcpy(&entry->key, &key, size);
         entry->value = value;
-        HASH_FIND(hh, index->by_key, &entry->key, sizeof(entry->key), other);
-        if (other) {
-                free(entry);
-                return 0;
-        }
-        HASH_ADD(hh, index->by_key, key, sizeof(entry->key), entry);
+        HASH_ADD_BYHASHVALUE(hh, index->by_key, key, size, hash, entry);
         if (!entry->hh.tbl) {
                 free(entry);
                 return -ENOMEM;
@@ -75,9 +81,9 @@ int address_index_add(struct address_index *index, const struct address *address
 void *address_index_find(const struct address_index *index, const struct address *address) {
         struct address_entry *entry;
         struct key key;
+        unsigned size = make_key(address, &key);
 
-        make_key(address, &key);
-        HASH_FIND(hh, index->by_key, &key, sizeof(key), entry);
+        HASH_FIND(hh, index->by_key, &key, size, entry);
         return entry ? entry->value : NULL;
 }
 

@@ -118,6 +118,7 @@ static void accept_gift(struct plan *plan, struct planned_socket *p, const struc
         }
         p->origin = ORIGIN_GIVEN;
         p->given_fd = gift->fd;
+        p->given_elsewhere = !address_equal(&gift->address, p->address);
         p->given_id = inherited_id(plan->inherited, gift->index);
 }
 

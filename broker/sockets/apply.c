@@ -9,14 +9,12 @@
  */
 #include <errno.h>
 #include <limits.h>
-#ifdef __GLIBC__
-#include <malloc.h>
-#endif
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "cleanup.h"
+#include "core/heap.h"
 #include "core/inherited.h"
 #include "core/log.h"
 #include "keeper/memory.h"
@@ -81,7 +79,7 @@ static void explain_in_use(struct plan *plan, const struct planned_socket *p, co
         plan_error(plan, p->listener, "listener %s: cannot bind %s: %s", name, text, reason);
         result->n_in_use++;
         if (result->n_conflicts < APPLY_CONFLICTS_MAX)
-                result->conflicts[result->n_conflicts++] = *p->address;
+                (void) address_copy(&result->conflicts[result->n_conflicts++], p->address);
 }
 
 /* `reason` is why it could not be bound. 0, also when it could not be taken, or -ENOMEM. */
@@ -151,18 +149,21 @@ static int open_missing(struct plan *plan, struct apply_result *result) {
 static int wrap_given(struct plan *plan) {
         for (size_t i = 0; i < plan->n_sockets; i++) {
                 struct planned_socket *p = &plan->sockets[i];
+                const struct address *bound;
                 struct address address;
 
                 if (p->origin != ORIGIN_GIVEN)
                         continue;
-                if (address_of_socket(p->given_fd, &address) < 0)
-                        address = *p->address;
-                p->socket = listener_socket_new(&address, p->given_fd,
+                bound = p->address;
+                if (p->given_elsewhere && address_of_socket(p->given_fd, &address) == 0)
+                        bound = &address;
+                p->socket = listener_socket_new(bound, p->given_fd,
                                                 !offers_has(plan->table, p->given_fd));
                 if (!p->socket)
                         return -ENOMEM;
                 if (p->given_id)
-                        kept_socket_restore(plan->table, p->socket, p->given_id);
+                        p->is_kept = kept_socket_restore(plan->table, p->socket,
+                                                         p->listener->config->name, p->given_id);
         }
         return 0;
 }
@@ -182,7 +183,7 @@ static int prepare_listener(struct plan *plan, struct planned_listener *l) {
                 struct socket_config *copy = l->copy;
 
                 l->copy = NULL; /* listener_new() owns it in any case */
-                l->fresh = listener_new(plan->table, copy, 0);
+                l->fresh = listener_new(plan->table, copy);
                 if (!l->fresh)
                         return -ENOMEM;
         }
@@ -492,9 +493,13 @@ static void commit(struct plan *plan) {
                         change_kept(p);
                 else
                         guard_new(p);
-                if (p->origin != ORIGIN_KEPT || p->listener->changed)
-                        kept_socket_put(p->socket);
+                if (!p->is_kept && (p->origin != ORIGIN_KEPT || p->listener->changed))
+                        p->to_store = kept_socket_write(p->socket);
         }
+        /* Apart from the records: what waits to be sent must not lie between what stays. */
+        for (size_t i = 0; i < plan->n_sockets; i++)
+                if (plan->sockets[i].to_store)
+                        kept_socket_store(plan->sockets[i].socket);
         options_pool_settle(plan->table->options);
         remember_names(plan);
 }
@@ -507,16 +512,6 @@ static void finish(struct plan *plan) {
                         listener_free(plan->old[i].listener);
         for (size_t i = 0; i < plan->n_listeners; i++)
                 plan->listeners[i].fresh = NULL; /* the table's now */
-}
-
-/*
- * A plan takes as much memory as the listeners themselves, and what outlives it lies between its
- * parts, so that free(3) alone gives nothing back.
- */
-static void give_memory_back(void) {
-#ifdef __GLIBC__
-        (void) malloc_trim(0);
-#endif
 }
 
 int listener_table_apply(struct listener_table *table, const struct config *config,
@@ -555,6 +550,6 @@ int listener_table_apply(struct listener_table *table, const struct config *conf
         count(&plan, ret);
         finish(&plan);
         plan_clear(&plan);
-        give_memory_back();
+        heap_trim(); /* a plan takes as much as the listeners themselves */
         return 0;
 }

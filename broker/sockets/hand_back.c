@@ -43,7 +43,7 @@ void hand_back_mark(int fd) {
  * By a broker of our own user only: that one's processes we can see, and so whether it still lives.
  * A user cannot see who holds a socket of root's broker.
  */
-static bool is_marked(const struct stat *st) {
+bool hand_back_is_marked(const struct stat *st) {
         return S_ISSOCK(st->st_mode) && (st->st_mode & 07777) == MARK &&
                st->st_uid != OVERFLOW_ID && st->st_uid == geteuid();
 }
@@ -84,7 +84,7 @@ static int add(void *owner, const struct process_socket *found) {
         struct stat st;
 
         if (found->pid == getpid() || all->count >= HELD_MAX ||
-            fstatat(found->folder, found->entry, &st, 0) < 0 || !is_marked(&st))
+            fstatat(found->folder, found->entry, &st, 0) < 0 || !hand_back_is_marked(&st))
                 return 0;
         if (all->count == all->room) {
                 size_t room = all->room > 0 ? 2 * all->room : 64;
@@ -198,7 +198,7 @@ bool hand_back_knows(int fd, const struct address *address) {
         struct stat st;
         int r;
 
-        if (fstat(fd, &st) < 0 || !is_marked(&st) || path_owners_new(&owners) < 0)
+        if (fstat(fd, &st) < 0 || !hand_back_is_marked(&st) || path_owners_new(&owners) < 0)
                 return false;
         r = address_is_unix(address) ? search_unix(address, owners, &search)
                                      : search_tcp(address, &search);
@@ -344,6 +344,27 @@ static bool is_broker(pid_t pid) {
         return leads_to(folder, "exe", "fdpassd") || has_state(folder);
 }
 
+static pid_t find_broker(const struct hand_back *all, uint32_t inode) {
+        for (const struct held *h = find_first(all, inode); h; h = find_next(all, h))
+                if (is_broker(h->pid))
+                        return h->pid;
+        return 0;
+}
+
+int hand_back_find_broker(int fd, pid_t *ret_pid) {
+        struct hand_back all = {.read = false};
+        struct stat st;
+        int r;
+
+        if (fstat(fd, &st) < 0)
+                return -errno;
+        r = look(&all);
+        if (r == 0)
+                *ret_pid = find_broker(&all, (uint32_t) st.st_ino);
+        free(all.all);
+        return r < 0 ? r : *ret_pid > 0;
+}
+
 /* ---- taking ---- */
 
 /* Between look and grip the process may have put something else at that number. */
@@ -353,7 +374,7 @@ static bool is_the_socket(int fd, uint32_t inode, const struct address *wanted) 
         int listening = 0;
         struct stat st;
 
-        return fstat(fd, &st) == 0 && is_marked(&st) && st.st_ino == inode &&
+        return fstat(fd, &st) == 0 && hand_back_is_marked(&st) && st.st_ino == inode &&
                address_of_socket(fd, &address) == 0 && address_equal(&address, wanted) &&
                getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &size) == 0 && listening;
 }
@@ -396,16 +417,16 @@ static int take_from(const struct held *held, const struct socket_config *config
 
 static int take_inode(struct hand_back *all, uint32_t inode, const struct socket_config *config,
                       const struct address *address, int *ret_fd, struct hand_back_report *report) {
+        pid_t broker = find_broker(all, inode);
         int result = -ENOENT;
 
-        for (const struct held *h = find_first(all, inode); h; h = find_next(all, h))
-                if (is_broker(h->pid)) {
-                        (void) snprintf(report->reason, sizeof(report->reason),
-                                        "another broker, fdpassd (pid %d), holds it; stop that "
-                                        "one, or choose another address",
-                                        (int) h->pid);
-                        return -EBUSY;
-                }
+        if (broker > 0) {
+                (void) snprintf(report->reason, sizeof(report->reason),
+                                "another broker, fdpassd (pid %d), holds it; stop that one, or "
+                                "choose another address",
+                                (int) broker);
+                return -EBUSY;
+        }
         for (const struct held *h = find_first(all, inode); h; h = find_next(all, h)) {
                 int r = take_from(h, config, address, ret_fd, report);
 

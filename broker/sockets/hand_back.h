@@ -16,6 +16,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <sys/stat.h>
 #include <sys/types.h>
 
 #include "config/config.h"
@@ -32,6 +33,8 @@ struct path_owners;
  * passed it to a user's broker): that one is not taken back.
  */
 void hand_back_mark(int fd);
+/* By a broker of our user; what fstat(2) says of the socket. */
+bool hand_back_is_marked(const struct stat *st);
 
 /* Reads nothing yet: one look at all processes is taken at the first question. -ENOMEM. */
 int hand_back_new(struct hand_back **ret);
@@ -60,6 +63,12 @@ int hand_back_take(struct hand_back *all, const struct socket_config *config,
  * Never for a descriptor that may be something else than a socket: it is asked for its inode.
  */
 bool hand_back_knows(int fd, const struct address *address);
+
+/*
+ * Does another broker or keeper of our user or root, which we can see and which lives, hold this
+ * socket? 1 with its pid, 0, or -ENOMEM, -EMFILE, …. Reads /proc of every process.
+ */
+int hand_back_find_broker(int fd, pid_t *ret_pid);
 
 /*
  * Leases for those who hold a socket that was taken back, which stands in its listener. A process

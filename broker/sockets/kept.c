@@ -5,11 +5,13 @@
 #include "sockets/kept.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 
 #include "cleanup.h"
+#include "core/clock.h"
 #include "core/inherited.h"
 #include "core/log.h"
 #include "core/process.h"
@@ -20,6 +22,7 @@
 #include "sockets/options_pool.h"
 
 #define KIND_SOCKET "socket"
+#define ID_SOCKET 'l'
 #define KIND_HOLDER "holder"
 #define KIND_LEASE "lease"
 #define HOW_HAND_BACK "hand-back" /* of a lease; without HOW: by ACQUIRE */
@@ -90,18 +93,28 @@ static int socket_record_put(struct listener_socket *s) {
         return record_put(t->memory, t->log, s->id, w, socket_keys, s->listener->name);
 }
 
-void kept_socket_put(struct listener_socket *s) {
+bool kept_socket_write(struct listener_socket *s) {
         struct listener_table *t = s->listener->table;
         bool fresh = s->id[0] == '\0';
 
         if (!t->memory)
-                return;
+                return false;
         if (fresh)
-                memory_new_id(t->memory, 'l', s->id);
+                memory_new_id(t->memory, ID_SOCKET, s->id);
         if (socket_record_put(s) < 0 && fresh)
                 s->id[0] = '\0';
-        else if (fresh)
-                store(t->memory, t->log, s->id, s->fd, s->listener->name);
+        return fresh && s->id[0];
+}
+
+void kept_socket_store(struct listener_socket *s) {
+        struct listener_table *t = s->listener->table;
+
+        store(t->memory, t->log, s->id, s->fd, s->listener->name);
+}
+
+void kept_socket_put(struct listener_socket *s) {
+        if (kept_socket_write(s))
+                kept_socket_store(s);
 }
 
 void kept_socket_replace(struct listener_socket *s) {
@@ -110,7 +123,7 @@ void kept_socket_replace(struct listener_socket *s) {
         if (!t->memory || !s->id[0])
                 return;
         (void) socket_record_put(s);
-        store(t->memory, t->log, s->id, s->fd, s->listener->name);
+        kept_socket_store(s);
 }
 
 void kept_socket_remove(struct listener_socket *s) {
@@ -121,13 +134,14 @@ void kept_socket_remove(struct listener_socket *s) {
         s->id[0] = '\0';
 }
 
-void kept_socket_restore(struct listener_table *t, struct listener_socket *s, const char *id) {
-        const struct text *options;
+bool kept_socket_restore(struct listener_table *t, struct listener_socket *s, const char *listener,
+                         const char *id) {
+        const struct text *options, *name;
         char options_id[STATE_ID_SIZE];
         struct assignments a;
 
         if (!t->memory || strlen(id) >= sizeof(s->id) || !memory_get(t->memory, id, &a))
-                return;
+                return false;
         (void) strcpy(s->id, id);
         s->adopted = get_u64(&a, "ADOPTED") != 0;
         s->since_usec = get_u64(&a, "SINCE");
@@ -138,6 +152,8 @@ void kept_socket_restore(struct listener_table *t, struct listener_socket *s, co
                 options_id[options->length] = '\0';
                 s->options = options_pool_find(t->options, options_id);
         }
+        name = assignments_get(&a, "LISTENER");
+        return name && text_equal(*name, listener) && s->options;
 }
 
 /* ---- giving sockets back -----------------------------------------------------------------------
@@ -170,10 +186,10 @@ static int give_socket(struct memory *m, struct inherited *inherited, const char
                 return 0;
         name = assignments_get(&a, "LISTENER");
         if (!name || !name_is_valid(name->start, name->length))
-                return 0; /* its descriptor, if there is one, stays unclaimed, which is logged */
+                return memory_disown(m, id, inherited); /* told of when nobody claims it */
         memcpy(listener, name->start, name->length);
         listener[name->length] = '\0';
-        fd = memory_take_fd(m, id);
+        fd = memory_peek_fd(m, id);
         if (fd < 0) {
                 log_warning(
                         log, ABOUT(.listener = listener),
@@ -184,13 +200,12 @@ static int give_socket(struct memory *m, struct inherited *inherited, const char
         }
         reason = mismatch(fd, &a);
         if (!reason)
-                return inherited_put_kept_fd(inherited, listener, id, fd);
+                return inherited_put_kept_fd(inherited, listener, id, memory_take_fd(m, id));
         log_error(log, ABOUT(.listener = listener),
-                  "listener %s: the descriptor kept for it is not its socket: %s; it is closed",
-                  listener, reason);
-        memory_remove(m, id);
-        close_fd(fd);
-        return 0;
+                  "listener %s: the descriptor kept for it is not its socket: %s; it stays open as "
+                  "%s until the listener has a socket, and after that if it listens",
+                  listener, reason, id);
+        return memory_disown(m, id, inherited);
 }
 
 int kept_give_sockets(struct memory *m, struct inherited *inherited, struct log *log) {
@@ -202,6 +217,49 @@ int kept_give_sockets(struct memory *m, struct inherited *inherited, struct log 
                 r = give_socket(m, inherited, id, log);
         }
         return r;
+}
+
+static int put_unclaimed(struct memory *m, struct inherited *inherited, size_t index) {
+        char id[STATE_ID_SIZE], text[ADDRESS_TEXT_SIZE];
+        struct packet_writer *w = record_new(KIND_SOCKET);
+        struct address address;
+        int r, fd = inherited_peek_fd(inherited, index);
+
+        (void) snprintf(id, sizeof(id), "%s", inherited_name(inherited, index));
+        r = w ? address_of_socket(fd, &address) : -ENOMEM;
+        if (r == 0) {
+                packet_add(w, "LISTENER", id);
+                packet_add(w, "ADDRESS", address_text(&address, text));
+                packet_add_u64(w, "SINCE", clock_realtime_usec());
+                r = memory_put(m, id, w, socket_keys);
+        }
+        free(w);
+        if (r == 0)
+                r = memory_put_fd(m, id, fd);
+        if (r < 0)
+                return r;
+        return inherited_put_kept_fd(inherited, id, id, inherited_take_fd(inherited, index));
+}
+
+void kept_put_unclaimed(struct memory *m, struct inherited *inherited, struct log *log) {
+        for (size_t i = inherited_count(inherited); i-- > 0;) {
+                const char *name = inherited_name(inherited, i);
+                int listening = 0, r;
+                socklen_t size = sizeof(listening);
+
+                if (inherited_id(inherited, i) || name[0] != ID_SOCKET ||
+                    !memory_is_nameless(m, name) ||
+                    getsockopt(inherited_peek_fd(inherited, i), SOL_SOCKET, SO_ACCEPTCONN,
+                               &listening, &size) < 0 ||
+                    !listening)
+                        continue;
+                r = put_unclaimed(m, inherited, i);
+                if (r < 0)
+                        log_error(log, NULL,
+                                  "the socket %s cannot be remembered: %s; it would not be known "
+                                  "again after a crash",
+                                  name, strerror(-r));
+        }
 }
 
 /* ---- holders and leases ------------------------------------------------------------------------

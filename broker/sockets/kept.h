@@ -21,6 +21,9 @@ struct memory;
  * socket has its listener. To be called again when name, address or repairs change.
  */
 void kept_socket_put(struct listener_socket *socket);
+/* In two steps, for thousands at once: true when the second one is to follow. */
+bool kept_socket_write(struct listener_socket *socket);
+void kept_socket_store(struct listener_socket *socket);
 /* Its descriptor is another one now. */
 void kept_socket_replace(struct listener_socket *socket);
 /* Before the descriptor is closed for good. */
@@ -39,10 +42,19 @@ void kept_lease_remove(struct lease *lease);
  */
 int kept_give_sockets(struct memory *memory, struct inherited *inherited, struct log *log);
 
-/* By apply, for a socket that it adopted from `inherited` under this id: age, repairs, origin,
- * options. */
-void kept_socket_restore(struct listener_table *table, struct listener_socket *socket,
-                         const char *id);
+/*
+ * After the first apply, before memory_forget_nameless(): sockets whose record was lost and that no
+ * listener has claimed get one, under the name of their id. So they stay open over every death,
+ * until `fdpass apply` claims or closes them. What cannot be remembered is logged.
+ */
+void kept_put_unclaimed(struct memory *memory, struct inherited *inherited, struct log *log);
+
+/*
+ * By apply, for a socket that it adopted from `inherited` under this id: age, repairs, origin,
+ * options. True when the record is what kept_socket_put() would write for a socket of `listener`.
+ */
+bool kept_socket_restore(struct listener_table *table, struct listener_socket *socket,
+                         const char *listener, const char *id);
 
 /*
  * By the first apply, when the listeners are in place: holders that still live get their leases

@@ -9,19 +9,24 @@
 
 #include "cleanup.h"
 #include "core/clock.h"
+#include "sockets/hand_back.h"
 #include "sockets/lease.h"
 #include "sockets/listener_repair.h"
 #include "sockets/options_pool.h"
 
 struct listener_socket *listener_socket_new(const struct address *address, int fd, bool adopted) {
-        struct listener_socket *socket = calloc(1, sizeof(*socket));
+        struct listener_socket *socket =
+                calloc(1, offsetof(struct listener_socket, address) + address_size(address));
         struct stat st;
 
         if (!socket)
                 return NULL;
-        socket->address = *address;
+        (void) address_copy(&socket->address, address);
         socket->fd = fd;
-        socket->inode = fstat(fd, &st) == 0 ? st.st_ino : 0;
+        if (fstat(fd, &st) == 0) {
+                socket->inode = st.st_ino;
+                socket->marked = hand_back_is_marked(&st);
+        }
         socket->adopted = adopted;
         socket->since_usec = clock_realtime_usec();
         return socket;
@@ -39,8 +44,7 @@ struct listener_socket *listener_socket_free(struct listener_socket *socket) {
         return NULL;
 }
 
-struct listener *listener_new(struct listener_table *table, struct socket_config *config,
-                              size_t n_sockets) {
+struct listener *listener_new(struct listener_table *table, struct socket_config *config) {
         struct listener *listener = calloc(1, sizeof(*listener));
 
         if (!listener) {
@@ -50,11 +54,7 @@ struct listener *listener_new(struct listener_table *table, struct socket_config
         listener->config = config;
         listener->name = config->name;
         listener->table = table;
-        listener->sockets = calloc(n_sockets + 1, sizeof(listener->sockets[0]));
-        listener->fds = calloc(n_sockets + 1, sizeof(listener->fds[0]));
         LIST_INIT(&listener->leases);
-        if (!listener->sockets || !listener->fds)
-                return listener_free(listener);
         return listener;
 }
 

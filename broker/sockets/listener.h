@@ -26,13 +26,11 @@ struct shared_options;
 /* One bound socket of a listener. */
 struct listener_socket {
         struct listener *listener;
-        /* What it is bound to. What it stands for is the address at its place in the listener's
-         * configuration, and differs when it was adopted by its name. */
-        struct address address;
         int fd;
         char id[STATE_ID_SIZE]; /* of its record; "" when it is not kept (sockets/kept.h) */
         ino_t inode;            /* of the socket, as /proc and sock_diag know it */
         bool adopted;           /* was given to us; not bound by this process */
+        bool marked;            /* came to us with hand_back_mark() */
         uint64_t since_usec;    /* CLOCK_REALTIME of bind or adoption */
         uint64_t repairs;       /* listen() again after a shutdown, or bound anew */
         struct shutdown_guard shutdown_guard;
@@ -42,6 +40,10 @@ struct listener_socket {
         uint32_t queue_limit;           /* TCP: what the kernel made of our backlog; 0 unknown */
         bool replace_only;              /* mending is no use: only a new socket helps */
         struct repair *repair;          /* NULL until something was to be mended: most never are */
+        /* What it is bound to. What it stands for is the address at its place in the listener's
+         * configuration, and differs when it was adopted by its name. Last, because there is only
+         * room for this one: see address_size(). */
+        struct address address;
 };
 
 LIST_HEAD(lease_list, lease);
@@ -60,9 +62,8 @@ struct listener {
         size_t position; /* in the table's name order */
 };
 
-/* An empty one that owns `config` from now on, also on failure, with room for n_sockets. */
-struct listener *listener_new(struct listener_table *table, struct socket_config *config,
-                              size_t n_sockets);
+/* One without sockets, which owns `config` from now on, also on failure. */
+struct listener *listener_new(struct listener_table *table, struct socket_config *config);
 /* Guards, leases (without restoring anything) and descriptors end. NULL allowed; returns NULL. */
 struct listener *listener_free(struct listener *listener);
 

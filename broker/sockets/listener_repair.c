@@ -190,17 +190,15 @@ static void on_path_lost(void *owner) {
 }
 
 static void path_guard_begin(struct listener_socket *socket) {
-        int err = -ENOMEM;
-
         if (!socket->path_guard)
                 socket->path_guard = calloc(1, sizeof(*socket->path_guard));
         if (socket->path_guard)
-                err = path_guard_start(socket->path_guard, socket->listener->table->path_watch,
-                                       socket->address.un.sun_path, socket->fd, on_path_lost,
-                                       on_path_mended, socket);
-        if (err < 0)
+                path_guard_start(socket->path_guard, socket->listener->table->path_watch,
+                                 socket->address.un.sun_path, socket->fd, on_path_lost,
+                                 on_path_mended, socket);
+        else
                 log_error(log_of(socket), ABOUT(.listener = socket->listener->name),
-                          "%s is not guarded: %s", socket->address.un.sun_path, strerror(-err));
+                          "%s is not guarded: %s", socket->address.un.sun_path, strerror(ENOMEM));
 }
 
 /* One that came back to us has its snapshot from before, whatever holders made of it meanwhile. */
@@ -214,7 +212,8 @@ int listener_guard_start(struct listener_socket *socket) {
         struct listener *listener = socket->listener;
         int err;
 
-        hand_back_mark(socket->fd);
+        if (!socket->marked)
+                hand_back_mark(socket->fd);
         err = options_know(socket);
         if (err == 0)
                 err = backlog_set(socket);
@@ -299,6 +298,7 @@ static void put_fd(struct listener_socket *socket, int fd) {
                 if (listener->sockets[i] == socket)
                         listener->fds[i] = fd;
         socket->adopted = false;
+        socket->marked = false;
         if (fstat(fd, &st) == 0)
                 socket->inode = st.st_ino;
         socket->since_usec = clock_realtime_usec();

@@ -98,7 +98,13 @@ void listener_table_set_callbacks(struct listener_table *table,
 int listener_table_set_memory(struct listener_table *table, struct memory *memory) {
         table->memory = memory;
         table->holders->memory = memory;
+        if (memory)
+                path_watch_keep(table->path_watch, memory, "listeners");
         return options_pool_set_memory(table->options, memory);
+}
+
+void listener_table_set_max(struct listener_table *table, unsigned sockets_max) {
+        table->sockets_max = sockets_max;
 }
 
 void listener_table_set_starting(struct listener_table *table, bool starting) {

@@ -34,6 +34,9 @@ struct listener_table *listener_table_free(struct listener_table *table);
 void listener_table_set_callbacks(struct listener_table *table,
                                   const struct listener_table_callbacks *callbacks);
 
+/* How many sockets the next apply may have; those that are there stay. */
+void listener_table_set_max(struct listener_table *table, unsigned sockets_max);
+
 /*
  * Remember all sockets and leases there from now on; NULL: forget nothing and remember nothing any
  * more, before the end of a broker whose successor is to find everything. -ENOMEM only with a

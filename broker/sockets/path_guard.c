@@ -19,8 +19,10 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <unistd.h>
 
 #include "cleanup.h"
+#include "keeper/memory.h"
 #include "sockets/path_link.h"
 #include "sockets/socket_file.h"
 
@@ -33,6 +35,9 @@
 
 /* Pause before a suspect that could not be settled is looked at again. */
 #define SOON_USEC 10000
+
+#define KIND "path-watch"
+static const char *const kept_keys[] = {"RECORD", "NAME", NULL};
 
 TAILQ_HEAD(suspects, path_guard);
 
@@ -105,7 +110,7 @@ static void take_back(struct path_guard *guard, const struct stat *st) {
                 return;
         }
         guard->waiting = false;
-        err = path_link_put_over(guard->path, guard->link_path);
+        err = path_link_put_over(guard->path, guard->link);
         if (err == 0) {
                 log_warning(log, NULL,
                             "%s: another program (uid %u) put its own socket there; the listener's "
@@ -123,7 +128,7 @@ static void take_back(struct path_guard *guard, const struct stat *st) {
 }
 
 static void put_back(struct path_guard *guard) {
-        int err = path_link_put_back(guard->path, guard->link_path);
+        int err = path_link_put_back(guard->path, guard->link);
         bool log_it = err != -EEXIST && may_log(guard);
         struct log *log = guard->watch->log;
 
@@ -145,7 +150,7 @@ static void put_back(struct path_guard *guard) {
                         log, NULL,
                         "%s was removed and cannot be linked again (%s): a new socket takes its "
                         "place. Programs that hold the old one must be started again.",
-                        guard->path, guard->link_path ? strerror(-err) : "there is no link");
+                        guard->path, guard->link ? strerror(-err) : "there is no link");
         guard->lost(guard->owner);
 }
 
@@ -250,15 +255,19 @@ static void on_again(void *owner) {
 static void take_event(struct path_watch *watch, const struct inotify_event *event) {
         bool all = event->mask & IN_Q_OVERFLOW; /* events were lost: whoever it was */
         struct path_guard *guard;
+        bool wanted = all || (event->mask & IN_IGNORED);
 
         LIST_FOREACH (guard, &watch->guards, entry) {
                 if (!all && event->wd != guard->directory_watch)
                         continue;
+                wanted = true;
                 if (event->mask & IN_IGNORED)
                         guard->directory_watch = -1; /* the folder is gone */
                 if (event->len == 0 || strcmp(event->name, base_name(guard->path)) == 0)
                         suspect(guard);
         }
+        if (!wanted) /* of a broker before us, which had a listener in that folder */
+                (void) inotify_rm_watch(watch->fd, event->wd);
 }
 
 static void on_inotify(void *owner, int events) {
@@ -298,6 +307,68 @@ int path_watch_new(struct path_watch **ret, struct loop *loop, struct log *log) 
         return 0;
 }
 
+static bool is_inotify(int fd) {
+        char path[32], target[32] = "";
+
+        (void) snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+        return readlink(path, target, sizeof(target) - 1) > 0 &&
+               strcmp(target, "anon_inode:inotify") == 0;
+}
+
+/* What is in it is old: guards look for themselves when they start. */
+static void drain(int fd) {
+        char buffer[4096];
+
+        while (read(fd, buffer, sizeof(buffer)) > 0)
+                ;
+}
+
+/* 0, or nothing was kept of this name. */
+static int take_kept(struct path_watch *watch, struct memory *m, const char *name) {
+        const char *id, *next;
+
+        for (id = memory_first(m, KIND); id; id = next) {
+                const struct text *kept_name;
+                struct assignments a;
+                int fd;
+
+                next = memory_next(m, KIND, id);
+                kept_name = memory_get(m, id, &a) ? assignments_get(&a, "NAME") : NULL;
+                if (!kept_name || !text_equal(*kept_name, name))
+                        continue;
+                fd = memory_take_fd(m, id);
+                if (fd >= 0 && is_inotify(fd)) {
+                        io_watch_stop(&watch->io);
+                        close_fd(watch->fd);
+                        watch->fd = fd;
+                        drain(fd);
+                        io_watch_start(&watch->io, watch->loop, fd, IO_READ, on_inotify, watch);
+                        return 0;
+                }
+                memory_remove(m, id);
+                close_fd(fd);
+        }
+        return -ENOENT;
+}
+
+/* Not being kept costs time at a restart, and nothing else. */
+void path_watch_keep(struct path_watch *watch, struct memory *m, const char *name) {
+        _cleanup_free_ struct packet_writer *w = NULL;
+        char id[STATE_ID_SIZE];
+
+        if (take_kept(watch, m, name) == 0 || watch->fd < 0)
+                return;
+        w = malloc(sizeof(*w));
+        if (!w)
+                return;
+        memory_new_id(m, 'i', id);
+        packet_begin(w);
+        packet_add(w, "RECORD", KIND);
+        packet_add(w, "NAME", name);
+        if (memory_put(m, id, w, kept_keys) == 0)
+                (void) memory_put_fd(m, id, watch->fd);
+}
+
 struct path_watch *path_watch_free(struct path_watch *watch) {
         if (watch) {
                 timer_stop(&watch->soon);
@@ -322,7 +393,7 @@ static void secure(struct path_guard *guard, int fd) {
         }
         guard->device = st.st_dev;
         guard->inode = st.st_ino;
-        err = path_link_make(guard->path, &st, &guard->link_path);
+        err = path_link_make(guard->path, &st, &guard->link);
         if (err < 0)
                 log_warning(
                         guard->watch->log, NULL,
@@ -331,12 +402,10 @@ static void secure(struct path_guard *guard, int fd) {
                         guard->path, (unsigned) geteuid(), strerror(-err));
 }
 
-int path_guard_start(struct path_guard *guard, struct path_watch *watch, const char *path, int fd,
-                     void (*lost)(void *owner), void (*mended)(void *owner), void *owner) {
+void path_guard_start(struct path_guard *guard, struct path_watch *watch, const char *path, int fd,
+                      void (*lost)(void *owner), void (*mended)(void *owner), void *owner) {
         path_guard_stop(guard);
-        guard->path = strdup(path);
-        if (!guard->path)
-                return -ENOMEM;
+        guard->path = path;
         guard->watch = watch;
         guard->lost = lost;
         guard->mended = mended;
@@ -353,7 +422,6 @@ int path_guard_start(struct path_guard *guard, struct path_watch *watch, const c
         LIST_INSERT_HEAD(&watch->guards, guard, entry);
         watch_folder(guard); /* before the look, so that nothing falls between the two */
         secure(guard, fd);
-        return 0;
 }
 
 void path_guard_stop(struct path_guard *guard) {
@@ -366,10 +434,7 @@ void path_guard_stop(struct path_guard *guard) {
                 TAILQ_REMOVE(&watch->suspects, guard, in_suspects);
         guard->suspect = false;
         LIST_REMOVE(guard, entry);
-        path_link_remove(guard->path, guard->link_path);
-        free(guard->link_path);
-        guard->link_path = NULL;
-        free(guard->path);
-        guard->path = NULL;
+        path_link_remove(guard->path, guard->link);
+        guard->link = 0;
         guard->watch = NULL;
 }

@@ -15,13 +15,16 @@
 #include "core/log.h"
 #include "core/loop.h"
 
-struct path_watch; /* the inotify descriptor, one a broker */
+struct memory;
+struct path_watch; /* the inotify descriptor */
 
 struct path_guard {
         struct path_watch *watch; /* NULL when not started */
+        const char *path;         /* lent by the owner */
         int directory_watch;      /* inotify watch descriptor of the path's folder; -1: none */
-        char *path;
-        char *link_path; /* NULL where no link could be made */
+        unsigned char link;       /* path_link_make()'s; 0 where none could be made */
+        bool suspect;             /* the guard's own: in the queue of those to be looked at */
+        bool waiting;             /* likewise: taken back too often; looked at again by the timer */
         /* The path is gone, or not ours, and could not be linked again: bind anew. */
         void (*lost)(void *owner);
         void (*mended)(void *owner);
@@ -30,8 +33,6 @@ struct path_guard {
         /* The guard's own. */
         dev_t device; /* of the socket file; with inode 0 we never saw it at the path */
         ino_t inode;
-        bool suspect;             /* in the queue of those to be looked at */
-        bool waiting;             /* taken back too often; looked at again by the timer */
         struct rate_limit rate;   /* of taking the path back from another program */
         struct rate_limit logged; /* of log lines */
         TAILQ_ENTRY(path_guard) in_suspects;
@@ -47,6 +48,12 @@ struct path_guard {
  * 0 or -ENOMEM.
  */
 int path_watch_new(struct path_watch **ret, struct loop *loop, struct log *log);
+/*
+ * Take the inotify descriptor that a broker before us kept under this name, or keep ours; before
+ * any guard is started. The kernel takes 10 to 20 ms to close one that watches anything, and does
+ * so within exec and exit: clients would wait for that. What cannot be kept is done without.
+ */
+void path_watch_keep(struct path_watch *watch, struct memory *memory, const char *name);
 /* All guards must be stopped before. */
 struct path_watch *path_watch_free(struct path_watch *watch);
 
@@ -54,11 +61,11 @@ struct path_watch *path_watch_free(struct path_watch *watch);
  * Guard `path`, to which the socket `fd` is bound. When no link can be made (filesystem, rights)
  * the guard works without one, and says so in the log. A path that is already gone, or that leads
  * to another socket, is reported by lost(), from the loop. The handlers may start and stop guards,
- * also this one. `guard` is zeroed or was stopped. 0 or -ENOMEM; anything else that goes wrong is
- * logged.
+ * also this one. `guard` is zeroed or was stopped; `path` is to live as long as it is started. What
+ * goes wrong is logged.
  */
-int path_guard_start(struct path_guard *guard, struct path_watch *watch, const char *path, int fd,
-                     void (*lost)(void *owner), void (*mended)(void *owner), void *owner);
+void path_guard_start(struct path_guard *guard, struct path_watch *watch, const char *path, int fd,
+                      void (*lost)(void *owner), void (*mended)(void *owner), void *owner);
 
 /* Look now: as if inotify had told. Calls the handlers. Nothing when it is not started. */
 void path_guard_check(struct path_guard *guard);

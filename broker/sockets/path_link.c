@@ -18,8 +18,10 @@
 /* NAME, NAME.2 … when a link of that name belongs to a living socket of someone else. */
 #define NAMES_MAX 8
 
-/* A path that can be bound, and what we add to it. */
+/* A path that can be bound, and what we add to it: the folder, a number; and behind that a spare.
+ */
 #define NAME_SIZE (sizeof(((struct sockaddr_un *) NULL)->sun_path) + 32)
+#define SPARE_SIZE (NAME_SIZE + 24)
 
 static const char *base_name(const char *path) {
         return strrchr(path, '/') + 1;
@@ -42,6 +44,17 @@ static int folder_open(const char *folder) {
         return take_fd(&fd);
 }
 
+/* Nearly always it is there: each listener of the folder has its link in it. */
+static int folder_open_or_make(const char *folder) {
+        int fd = folder_open(folder);
+
+        if (fd != -ENOENT)
+                return fd;
+        if (mkdir(folder, 0700) < 0 && errno != EEXIST)
+                return -errno;
+        return folder_open(folder);
+}
+
 /*
  * Is no socket bound to this file any more? Connecting with another type than the socket's finds
  * out without a connection: ECONNREFUSED when there is no socket, EPROTOTYPE when there is one.
@@ -60,13 +73,18 @@ static bool is_dead(int folder_fd, const char *name) {
 static int link_as(const char *path, const struct stat *file, int folder_fd, const char *name) {
         struct stat st;
 
+        /* The look first: after a crash or an upgrade the link is there, and an attempt to make one
+         * costs several times as much. */
         for (int attempt = 0; attempt < 2; attempt++) {
-                if (linkat(AT_FDCWD, path, folder_fd, name, 0) == 0)
-                        return 0;
-                if (errno != EEXIST)
-                        return -errno;
-                if (fstatat(folder_fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
-                        return -errno;
+                if (fstatat(folder_fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0) {
+                        if (errno != ENOENT)
+                                return -errno;
+                        if (linkat(AT_FDCWD, path, folder_fd, name, 0) == 0)
+                                return 0;
+                        if (errno != EEXIST)
+                                return -errno;
+                        continue;
+                }
                 if (st.st_dev == file->st_dev && st.st_ino == file->st_ino)
                         return 0;
                 if (!S_ISSOCK(st.st_mode) || !is_dead(folder_fd, name))
@@ -77,91 +95,88 @@ static int link_as(const char *path, const struct stat *file, int folder_fd, con
         return -EEXIST;
 }
 
-int path_link_make(const char *path, const struct stat *file, char **ret) {
+/* The link's name in the folder: that of the path, or with a number behind it. */
+static void name_of(const char *path, unsigned link, char ret[NAME_SIZE]) {
+        if (link == 1)
+                (void) snprintf(ret, NAME_SIZE, "%s", base_name(path));
+        else
+                (void) snprintf(ret, NAME_SIZE, "%s.%u", base_name(path), link);
+}
+
+int path_link_make(const char *path, const struct stat *file, unsigned char *ret_link) {
         char folder[NAME_SIZE], name[NAME_SIZE];
         _cleanup_close_ int fd = -1;
-        char *link_path;
+        unsigned char link = 0;
         int err = -EEXIST;
 
         folder_of(path, folder);
-        if (mkdir(folder, 0700) < 0 && errno != EEXIST)
-                return -errno;
-        fd = folder_open(folder);
+        fd = folder_open_or_make(folder);
         if (fd < 0)
                 return fd;
-        for (int i = 1; err == -EEXIST && i <= NAMES_MAX; i++) {
-                if (i == 1)
-                        (void) snprintf(name, sizeof(name), "%s", base_name(path));
-                else
-                        (void) snprintf(name, sizeof(name), "%s.%d", base_name(path), i);
+        while (err == -EEXIST && link < NAMES_MAX) {
+                name_of(path, ++link, name);
                 err = link_as(path, file, fd, name);
-        }
-        if (err == 0 && asprintf(&link_path, "%s/%s", folder, name) < 0) {
-                (void) unlinkat(fd, name, 0);
-                err = -ENOMEM;
         }
         if (err < 0) {
                 (void) rmdir(folder);
                 return err;
         }
-        *ret = link_path;
+        *ret_link = link;
         return 0;
 }
 
-void path_link_remove(const char *path, const char *link_path) {
-        _cleanup_close_ int fd = -1;
-        char folder[NAME_SIZE];
+/* Folder, descriptor of it and name. -ENOENT without a link. */
+static int link_open(const char *path, unsigned char link, char ret_folder[NAME_SIZE],
+                     char ret_name[NAME_SIZE]) {
+        if (link == 0)
+                return -ENOENT;
+        folder_of(path, ret_folder);
+        name_of(path, link, ret_name);
+        return folder_open(ret_folder);
+}
 
-        if (!link_path)
-                return;
-        folder_of(path, folder);
-        fd = folder_open(folder);
+void path_link_remove(const char *path, unsigned char link) {
+        char folder[NAME_SIZE], name[NAME_SIZE];
+        _cleanup_close_ int fd = link_open(path, link, folder, name);
+
         if (fd < 0)
                 return;
-        (void) unlinkat(fd, base_name(link_path), 0);
+        (void) unlinkat(fd, name, 0);
         (void) rmdir(folder); /* unless other listeners have their links there */
 }
 
-int path_link_put_back(const char *path, const char *link_path) {
-        _cleanup_close_ int fd = -1;
-        char folder[NAME_SIZE];
+int path_link_put_back(const char *path, unsigned char link) {
+        char folder[NAME_SIZE], name[NAME_SIZE];
+        _cleanup_close_ int fd = link_open(path, link, folder, name);
 
-        if (!link_path)
-                return -ENOENT;
-        folder_of(path, folder);
-        fd = folder_open(folder);
         if (fd < 0)
                 return fd;
-        return linkat(fd, base_name(link_path), AT_FDCWD, path, 0) < 0 ? -errno : 0;
+        return linkat(fd, name, AT_FDCWD, path, 0) < 0 ? -errno : 0;
 }
 
 /*
  * One more link beside the link, under a name that is free: any name may be that of another
  * listener's path, or be left from a broker that was killed.
  */
-static int link_spare(int folder_fd, const char *name, char ret[NAME_SIZE]) {
+static int link_spare(int folder_fd, const char *name, char ret[SPARE_SIZE]) {
         int err = -EEXIST;
 
         for (int i = 1; err == -EEXIST && i <= NAMES_MAX; i++) {
-                (void) snprintf(ret, NAME_SIZE, "%s.spare%d", name, i);
+                (void) snprintf(ret, SPARE_SIZE, "%s.spare%d", name, i);
                 err = linkat(folder_fd, name, folder_fd, ret, 0) < 0 ? -errno : 0;
         }
         return err;
 }
 
-int path_link_put_over(const char *path, const char *link_path) {
-        char folder[NAME_SIZE], spare[NAME_SIZE];
-        _cleanup_close_ int fd = -1;
+int path_link_put_over(const char *path, unsigned char link) {
+        char folder[NAME_SIZE], name[NAME_SIZE], spare[SPARE_SIZE];
+        _cleanup_close_ int fd = link_open(path, link, folder, name);
         int err;
 
-        if (!link_path)
-                return -ENOENT;
-        folder_of(path, folder);
-        fd = folder_open(folder);
         if (fd < 0)
                 return fd;
         /* Renaming the link itself would leave us without one. */
-        err = link_spare(fd, base_name(link_path), spare);
+        err = link_spare(fd, name, spare);
         if (err < 0)
                 return err;
         err = renameat(fd, spare, AT_FDCWD, path) < 0 ? -errno : 0;

@@ -21,7 +21,7 @@ static int plan_allocate(struct plan *plan) {
 
         plan->n_listeners = config->n_sockets;
         for (size_t i = 0; i < config->n_sockets; i++)
-                plan->n_sockets += config->sockets[i].n_addresses;
+                plan->n_sockets += config->sockets[i]->n_addresses;
         plan->n_old = listener_table_count(plan->table);
         for (size_t i = 0; i < plan->n_old; i++)
                 plan->n_old_sockets += plan->table->index->entries[i].listener->n_sockets;
@@ -37,11 +37,11 @@ static int plan_allocate(struct plan *plan) {
         for (size_t i = 0; i < plan->n_listeners; i++) {
                 struct planned_listener *l = &plan->listeners[i];
 
-                l->config = &config->sockets[i];
+                l->config = config->sockets[i];
                 l->n_sockets = l->config->n_addresses;
                 l->sockets = socket;
                 for (size_t j = 0; j < l->n_sockets; j++, socket++) {
-                        socket->address = &l->config->addresses[j];
+                        socket->address = l->config->addresses[j];
                         socket->listener = l;
                 }
         }
@@ -94,7 +94,7 @@ static int claim_sockets(struct plan *plan) {
                         struct old_socket *o = &plan->old[i].sockets[j];
 
                         r = address_index_add(&configured,
-                                              &plan->old[i].listener->config->addresses[j], o);
+                                              plan->old[i].listener->config->addresses[j], o);
                         if (r == 0)
                                 r = address_index_add(&bound, &o->socket->address, o);
                 }
@@ -246,8 +246,8 @@ int plan_make(struct plan *plan) {
                 plan->errors++;
                 diagnostics_add(plan->diagnostics, SEVERITY_ERROR, NULL, 0,
                                 "%zu addresses are configured and the limit is %u sockets; raise "
-                                "the limit of open descriptors (LimitNOFILE=, 'ulimit -n') or "
-                                "configure fewer",
+                                "ListenersMax= if it is set, or the limit of open descriptors "
+                                "(LimitNOFILE=, 'ulimit -n'), or configure fewer",
                                 plan->n_sockets, plan->table->sockets_max);
         }
         r = plan_adopt(plan);

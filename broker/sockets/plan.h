@@ -31,7 +31,10 @@ struct planned_socket {
         struct listener_socket *socket; /* the kept one, or the one made by this apply */
         enum origin origin;
         int given_fd;          /* ORIGIN_GIVEN: not ours before the commit */
+        bool given_elsewhere;  /* it was found by its name and is bound to another address */
         const char *given_id;  /* likewise, lent: of its record, when it is one that we had kept */
+        bool is_kept;          /* and that record stays as it is */
+        bool to_store;         /* its record is new, and its descriptor is to follow */
         unsigned folders_made; /* ORIGIN_BOUND */
         pid_t taken_pid;       /* ORIGIN_TAKEN: from whom */
         char taken_from[PROCESS_NAME_SIZE];

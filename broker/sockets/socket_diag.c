@@ -223,35 +223,25 @@ int socket_diag_parse(const void *buffer, size_t size, uint32_t sequence,
         return size == 0 ? 0 : -EBADMSG;
 }
 
-static int receive_all(struct mnl_socket *netlink, socket_diag_handler *handler, void *owner) {
+/* One datagram of the answer: 1 when it is complete, 0, or a negative errno. */
+static int receive(struct mnl_socket *netlink, socket_diag_handler *handler, void *owner) {
         _cleanup_free_ char *buffer = malloc(ANSWER_SIZE);
-        int r;
+        ssize_t n;
 
         if (!buffer)
                 return -ENOMEM;
-        do {
-                ssize_t n = recv(mnl_socket_get_fd(netlink), buffer, ANSWER_SIZE,
-                                 MSG_DONTWAIT | MSG_TRUNC);
-
-                if (n < 0 && errno == EINTR) {
-                        r = 0;
-                        continue;
-                }
-                if (n < 0)
-                        return -errno;
-                if (n == 0 || n > ANSWER_SIZE)
-                        return -EBADMSG;
-                r = socket_diag_parse(buffer, (size_t) n, SEQUENCE, handler, owner);
-        } while (r == 0);
-        return r < 0 ? r : 0;
+        n = recv(mnl_socket_get_fd(netlink), buffer, ANSWER_SIZE, MSG_DONTWAIT | MSG_TRUNC);
+        if (n < 0)
+                return errno == EINTR ? 0 : -errno;
+        if (n == 0 || n > ANSWER_SIZE)
+                return -EBADMSG;
+        return socket_diag_parse(buffer, (size_t) n, SEQUENCE, handler, owner);
 }
 
-static int ask(const void *question, size_t size, uint16_t flags, socket_diag_handler *handler,
-               void *owner) {
+static int begin(const void *question, size_t size, uint16_t flags, struct mnl_socket **ret) {
         char buffer[256] __attribute__((aligned(8)));
         struct nlmsghdr *message = mnl_nlmsg_put_header(buffer);
         struct mnl_socket *netlink;
-        int r;
 
         message->nlmsg_type = SOCK_DIAG_BY_FAMILY;
         message->nlmsg_flags = (uint16_t) (NLM_F_REQUEST | flags);
@@ -261,12 +251,28 @@ static int ask(const void *question, size_t size, uint16_t flags, socket_diag_ha
         netlink = mnl_socket_open2(NETLINK_SOCK_DIAG, SOCK_CLOEXEC);
         if (!netlink)
                 return -errno;
-        if (mnl_socket_sendto(netlink, message, message->nlmsg_len) < 0)
-                r = -errno;
-        else
-                r = receive_all(netlink, handler, owner);
+        if (mnl_socket_sendto(netlink, message, message->nlmsg_len) < 0) {
+                int error = -errno;
+
+                mnl_socket_close(netlink);
+                return error;
+        }
+        *ret = netlink;
+        return 0;
+}
+
+static int ask(const void *question, size_t size, uint16_t flags, socket_diag_handler *handler,
+               void *owner) {
+        struct mnl_socket *netlink;
+        int r = begin(question, size, flags, &netlink);
+
+        if (r < 0)
+                return r;
+        do
+                r = receive(netlink, handler, owner);
+        while (r == 0);
         mnl_socket_close(netlink);
-        return r;
+        return r < 0 ? r : 0;
 }
 
 int socket_diag_tcp(int family, unsigned port, socket_diag_handler *handler, void *owner) {
@@ -314,4 +320,29 @@ int socket_diag_unix_one(uint32_t inode, struct diag_socket *ret) {
                 return -ENOENT;
         *ret = found;
         return 0;
+}
+
+int socket_diag_unix_queues(struct socket_diag **ret) {
+        struct unix_diag_req question = {
+                .sdiag_family = AF_UNIX,
+                .udiag_states = 1 << TCP_LISTEN,
+                .udiag_show = UDIAG_SHOW_RQLEN,
+        };
+
+        struct mnl_socket *netlink;
+        int r = begin(&question, sizeof(question), NLM_F_DUMP, &netlink);
+
+        if (r == 0)
+                *ret = (struct socket_diag *) netlink;
+        return r;
+}
+
+int socket_diag_read(struct socket_diag *diag, socket_diag_handler *handler, void *owner) {
+        return receive((struct mnl_socket *) diag, handler, owner);
+}
+
+struct socket_diag *socket_diag_free(struct socket_diag *diag) {
+        if (diag)
+                mnl_socket_close((struct mnl_socket *) diag);
+        return NULL;
 }

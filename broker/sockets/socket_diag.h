@@ -63,6 +63,15 @@ int socket_diag_tcp(int family, unsigned port, socket_diag_handler *handler, voi
 /* All Unix sockets. 0 or a negative errno (-ENOENT: a kernel without unix_diag). */
 int socket_diag_unix(socket_diag_handler *handler, void *owner);
 
+/* A question whose answer is read in parts. */
+struct socket_diag;
+
+/* Asks for the queues of all listening Unix sockets. 0 or a negative errno. */
+int socket_diag_unix_queues(struct socket_diag **ret);
+/* The next part, at most 32 KiB, without waiting. 1: that was the last, 0, or a negative errno. */
+int socket_diag_read(struct socket_diag *diag, socket_diag_handler *handler, void *owner);
+struct socket_diag *socket_diag_free(struct socket_diag *diag); /* NULL allowed; returns NULL */
+
 /* The Unix socket with this inode (of its descriptor). 0 or a negative errno (-ENOENT). */
 int socket_diag_unix_one(uint32_t inode, struct diag_socket *ret);
 

@@ -16,7 +16,7 @@ sys.dont_write_bytecode = True
 
 import parts  # noqa: E402  (the path must be set first)
 
-PARTS = ("acquire", "restart", "idle", "scale", "survive")
+PARTS = ("acquire", "restart", "idle", "scale", "survive", "upgrade")
 WHO = {"bare": "bare", "fdpass": "fdpass", "libfdpass": "fdpass, by libfdpass", "s6": "s6-fdholder"}
 
 
@@ -74,8 +74,16 @@ def survive_rows(result):
                f"{r['pss_after_bytes'] / 2**20:.1f}); the bound is {allowed / 2**20:.1f} MiB", "")
 
 
+def upgrade_rows(result):
+    for what, r in result.items():
+        yield (f"broker upgraded, {what} listeners: exec to answer",
+               f"ACQUIRE {r['gap_seconds'] * 1e3:.0f} ms (median of {r['rounds']}; longest "
+               f"{r['longest_gap_seconds'] * 1e3:.0f} ms); `fdpass upgrade` as a whole "
+               f"{r['command_seconds'] * 1e3:.0f} ms, of which the trial {r['trial_seconds'] * 1e3:.0f} ms", "")
+
+
 ROWS = {"acquire": acquire_rows, "restart": restart_rows, "idle": idle_rows, "scale": scale_rows,
-        "survive": survive_rows}
+        "survive": survive_rows, "upgrade": upgrade_rows}
 
 
 def machine():
@@ -122,7 +130,7 @@ def main():
     results = {}
     with contextlib.ExitStack() as stack:
         idle = parts.Idle(options.quick, stack) if "idle" in options.only else None
-        for part in ("acquire", "scale", "restart", "survive"):
+        for part in ("acquire", "scale", "restart", "survive", "upgrade"):
             if part in options.only:
                 progress(f"{part} ...")
                 results[part] = getattr(parts, part)(options.quick, cpu)

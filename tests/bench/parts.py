@@ -336,14 +336,65 @@ def survive_rounds(config, rounds):
             "longest_acquire_seconds": max(run["acquire_seconds"] for run in runs), "rounds": rounds}
 
 
-def survive(quick, _):
+def with_many(quick, measure):
+    """`measure(config, rounds)` of brokers with few and many listeners, of TCP and of Unix paths."""
     result = {}
     for count in (10, 1000) if quick else (10, 1000, 10_000):
         rounds = 1 if quick else 5 if count == 10_000 else 11
-        result[f"{count} TCP"] = {"listeners": count, **survive_rounds(tcp_sockets(count)[0], rounds)}
+        result[f"{count} TCP"] = {"listeners": count, **measure(tcp_sockets(count)[0], rounds)}
         folder = path_folder()
         try:
-            result[f"{count} Unix"] = {"listeners": count, **survive_rounds(unix_sockets(count, folder), rounds)}
+            result[f"{count} Unix"] = {"listeners": count, **measure(unix_sockets(count, folder), rounds)}
         finally:
             shutil.rmtree(folder, ignore_errors=True)
     return result
+
+
+def survive(quick, _):
+    return with_many(quick, survive_rounds)
+
+
+# ---- upgrade --------------------------------------------------------------------------------------
+
+def upgrade_by_hand(one):
+    """
+    Seconds of the trial, from UPGRADE to its answer, and of the gap: the session ends with the exec, and
+    from then on a client waits until the new program answers its ACQUIRE.
+    """
+    begin = time.monotonic()
+    with Client(one.control, timeout=30) as client:
+        answer = client.request("UPGRADE")
+        assert answer.ok, answer
+        tried = time.monotonic()
+        with contextlib.suppress(ConnectionResetError):
+            client.receive()
+    executed = time.monotonic()
+    with Client(one.control, timeout=30) as client, client.acquire("s7"):
+        return {"trial_seconds": tried - begin, "gap_seconds": time.monotonic() - executed}
+
+
+def upgrade_by_command(one):
+    done = subprocess.run([FDPASS, "--json", "upgrade"], env=one.environment(), stdin=subprocess.DEVNULL,
+                          stdout=subprocess.PIPE, check=True, timeout=60)
+    return {"command_seconds": json.loads(done.stdout)["took_usec"] / 1e6}
+
+
+def upgrade_rounds(config, rounds):
+    runs = []
+    with broker(config, nofile=nofile()) as one:
+        before = socket_inode(one, "s7")
+        for _ in range(rounds):
+            run = {}
+            for how in (upgrade_by_hand, upgrade_by_command):
+                one.notifications.clear()
+                run |= how(one)
+                one.wait_notify("READY=1")
+            runs.append(run)
+        if socket_inode(one, "s7") != before:
+            raise SystemExit("upgrade: the socket of s7 is not the same")
+    return {**{key: statistics.median(run[key] for run in runs) for key in runs[0]},
+            "longest_gap_seconds": max(run["gap_seconds"] for run in runs), "rounds": rounds}
+
+
+def upgrade(quick, _):
+    return with_many(quick, upgrade_rounds)

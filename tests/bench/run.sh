@@ -3,7 +3,7 @@
 #
 #   tests/bench/run.sh                 all of it
 #   tests/bench/run.sh --quick         every part once and short: shows that it works, not how fast
-#   tests/bench/run.sh --only PARTS    of acquire,restart,idle,scale,survive
+#   tests/bench/run.sh --only PARTS    of acquire,restart,idle,scale,survive,upgrade
 #   tests/bench/run.sh --json FILE     the figures, besides
 #
 # BUILD names the build folder with the programs to measure; without it one without sanitizers is

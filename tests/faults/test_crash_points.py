@@ -227,21 +227,41 @@ while True:
 """
 
 
-# In the place of the shell that executes fdpassd: a child that catches the broker, and kills it at a system call.
+# Beside the shell that executes fdpassd: strace stops the broker in its very exec, so that not one of its system calls
+# is missed, and another strace, which counts for the broker alone, kills it at the one that is wanted.
 FIRST = """
-import os, signal, subprocess, sys
+import os, signal, subprocess, sys, time
 keeper, point, log = sys.argv[1:]
+
+def trace(expression, pid, *more):
+    tracer = subprocess.Popen(["strace", "-o", log, "-e", expression, *more, "-p", pid], stdin=subprocess.DEVNULL,
+                              stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    while b"attached" not in tracer.stderr.readline():
+        pass
+    return tracer
+
+def state(pid):
+    with open(f"/proc/{pid}/stat") as file:
+        return file.read().rpartition(")")[2].split()[0]
+
+catcher = trace("inject=execveat:signal=SIGSTOP", keeper, "-f")
 open(log + ".up", "w").close()
 while True:
     with open(f"/proc/{keeper}/task/{keeper}/children") as file:
         found = [pid for pid in file.read().split() if int(pid) != os.getpid()]
-    if found:
+    if found and state(found[0]) in "Tt" and os.readlink(f"/proc/{found[0]}/exe").endswith("fdpassd"):
         break
-os.kill(int(found[0]), signal.SIGSTOP)
-tracer = subprocess.Popen(["strace", "-o", log, "-e", f"inject=all:signal=SIGKILL:when={point}", "-p", found[0]],
-                          stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-while b"attached" not in tracer.stderr.readline():
-    pass
+    time.sleep(0.001)
+with open(log) as file:
+    while "execveat" not in file.read():
+        time.sleep(0.001)
+        file.seek(0)
+os.kill(int(found[0]), signal.SIGSTOP)  # or the end of the first strace would let it run
+catcher.send_signal(signal.SIGINT)
+catcher.wait()
+while state(found[0]) != "T":
+    time.sleep(0.001)
+tracer = trace(f"inject=all:signal=SIGKILL:when={point}", found[0])
 with open(log + ".new", "w") as file:
     file.write(str(tracer.pid))
 os.rename(log + ".new", log + ".pid")
@@ -257,7 +277,7 @@ def first_start(broker, point, log):
                     'until [ -e "$TRACE.up" ]; do :; done; exec "$@"', "sh"],
         env={"PYTHON": sys.executable, "CATCH": FIRST, "POINT": point, "TRACE": log})
     deadline = time.monotonic() + 10
-    while not os.path.exists(f"{log}.pid"):  # on a busy machine the broker may be ready before it is caught
+    while not os.path.exists(f"{log}.pid"):
         assert time.monotonic() < deadline, "the broker is never caught"
         time.sleep(0.01)
     with open(f"{log}.pid", encoding="ascii") as file:
@@ -280,6 +300,7 @@ def test_killed_at_each_system_call_of_its_first_start(broker, tmp_path):
     with open(tmp_path / "whole", encoding="utf-8", errors="replace") as file:
         total = sum(1 for line in file if re.match(r"\w+\(", line))
     assert total > 50
+    print(f"{total} system calls")
     deaths = 0
     for point in points(total):
         b, address = first_start(broker, point, str(tmp_path / f"at{point}"))

@@ -53,7 +53,7 @@ static void check_round_trip(const struct config *config) {
         second = printed(again);
         compare(first, second);
         for (size_t i = 0; i < config->n_sockets; i++)
-                if (!socket_config_equal(&config->sockets[i], &again->sockets[i]))
+                if (!socket_config_equal(config->sockets[i], again->sockets[i]))
                         abort();
         free(first);
         free(second);

@@ -47,7 +47,9 @@ def test_all_or_nothing_when_an_address_is_taken(broker):
         squatter.listen()
         b.write_config(section("web", *first) + section("api", *second) + section("taken", *third))
         done = b.fdpass("apply", check=False)
-        assert done.returncode != 0
+        assert done.returncode == 1, "nothing is wrong with the configuration"
+        with b.client() as client:
+            assert client.request("APPLY")["ERROR"] == "EADDRINUSE"
         said = done.stdout + done.stderr
         assert f"{third[0]}:{third[1]}" in said and str(os.getpid()) in said, said
         assert {l["name"] for l in b.status()["listeners"]} == {"web"}
@@ -182,3 +184,38 @@ def test_exit_statuses_of_fdpassd(arguments, status):
                           capture_output=True, text=True, timeout=30, check=False)
     assert done.returncode == status, done
     assert done.stdout if status == 0 else done.stderr
+
+
+def test_a_reload_takes_over_the_log_level(broker):
+    web, api = section("web", *free_address()), section("api", *free_address())
+    b = broker(web)
+    b.write_config("[Broker]\nLogLevel=error\n" + web)
+    b.reload()
+    said = b.log()
+    b.write_config("[Broker]\nLogLevel=error\n" + web + api)
+    b.reload()
+    assert b.log() == said
+    b.write_config(web + api)  # the default again
+    b.reload()
+    assert "is applied" in b.log()[len(said):]
+
+
+def test_a_reload_leaves_a_log_level_of_the_command_line_alone(broker):
+    web = section("web", *free_address())
+    b = broker("[Broker]\nLogLevel=error\n" + web, arguments=["--log-level", "info"])
+    said = b.log()
+    b.reload()
+    assert "is applied" in b.log()[len(said):]
+
+
+def test_a_reload_takes_over_the_limit_of_listeners(broker):
+    sections = [section(f"s{i}", *free_address()) for i in range(4)]
+    b = broker("[Broker]\nListenersMax=2\n" + sections[0])
+    b.write_config("[Broker]\nListenersMax=2\n" + "".join(sections[:3]))
+    done = b.fdpass("apply", check=False)
+    assert done.returncode != 0 and "ListenersMax" in done.stdout + done.stderr, done
+    b.write_config("[Broker]\nListenersMax=3\n" + "".join(sections))
+    assert b.fdpass("apply", check=False).returncode != 0  # of a reload that failed nothing stays
+    b.write_config("[Broker]\nListenersMax=3\n" + "".join(sections[:3]))
+    b.fdpass("apply")
+    assert len(b.status()["listeners"]) == 3

@@ -1,9 +1,11 @@
 """The command line itself, `fdpass check`, and what both say as JSON."""
 import json
 import os
+import socket
 import subprocess
 
 import pytest
+import threading
 
 from testing.broker import FDPASS, clean_environment, free_address
 
@@ -131,6 +133,34 @@ def test_apply_prints_what_it_did_as_json(broker):
     assert [d["line"] for d in document["diagnostics"]] == [4, 5]
 
 
+def test_apply_claims_no_counts_that_the_answer_does_not_have(tmp_path):
+    """A broker of another version may say less."""
+    path = str(tmp_path / "broker.sock")
+
+    def answer_one(server, answer):
+        peer, _ = server.accept()
+        with peer:
+            while request := peer.recv(4096):
+                serial = [line for line in request.split(b"\n") if line.startswith(b"SERIAL=")]
+                peer.send(b"\n".join([b"OK=1", *serial, answer]))
+
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as server:
+        server.bind(path)
+        server.listen()
+        for answer, said, more in ((b"", "The configuration is applied.\n", set()),
+                                   (b"OPENED=2\nCLOSED=1\n", "Listeners: opened 2, closed 1\n", {"opened", "closed"})):
+            for arguments in ([], ["--json"]):
+                thread = threading.Thread(target=answer_one, args=(server, answer))
+                thread.start()
+                done = subprocess.run([FDPASS, "apply", *arguments], env=clean_environment(FDPASS_SOCKET=path),
+                                      stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=30, check=True)
+                thread.join()
+                if arguments:
+                    assert set(json.loads(done.stdout)) == {"schema", "ok", "diagnostics"} | more
+                else:
+                    assert done.stdout == said
+
+
 COMPLETE = """
 source "$1"; shift
 COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1))
@@ -185,3 +215,25 @@ def test_the_manual_has_every_command_and_option():
         for line in run(command, "--help").stdout.split("Options:\n")[1].splitlines():
             option = "--" + line.split("--")[1].split("=")[0].split("[")[0].split()[0]
             assert f"{option}*" in manual, f"{option} of {command} is not in fdpass(1)"
+
+
+def test_what_is_no_file_is_refused_and_a_file_of_proc_is_read_whole(config, tmp_path):
+    done = run("check", "/dev/null")
+    assert done.returncode == 3 and done.stderr.startswith("/dev/null: error: is a device"), done
+    fifo = tmp_path / "fifo.conf"
+    os.mkfifo(fifo)
+    done = run("check", fifo)
+    assert done.returncode == 3 and "is a FIFO" in done.stderr, done
+    # stat(2) says that it has 0 bytes
+    done = run("check", "/proc/self/status")
+    assert done.returncode == 3 and "/proc/self/status:1: error: " in done.stderr, done
+    (tmp_path / "fdpass.conf").symlink_to("/dev/null")  # masked: nothing is configured
+    assert run("check", tmp_path).returncode == 0
+
+
+def test_the_control_socket_that_applies_is_shown(config, tmp_path):
+    lines = run("check", config(GOOD), XDG_RUNTIME_DIR=str(tmp_path)).stdout.splitlines()
+    default = "/run/fdpass/broker.sock" if os.geteuid() == 0 else f"{tmp_path}/fdpass/broker.sock"
+    assert f"ControlSocket={default}" in lines
+    lines = run("check", config("[Broker]\nControlSocket=/run/x.sock\n" + GOOD)).stdout.splitlines()
+    assert "ControlSocket=/run/x.sock" in lines

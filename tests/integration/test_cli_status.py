@@ -1,5 +1,6 @@
 """What `fdpass status` shows, to people and to programs, and that nothing in it steers a terminal."""
 import array
+import contextlib
 import json
 import os
 import pty
@@ -260,6 +261,18 @@ def test_an_error_with_control_characters_is_shown_without_them(liar):
 
 
 @pytest.mark.parametrize("count", ["OPENED=x", "OPENED=99999999999999999999999", "X-A=1"])
-def test_counts_of_apply_that_are_none_are_0(liar, count):
+def test_counts_of_apply_that_are_none_are_not_shown(liar, count):
     done = run("--socket", liar(f"OK=1\n{count}"), "apply")
-    assert done.returncode == 0 and "opened 0" in done.stdout, done
+    assert done.returncode == 0 and done.stdout == "The configuration is applied.\n", done
+
+
+def test_the_queues_of_many_unix_listeners(broker, tmp_path):
+    """They are asked for all at once."""
+    b = broker("".join(f"[Socket s{i}]\nListenStream={tmp_path}/s{i}.sock\nBacklog={10 + i}\n" for i in range(100)))
+    with contextlib.ExitStack() as stack:
+        for i in (0, 50, 50, 99):
+            client = stack.enter_context(socket.socket(socket.AF_UNIX))
+            client.connect(f"{tmp_path}/s{i}.sock")
+        queues = {l["name"]: l["sockets"][0]["queue"] for l in b.status()["listeners"]}
+    assert {name: q["length"] for name, q in queues.items() if q["length"]} == {"s0": 1, "s50": 2, "s99": 1}
+    assert all(queues[f"s{i}"]["limit"] == 10 + i for i in range(100))

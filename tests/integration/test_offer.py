@@ -7,11 +7,15 @@ import os
 import select
 import signal
 import socket
+import struct
 import subprocess
+import threading
+import time
 
 import pytest
 
 from testing.broker import DEADLINE, Broker, StartFailed, free_address, private_folder
+from testing.client import Client
 from testing.load import Load
 
 pytestmark = pytest.mark.root
@@ -181,3 +185,69 @@ def test_a_signal_ends_the_wait(home):
         os.waitpid(pid, 0)
         assert failed.value.status == 0, failed.value.log
         assert "ending by SIGTERM" in failed.value.log
+
+
+@contextlib.contextmanager
+def waiting(broker_of, config):
+    """A broker whose start waits: its session, once that is told OFFER=1, and what the start comes to."""
+    outcome = []
+
+    def run():
+        try:
+            outcome.append(broker_of(config))
+        except StartFailed as failed:
+            outcome.append(failed)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    yield outcome
+    thread.join(DEADLINE)
+    assert not thread.is_alive()
+
+
+def connect(path):
+    deadline = time.monotonic() + DEADLINE
+    while True:
+        try:
+            client = Client(path)
+            if client.request("HELLO").get("OFFER") == "1":
+                return client
+            client.close()
+        except OSError:
+            pass
+        assert time.monotonic() < deadline, "no broker waits for offers"
+        time.sleep(0.01)
+
+
+def test_the_socket_of_a_broker_that_lives_is_refused(broker):
+    address, config = web(2)
+    one = broker(config)
+    folder = private_folder()
+    with one.client() as client, client.acquire("web") as listener:
+        with waiting(lambda text: Broker(text, folder=folder), config) as outcome:
+            with connect(os.path.join(folder, "broker.sock")) as other:
+                answer = other.request("OFFER", [listener.fileno()], NAME="web")
+                assert answer.first == "ERROR=EBUSY", answer
+                assert any(f"(pid {pid})" in answer["MESSAGE"] for pid in one.pids()), answer
+    assert isinstance(outcome[0], StartFailed) and outcome[0].status == 1
+    assert one.listener("web")["sockets"][0]["address"] == "%s:%d" % address
+    subprocess.run(["rm", "-r", folder], check=True)
+
+
+def test_a_signal_in_one_turn_with_an_offer_ends_the_wait(home):
+    _, config = web(600)
+    broker = home.start(config)
+    taken, more = free_address(), "[Socket more]\nListenStream=%s:%d\n"
+    with broker.client() as client, client.acquire("web") as listener, socket.socket() as foreign:
+        home.kill()
+        foreign.bind(taken)
+        foreign.listen()
+        with waiting(home.start, config + more % taken) as outcome:
+            with connect(broker.control) as other:
+                pid, _, _ = struct.unpack("3i", other.socket.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+                os.kill(pid, signal.SIGSTOP)
+                other.send("OFFER", [listener.fileno()], NAME="web")
+                os.kill(pid, signal.SIGTERM)
+                os.kill(pid, signal.SIGCONT)
+    assert isinstance(outcome[0], StartFailed) and outcome[0].status == 0, outcome
+    assert "ending by SIGTERM" in outcome[0].log

@@ -342,3 +342,45 @@ def test_open_connections_go_to_the_next_process_with_their_state(broker, proces
         client.close()
     current.terminate()
     assert current.wait(DEADLINE) == 0
+
+
+# ---- who takes ------------------------------------------------------------------------------------
+
+
+def test_of_two_that_take_at_once_the_second_is_refused_until_the_first_has_acknowledged(held, free_fds):
+    read_end, _ = pipe(free_fds)
+    with held.client() as first, held.client() as second:
+        assert store(first, "shop", [read_end]).ok
+        one = first.request("TAKE", NAME="shop")
+        refused = second.request("TAKE", NAME="shop")
+        assert refused.first == "ERROR=EBUSY" and str(os.getpid()) in refused["MESSAGE"]
+        again = first.request("TAKE", NAME="shop")  # who lost the answer asks again
+        assert again["ACK"] == one["ACK"]
+        free_fds.extend(one.fds + again.fds)
+        assert first.request("TAKEN", NAME="shop", ACK=one["ACK"]).ok
+        assert second.request("TAKE", NAME="shop").first == "ERROR=ENOENT"
+
+
+def test_one_that_ends_before_it_has_acknowledged_leaves_it_to_the_next(held, free_fds):
+    read_end, write_end = pipe(free_fds)
+    with held.client() as second:
+        with held.client() as first:
+            assert store(first, "shop", [read_end]).ok
+            first.request("TAKE", NAME="shop").close()
+            assert second.request("TAKE", NAME="shop").first == "ERROR=EBUSY"
+        assert second.request("HELLO").ok  # the end of the other session is heard by now
+        fds, _ = take(second, "shop")
+        free_fds.extend(fds)
+        assert is_same_pipe(write_end, fds[0])
+
+
+def test_what_is_stored_anew_while_it_is_being_taken_is_for_anyone(held, free_fds):
+    old, new = pipe(free_fds), pipe(free_fds)
+    with held.client() as first, held.client() as second:
+        assert store(first, "shop", [old[0]]).ok
+        first.request("TAKE", NAME="shop").close()
+        assert store(second, "shop", [new[0]]).ok
+        fds, _ = take(second, "shop")
+        free_fds.extend(fds)
+        assert is_same_pipe(new[1], fds[0])
+        assert first.request("HELLO").ok

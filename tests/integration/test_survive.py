@@ -226,6 +226,21 @@ def test_a_signal_to_either_ends_both(broker):
         assert not os.path.exists(b.control)
 
 
+def test_sigterm_to_the_keeper_and_sigkill_of_the_broker_at_once_is_an_end(broker):
+    """Whichever comes first; also after the broker has said that it ends."""
+    for wait in range(12):
+        b = broker(section("web", *free_address()))
+        pid = b.broker_pid
+        for target, number in ((b.pid, signal.SIGTERM), (pid, signal.SIGKILL))[::-1 if wait % 3 == 0 else 1]:
+            try:
+                os.kill(target, number)
+            except ProcessLookupError:
+                pass  # it has ended already, by the one before
+            time.sleep(0.0002 * (wait // 3))
+        assert b.process.wait(20) == 0, b.log()
+        reap(pid)
+
+
 def test_sigterm_while_the_broker_is_started_again_ends_it_well(broker):
     for wait in range(6):
         b = broker(section("web", *free_address()))

@@ -120,15 +120,24 @@ def test_what_was_upgraded_to_is_what_a_crash_starts(served):
     assert b.inode("web") == inode and set(b.leases("web")) == {server}
 
 
+def both(b):
+    """The keeper follows the broker after the command has its answer."""
+    deadline = time.monotonic() + 20
+    while not all(b.pids()):
+        assert time.monotonic() < deadline, "the keeper did not become the broker's program\n" + b.log()
+        time.sleep(0.005)
+    return b.pids()
+
+
 def test_descriptors_and_processes_do_not_grow(served):
     b, _, _ = served
     following = other_version(b.folder)
     b.fdpass("upgrade", following)
-    counted = [descriptors(pid) for pid in b.pids()]
+    counted = [descriptors(pid) for pid in both(b)]
     for path in [FDPASSD, following] * 5:
         b.fdpass("upgrade", path)
     b.status()
-    assert [descriptors(pid) for pid in b.pids()] == counted
+    assert [descriptors(pid) for pid in both(b)] == counted
 
 
 def test_by_default_the_path_from_which_it_was_started(broker, monkeypatch):
@@ -179,15 +188,24 @@ def test_the_old_one_is_started_again_when_the_new_one_dies(served, how):
     b.fdpass("upgrade", other_version(b.folder))
 
 
+def test_one_that_hangs_is_ended_also_where_sigalrm_was_ignored_and_blocked(broker):
+    """As whoever started fdpassd left it: an exec passes that on."""
+    b = broker(web(free_address()), wrapper=["env", "--ignore-signal=ALRM", "--block-signal=ALRM"])
+    inode, pid = b.inode("web"), b.broker_pid
+    done = b.fdpass("upgrade", bad_program(b.folder, "fdpassd-hangs"), check=False)
+    assert done.returncode == 1 and "SIGALRM" in b.log(), done
+    assert b.broker_pid != pid and b.inode("web") == inode
+
+
 def test_a_new_one_that_cannot_start_with_what_is_kept_takes_nothing_along(served):
-    """It passes the trial and then does not recognise the sockets, whose addresses are therefore in use."""
+    """It passes the trial and then does not recognise what is kept, and so finds the lock taken."""
     b, address, server = served
     with open(FDPASSD, "rb") as file:
         program = file.read()
-    assert program.count(b"\0LISTENER\0") == 1
+    assert program.count(b"\0RECORD\0") == 1
     path = os.path.join(b.folder, "forgetful")
     with open(path, "wb") as file:
-        file.write(program.replace(b"\0LISTENER\0", b"\0LISTENEX\0"))
+        file.write(program.replace(b"\0RECORD\0", b"\0RECORX\0"))
     os.chmod(path, 0o755)
     pid, inode = b.broker_pid, b.inode("web")
     with Load(address) as load:

@@ -4,11 +4,14 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <signal.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "sockets/hand_back.h"
 #include "support.h"
 
 static struct sockaddr_in loopback(unsigned port) {
@@ -118,4 +121,24 @@ int test_holder_of(int fd) {
 
         ck_assert_int_ge(copy, 0);
         return copy;
+}
+
+int test_marked_listener(void) {
+        int fd = test_tcp_listener();
+
+        hand_back_mark(fd);
+        return fd;
+}
+
+pid_t test_hold_elsewhere(int fd) {
+        pid_t pid = fork();
+
+        ck_assert_int_ge(pid, 0);
+        if (pid == 0) {
+                (void) prctl(PR_SET_PDEATHSIG, SIGKILL);
+                for (;;)
+                        pause();
+        }
+        close(fd);
+        return pid;
 }

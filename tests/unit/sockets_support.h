@@ -3,6 +3,7 @@
 #define TESTS_SOCKETS_SUPPORT_H
 
 #include <stdbool.h>
+#include <sys/types.h>
 
 #define TEST_BACKLOG 16
 
@@ -24,5 +25,10 @@ int test_disconnect(int fd);    /* connect(AF_UNSPEC) */
 
 /* A duplicate, as a holder has it. */
 int test_holder_of(int fd);
+
+/* As a broker before us had it and lent it: test_tcp_listener() with hand_back_mark(). */
+int test_marked_listener(void);
+/* A process that has `fd` until it is killed, or the test ends; we have it no more. */
+pid_t test_hold_elsewhere(int fd);
 
 #endif

@@ -7,11 +7,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "sockets/hand_back.h"
 #include "sockets_support.h"
 #include "support.h"
 #include "table_support.h"
@@ -91,24 +89,6 @@ static void expect_untouched(const struct world *w, const struct identity before
         ck_assert_str_eq(w->events, "");
 }
 
-/* A process that has a listener from a broker before us; we have it no more. */
-static pid_t hold_elsewhere(unsigned *ret_port) {
-        int fd = test_tcp_listener();
-        pid_t pid;
-
-        hand_back_mark(fd);
-        *ret_port = test_port_of(fd);
-        pid = fork();
-        ck_assert_int_ge(pid, 0);
-        if (pid == 0) {
-                (void) prctl(PR_SET_PDEATHSIG, SIGKILL);
-                for (;;)
-                        pause();
-        }
-        close(fd);
-        return pid;
-}
-
 /* 0 when the n-th allocation was not reached any more. */
 static int apply_failing(long n) {
         struct world *w = world_new();
@@ -117,8 +97,9 @@ static int apply_failing(long n) {
         struct identity before[2];
         struct config *config;
         struct holder *holder;
-        unsigned taken;
-        pid_t elsewhere = hold_elsewhere(&taken);
+        int marked = test_marked_listener();
+        unsigned taken = test_port_of(marked);
+        pid_t elsewhere = test_hold_elsewhere(marked);
 
         ck_assert_int_eq(apply(w,
                                "[Socket a]\nListenStream=%s\n"

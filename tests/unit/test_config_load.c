@@ -57,7 +57,7 @@ static const char *address_of(const char *listener) {
         const struct socket_config *s = config_find_socket(config, listener);
 
         ck_assert_ptr_nonnull(s);
-        return address_text(&s->addresses[s->n_addresses - 1], text);
+        return address_text(s->addresses[s->n_addresses - 1], text);
 }
 
 START_TEST(a_folder_is_read_in_order) {
@@ -81,8 +81,8 @@ START_TEST(a_folder_is_read_in_order) {
         ck_assert_str_eq(config_find_socket(config, "api")->file, test_path("api.socket"));
         ck_assert_ptr_null(config_find_socket(config, "none"));
         /* the sockets are in name order */
-        ck_assert_str_eq(config->sockets[0].name, "api");
-        ck_assert_str_eq(config->sockets[2].name, "web");
+        ck_assert_str_eq(config->sockets[0]->name, "api");
+        ck_assert_str_eq(config->sockets[2]->name, "web");
         done();
 }
 END_TEST
@@ -93,10 +93,10 @@ START_TEST(a_file_is_read_with_its_drop_ins) {
         test_write("other.socket", "[Socket]\nListenStream=1\n");
         test_write("other.socket.d/x.conf", "[Socket]\nBacklog=9\n");
         assert_loads("my.conf", 1);
-        ck_assert(config->sockets[0].non_blocking);
+        ck_assert(config->sockets[0]->non_blocking);
         assert_loads("other.socket", 1);
-        ck_assert_str_eq(config->sockets[0].name, "other");
-        ck_assert_uint_eq(config->sockets[0].backlog, 9);
+        ck_assert_str_eq(config->sockets[0]->name, "other");
+        ck_assert_uint_eq(config->sockets[0]->backlog, 9);
         done();
 }
 END_TEST
@@ -140,8 +140,8 @@ START_TEST(an_instance_has_the_drop_ins_of_its_template) {
         test_write("web@81.socket.d/x.conf", "[Socket]\nSocketMode=0600\n");
         assert_loads(NULL, 1);
         ck_assert_str_eq(address_of("web@81"), "127.0.0.1:81");
-        ck_assert_uint_eq(config->sockets[0].backlog, 5);
-        ck_assert_uint_eq(config->sockets[0].socket_mode, 0600);
+        ck_assert_uint_eq(config->sockets[0]->backlog, 5);
+        ck_assert_uint_eq(config->sockets[0]->socket_mode, 0600);
         done();
 }
 END_TEST
@@ -238,7 +238,7 @@ START_TEST(a_slash_at_the_end_of_the_folder_does_not_matter) {
         test_write("fdpass.conf", "[Socket web]\nListenStream=1\n");
         ck_assert_int_gt(asprintf(&folder, "%s///", test_folder()), 0);
         ck_assert_int_eq(config_load(folder, &diagnostics, &config), 0);
-        ck_assert_str_eq(config->sockets[0].file, test_path("fdpass.conf"));
+        ck_assert_str_eq(config->sockets[0]->file, test_path("fdpass.conf"));
         free(folder);
         done();
 }
@@ -352,9 +352,9 @@ START_TEST(a_copy_is_equal_and_independent) {
         test_write("fdpass.conf", "[Socket a]\nListenStream=1\nListenStream=/x\nAccess=1 @2\n"
                                   "[Socket b]\nListenStream=2\n");
         assert_loads(NULL, 2);
-        ck_assert_int_eq(socket_config_copy(&config->sockets[0], &copy), 0);
-        ck_assert(socket_config_equal(copy, &config->sockets[0]));
-        ck_assert(!socket_config_equal(copy, &config->sockets[1]));
+        ck_assert_int_eq(socket_config_copy(config->sockets[0], &copy), 0);
+        ck_assert(socket_config_equal(copy, config->sockets[0]));
+        ck_assert(!socket_config_equal(copy, config->sockets[1]));
         config = config_free(config);
         ck_assert_str_eq(copy->name, "a");
         ck_assert(access_list_has(&copy->access, 1, NULL, 0));
@@ -388,12 +388,12 @@ START_TEST(equality_is_about_the_sockets) {
 
                 test_write("fdpass.conf", "[Socket a]\nListenStream=1\n");
                 assert_loads(NULL, 1);
-                ck_assert_int_eq(socket_config_copy(&config->sockets[0], &before), 0);
+                ck_assert_int_eq(socket_config_copy(config->sockets[0], &before), 0);
                 ck_assert_int_gt(asprintf(&text, "[Socket b]\nListenStream=1\n%s\n", rows[i].line),
                                  0);
                 test_write("fdpass.conf", text);
                 assert_loads(NULL, 1);
-                ck_assert_msg(socket_config_equal(before, &config->sockets[0]) == rows[i].equal,
+                ck_assert_msg(socket_config_equal(before, config->sockets[0]) == rows[i].equal,
                               "%s", rows[i].line);
                 socket_config_free(before);
                 free(text);

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <net/if.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -135,6 +136,39 @@ START_TEST(paths_have_one_spelling) {
 END_TEST
 
 /* What we write must be what the kernel says of the bound socket, or adoption never matches. */
+/* The sanitizer sees each byte that is read behind it. */
+static void assert_keeps(const struct address *a) {
+        struct address *kept = address_dup(a), copy;
+        char text[ADDRESS_TEXT_SIZE], kept_text[ADDRESS_TEXT_SIZE];
+
+        ck_assert_ptr_nonnull(kept);
+        ck_assert(address_equal(kept, a));
+        ck_assert_uint_eq(address_size(kept), address_size(a));
+        ck_assert_uint_eq(address_port(kept), address_port(a));
+        ck_assert_str_eq(address_text(kept, kept_text), address_text(a, text));
+        ck_assert(address_equal(address_copy(&copy, kept), a));
+        free(kept);
+}
+
+START_TEST(a_kept_address_has_all_that_one_of_its_kind_has_and_no_room_for_others) {
+        static const char *const texts[] = {"127.0.0.1:1", "[::1]:65535", "/x", "/run/web.sock"};
+        struct address a;
+        const char *reason;
+
+        for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
+                ck_assert_int_eq(address_parse(texts[i], &a, &reason), 0);
+                assert_keeps(&a);
+                ck_assert_uint_lt(address_size(&a), sizeof(a) / 2);
+        }
+        /* The longest path, which getsockname(2) gives without its NUL. */
+        a.length = sizeof(a.un);
+        memset(a.un.sun_path, 'x', sizeof(a.un.sun_path));
+        a.un.sun_path[0] = '/';
+        ck_assert_uint_le(address_size(&a), sizeof(a));
+        assert_keeps(&a);
+}
+END_TEST
+
 START_TEST(the_kernel_agrees_about_addresses) {
         static const char *const texts[] = {"127.0.0.1:", "[::1]:", "0.0.0.0:", "[::]:"};
 
@@ -436,6 +470,7 @@ SUITE("config values", {
         TEST(utf8_is_checked_as_rfc_3629_has_it);
         TEST(numbers_are_whole_and_bounded);
         TEST(paths_have_one_spelling);
+        TEST(a_kept_address_has_all_that_one_of_its_kind_has_and_no_room_for_others);
         TEST(the_kernel_agrees_about_addresses);
         TEST(the_kernel_agrees_about_paths);
         TEST(the_longest_path_is_bound_whole);

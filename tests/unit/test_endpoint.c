@@ -52,7 +52,7 @@ static int open_endpoint(struct endpoint *e, const char *path, struct inherited 
 
         ck_assert_int_eq(log_new(&log, "test", LOG_TARGET_NONE, LEVEL_DEBUG), 0);
         log_set_sink(log, on_line, NULL);
-        r = endpoint_open(e, path, inherited, log);
+        r = endpoint_open(e, path, inherited, NULL, log);
         log_free(log);
         return r;
 }

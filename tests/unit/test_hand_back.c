@@ -4,7 +4,6 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -23,20 +22,6 @@ static struct world *world_at_start(void) {
         return w;
 }
 
-/* A process that has `fd`, until it is killed; we have it no more. */
-static pid_t hold_elsewhere(int fd) {
-        pid_t pid = fork();
-
-        ck_assert_int_ge(pid, 0);
-        if (pid == 0) {
-                (void) prctl(PR_SET_PDEATHSIG, SIGKILL);
-                for (;;)
-                        pause();
-        }
-        close(fd);
-        return pid;
-}
-
 static void end_process(pid_t pid) {
         ck_assert_int_eq(kill(pid, SIGKILL), 0);
         ck_assert_int_eq(waitpid(pid, NULL, 0), pid);
@@ -47,14 +32,6 @@ static ino_t inode_of(int fd) {
 
         ck_assert_int_eq(fstat(fd, &st), 0);
         return st.st_ino;
-}
-
-/* As a broker before us had it and lent it. */
-static int marked_listener(void) {
-        int fd = test_tcp_listener();
-
-        hand_back_mark(fd);
-        return fd;
 }
 
 static int apply_port(struct world *w, unsigned port) {
@@ -83,10 +60,10 @@ END_TEST
 
 START_TEST(a_listener_is_taken_back_with_a_lease_of_its_holder) {
         struct world *w = world_at_start();
-        int fd = marked_listener();
+        int fd = test_marked_listener();
         unsigned port = test_port_of(fd);
         ino_t inode = inode_of(fd);
-        pid_t pid = hold_elsewhere(fd);
+        pid_t pid = test_hold_elsewhere(fd);
         struct lease *lease;
 
         ck_assert_int_eq(apply_port(w, port), 0);
@@ -112,7 +89,7 @@ START_TEST(a_path_is_taken_back) {
         pid_t pid;
 
         hand_back_mark(fd);
-        pid = hold_elsewhere(fd);
+        pid = test_hold_elsewhere(fd);
         ck_assert_int_eq(apply(w, "[Socket api]\nListenStream=%s\n", test_path("api.sock")), 0);
         ck_assert_uint_eq(find(w, "api")->sockets[0]->inode, inode);
         ck_assert_uint_eq(find(w, "api")->n_leases, 1);
@@ -124,9 +101,9 @@ END_TEST
 
 START_TEST(nothing_is_taken_after_the_start) {
         struct world *w = world_new();
-        int fd = marked_listener();
+        int fd = test_marked_listener();
         unsigned port = test_port_of(fd);
-        pid_t pid = hold_elsewhere(fd);
+        pid_t pid = test_hold_elsewhere(fd);
 
         ck_assert_int_eq(apply_port(w, port), -EINVAL);
         expect_diagnostic(w, SEVERITY_ERROR, "cannot bind");
@@ -139,7 +116,7 @@ START_TEST(what_no_broker_marked_is_not_taken) {
         struct world *w = world_at_start();
         int fd = test_tcp_listener();
         unsigned port = test_port_of(fd);
-        pid_t pid = hold_elsewhere(fd);
+        pid_t pid = test_hold_elsewhere(fd);
 
         ck_assert_int_eq(apply_port(w, port), -EINVAL);
         ck_assert_uint_eq(w->result.n_conflicts, 1);
@@ -160,7 +137,7 @@ START_TEST(another_address_is_not_taken) {
         ck_assert_int_eq(listen(fd, 4), 0);
         port = test_port_of(fd);
         hand_back_mark(fd);
-        pid = hold_elsewhere(fd);
+        pid = test_hold_elsewhere(fd);
         ck_assert_int_eq(apply_port(w, port), -EINVAL);
         end_process(pid);
         world_free(w);
@@ -175,7 +152,7 @@ START_TEST(what_does_not_listen_is_not_taken) {
 
         hand_back_mark(fd);
         ck_assert_int_eq(address_of_socket(fd, &address), 0);
-        pid = hold_elsewhere(fd);
+        pid = test_hold_elsewhere(fd);
         /* SO_REUSEADDR on both: the address can be had beside it */
         ck_assert_int_eq(apply_port(w, address_port(&address)), 0);
         expect_counts(w, 1, 0, 0, 0, 0);
@@ -188,9 +165,9 @@ END_TEST
 START_TEST(an_apply_that_fails_gives_it_up_again) {
         struct world *w = world_at_start();
         _cleanup_close_ int other = test_tcp_listener();
-        int fd = marked_listener();
+        int fd = test_marked_listener();
         unsigned port = test_port_of(fd);
-        pid_t pid = hold_elsewhere(fd);
+        pid_t pid = test_hold_elsewhere(fd);
 
         ck_assert_int_eq(apply(w,
                                "[Socket web]\nListenStream=127.0.0.1:%u\n"
@@ -207,9 +184,10 @@ END_TEST
 /* Several have it: one is asked for it, and each that has it of its own right gets a lease. */
 START_TEST(each_of_several_holders_has_a_lease) {
         struct world *w = world_at_start();
-        int fd = marked_listener();
+        int fd = test_marked_listener();
         unsigned port = test_port_of(fd);
-        pid_t one = hold_elsewhere(fcntl(fd, F_DUPFD_CLOEXEC, 3)), two = hold_elsewhere(fd);
+        pid_t one = test_hold_elsewhere(fcntl(fd, F_DUPFD_CLOEXEC, 3)),
+              two = test_hold_elsewhere(fd);
 
         ck_assert_int_eq(apply_port(w, port), 0);
         ck_assert_uint_eq(find(w, "web")->n_leases, 2);

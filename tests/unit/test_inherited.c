@@ -38,6 +38,26 @@ START_TEST(a_claimed_descriptor_is_the_callers_and_the_rest_is_closed) {
 }
 END_TEST
 
+START_TEST(one_is_taken_by_its_name_and_an_empty_collection_takes_new_ones) {
+        struct inherited *all;
+        int first = some_fd(), second = some_fd();
+
+        ck_assert_int_eq(inherited_new(&all), 0);
+        for (int round = 0; round < 2; round++) {
+                ck_assert_int_eq(inherited_put_fd(all, "web", first), 0);
+                ck_assert_int_eq(inherited_put_fd(all, "api", second), 0);
+                ck_assert_int_eq(inherited_take_named(all, "we"), -1);
+                ck_assert_int_eq(inherited_take_named(all, "web"), first);
+                ck_assert_int_eq(inherited_take_named(all, "web"), -1);
+                ck_assert_int_eq(inherited_take_named(all, "api"), second);
+                ck_assert_uint_eq(inherited_count(all), 0);
+        }
+        inherited_free(all);
+        close_fd(first);
+        close_fd(second);
+}
+END_TEST
+
 /* In a child: descriptors 3 and up have to be what the variables promise. */
 static int in_child(int (*body)(void)) {
         int status;
@@ -108,6 +128,7 @@ END_TEST
 
 SUITE("inherited", {
         TEST(a_claimed_descriptor_is_the_callers_and_the_rest_is_closed);
+        TEST(one_is_taken_by_its_name_and_an_empty_collection_takes_new_ones);
         TEST(what_systemd_passes_is_taken_with_its_names);
         TEST(malformed_variables_are_an_error);
         TEST(what_was_meant_for_another_process_is_left);

@@ -8,7 +8,9 @@
  *      r  say READY                                     s  say STOPPING
  *      t  SIGTERM to the keeper, and wait for ours      h  the same with SIGHUP
  *      o  leave an orphan, and wait until it is reaped
- *      k  die of SIGKILL                                0…9  exit with that status
+ *      k  die of SIGKILL                                v  of SIGVTALRM, as by its own fault
+ *      g  give the link to the test, and wait for it
+ *      0…9  exit with that status
  *
  * Each life first writes what it was given as a line to the report.
  */
@@ -19,6 +21,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -31,6 +34,7 @@
 #include "support.h"
 
 #define REPORT_ENV "TEST_KEEPER_REPORT"
+#define GIVE_ENV "TEST_KEEPER_GIVE"
 #define MANY 600
 
 static struct message m;
@@ -113,6 +117,14 @@ static void leave_orphan(void) {
                         _exit(93);
 }
 
+static void give_link(int link_fd) {
+        int to = atoi(getenv(GIVE_ENV));
+        char end;
+
+        if (message_send(to, "LINK", 4, &link_fd, 1) < 0 || read(to, &end, 1) != 0)
+                _exit(89);
+}
+
 static void act(int link_fd, char action, int life) {
         if (action == 'p')
                 send_packet(link_fd, "FDSTORE", life, STDIN_FILENO);
@@ -131,8 +143,12 @@ static void act(int link_fd, char action, int life) {
                 signal_keeper(action == 't' ? SIGTERM : SIGHUP);
         else if (action == 'o')
                 leave_orphan();
+        else if (action == 'g')
+                give_link(link_fd);
         else if (action == 'k')
                 (void) kill(getpid(), SIGKILL);
+        else if (action == 'v')
+                (void) signal(SIGVTALRM, SIG_DFL), (void) raise(SIGVTALRM);
         else
                 _exit(action - '0');
 }
@@ -201,6 +217,7 @@ static pid_t start(char **lives, int link_fd, int broker_fd, bool inherits) {
         pid_t pid;
 
         ck_assert_int_eq(setenv(REPORT_ENV, test_path("report"), 1), 0);
+        (void) unlink(test_path("report")); /* of a run before in the same test */
         pid = fork();
         ck_assert_int_ge(pid, 0);
         if (pid == 0)
@@ -257,8 +274,18 @@ START_TEST(one_that_ends_of_its_own_will_is_not_started_again) {
 }
 END_TEST
 
+/* Somebody who did not wait for it killed it; what it died of by itself is told. */
 START_TEST(one_that_dies_while_it_ends_is_not_started_again) {
-        ck_assert_int_eq(run(LIVES("prsk"), false).status, 128 + SIGKILL);
+        ck_assert_int_eq(run(LIVES("prsk"), false).status, 0);
+        ck_assert_int_eq(run(LIVES("prtsk"), false).status, 0);
+        ck_assert_int_eq(run(LIVES("prsv"), false).status, 128 + SIGVTALRM);
+}
+END_TEST
+
+/* Its SIGTERM and the broker's SIGKILL, whichever of the two the keeper sees first. */
+START_TEST(one_that_is_killed_as_the_keeper_is_told_to_end_has_ended_well) {
+        ck_assert_int_eq(run(LIVES("prtk"), false).status, 0);
+        ck_assert_int_eq(run(LIVES("ptk"), false).status, 0);
 }
 END_TEST
 
@@ -313,7 +340,52 @@ START_TEST(a_second_keeper_takes_over_a_living_broker) {
         (void) waitpid(broker, NULL, 0);
         r = finish(pid);
         ck_assert_int_eq(r.status, 0);
-        ck_assert_str_eq(r.report, "l7\n");
+        ck_assert_str_eq(r.report, "l7 " LINK_MADE_KEEPER "\n");
+}
+END_TEST
+
+/* What a broker does that takes the keeper of one that found it running; BROKER has its pidfd. */
+static void be_found(int link_fd, int broker_fd) {
+        ck_assert_int_eq(message_send(link_fd, "BROKER=1", 8, &broker_fd, 1), 0);
+        send_packet(link_fd, "FDSTORE", 7, STDIN_FILENO);
+        wait_barrier(link_fd);
+}
+
+/* A life that passes its link on: to this test, by the number that is in the environment. */
+START_TEST(a_keeper_is_given_to_a_broker_that_runs_already) {
+        int ends[2], link_fd, broker_fd;
+        pid_t broker = fork(), pid;
+        char number[16];
+        struct result r;
+
+        if (broker == 0) {
+                (void) pause();
+                _exit(0);
+        }
+        broker_fd = process_open(broker);
+        ck_assert_int_ge(broker_fd, 0);
+        ck_assert_int_eq(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, ends), 0);
+        (void) snprintf(number, sizeof(number), "%d", ends[1]);
+        ck_assert_int_eq(setenv(GIVE_ENV, number, 1), 0);
+        pid = start(LIVES("pg0", "ps0"), -1, -1, false);
+        ck_assert_int_eq(unsetenv(GIVE_ENV), 0);
+        close_fd(ends[1]);
+        ck_assert_int_gt(message_receive_wait(ends[0], &m), 0);
+        link_fd = fd_list_take_fd(&m.fds, 0);
+        message_clear(&m);
+        be_found(link_fd, broker_fd);
+        if (_i == 1)
+                send_packet(link_fd, "SOLE", 0, -1);
+        wait_barrier(link_fd);
+        close_fd(ends[0]); /* now that life may end, which is not the end of a broker */
+        ck_assert_int_eq(kill(broker, SIGKILL), 0);
+        close_fd(link_fd);
+        close_fd(broker_fd);
+        (void) waitpid(broker, NULL, 0);
+        r = finish(pid);
+        /* before SOLE another keeper is in charge; what that life had stored is not the broker's */
+        ck_assert_int_eq(r.status, _i == 1 ? 0 : 1);
+        ck_assert_str_eq(r.report, _i == 1 ? "\nl7\n" : "\n");
 }
 END_TEST
 
@@ -332,11 +404,13 @@ int main(int argc, char *argv[]) {
         TEST(one_that_served_is_started_again_whatever_its_status);
         TEST(one_that_ends_of_its_own_will_is_not_started_again);
         TEST(one_that_dies_while_it_ends_is_not_started_again);
+        TEST(one_that_is_killed_as_the_keeper_is_told_to_end_has_ended_well);
         TEST(signals_are_forwarded);
         TEST(a_broker_that_dies_at_once_again_and_again_is_started_at_intervals);
         TEST(what_the_keeper_was_started_with_is_given_until_one_has_served);
         TEST(orphans_are_reaped);
         TEST(a_second_keeper_takes_over_a_living_broker);
+        tcase_add_loop_test(tests_, a_keeper_is_given_to_a_broker_that_runs_already, 0, 2);
         suite_add_tcase(suite, tests_);
         return support_run(suite);
 }

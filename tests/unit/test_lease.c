@@ -29,7 +29,7 @@ static struct listener *make_listener(struct listener_table *table, const char *
         struct listener *listener;
 
         ck_assert_int_eq(socket_config_copy(&config, &copy), 0);
-        listener = listener_new(table, copy, 0);
+        listener = listener_new(table, copy);
         ck_assert_ptr_nonnull(listener);
         return listener;
 }

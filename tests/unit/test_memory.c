@@ -4,15 +4,18 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "cleanup.h"
 #include "core/inherited.h"
 #include "core/log.h"
+#include "core/process.h"
 #include "keeper/link.h"
 #include "keeper/memory.h"
 #include "support.h"
@@ -290,7 +293,7 @@ START_TEST(names_of_others_stay_what_they_are) {
 }
 END_TEST
 
-static int another_keeper(void *owner) {
+static int another_keeper(void *owner, int *ret_pidfd) {
         struct side *s = owner;
         int link_fd;
 
@@ -348,6 +351,155 @@ START_TEST(keepers_that_end_at_once_are_started_at_intervals) {
 }
 END_TEST
 
+/* The next packet, which comes with a descriptor that is the caller's. */
+static int expect_fd(struct side *s, const char *packet) {
+        int fd;
+
+        ck_assert_str_eq(next(s, &fd), packet);
+        ck_assert_int_ge(fd, 0);
+        return fd;
+}
+
+START_TEST(a_keeper_from_outside_is_not_replaced) {
+        int ends[2];
+        struct side s;
+
+        begin(&s);
+        ck_assert_int_eq(try_open(&s), 0);
+        ck_assert_int_eq(link_new(&ends[0], &ends[1]), 0);
+        ck_assert_int_eq(memory_change_keeper(s.memory, ends[1]), -EBUSY);
+        close_fd(ends[0]);
+        close_fd(ends[1]);
+        end(&s);
+}
+END_TEST
+
+/* Whether or not the loop has told of it: it is in charge before it has the first descriptor. */
+START_TEST(in_place_of_a_dead_keeper_a_new_one_is_in_charge_at_once) {
+        char id[STATE_ID_SIZE];
+        struct side s;
+        int link_fd;
+
+        begin(&s);
+        ck_assert_int_eq(try_open(&s), 0);
+        put(&s, "socket", 'l', STDIN_FILENO, id);
+        close_fd(s.keeper);
+        ck_assert_int_eq(link_new(&s.keeper, &link_fd), 0);
+        ck_assert_int_eq(memory_change_keeper(s.memory, link_fd), 0);
+        close_fd(expect_fd(&s, "BROKER=1"));
+        close_fd(expect_fd(&s, "EXECUTABLE=1"));
+        expect(&s, "SOLE=1");
+        expect(&s, "FDSTORE=1\nFDNAME=state\n");
+        expect(&s, "FDSTORE=1\nFDNAME=l1\n");
+        expect(&s, "");
+        end(&s);
+}
+END_TEST
+
+/* A process that is a keeper which a broker made; stopped, so that only SIGKILL ends it. */
+static pid_t made_keeper(struct side *s) {
+        pid_t pid = fork();
+        int status;
+
+        if (pid == 0) {
+                (void) raise(SIGSTOP);
+                _exit(0);
+        }
+        ck_assert_int_eq(waitpid(pid, &status, WUNTRACED), pid);
+        ck_assert_int_eq(inherited_put_fd(s->inherited, LINK_MADE_KEEPER, process_open(pid)), 0);
+        return pid;
+}
+
+START_TEST(one_that_a_broker_made_is_ended_when_the_next_has_everything) {
+        int status, old, link_fd, ends[2];
+        char id[STATE_ID_SIZE];
+        struct side s;
+        pid_t pid;
+
+        begin(&s);
+        pid = made_keeper(&s);
+        ck_assert_int_eq(try_open(&s), 0);
+        put(&s, "socket", 'l', STDIN_FILENO, id);
+        memory_say_ready(s.memory);
+        old = s.keeper;
+        ck_assert_int_eq(link_new(&s.keeper, &link_fd), 0);
+        ck_assert_int_eq(memory_change_keeper(s.memory, link_fd), 0);
+        /* a third is refused meanwhile */
+        ck_assert_int_eq(link_new(&ends[0], &ends[1]), 0);
+        ck_assert_int_eq(memory_change_keeper(s.memory, ends[1]), -EBUSY);
+        close_fd(expect_fd(&s, "BROKER=1"));
+        close_fd(expect_fd(&s, "EXECUTABLE=1"));
+        expect(&s, "FDSTORE=1\nFDNAME=state\n");
+        expect(&s, "FDSTORE=1\nFDNAME=l1\n");
+        expect(&s, "READY=1");
+        expect(&s, "BARRIER=1\n");
+        ck_assert_int_eq(waitpid(pid, &status, WNOHANG), 0);
+        if (_i == 0) {
+                ck_assert_int_eq(message_send(s.keeper, "BARRIER=1", 9, NULL, 0), 0);
+                loop_run_once(s.loop, true);
+                expect(&s, "SOLE=1");
+        } else {
+                memory_say_stopping(s.memory); /* or it would start another broker after it */
+                expect(&s, "STOPPING=1");
+        }
+        ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+        ck_assert(WIFSIGNALED(status));
+        /* from now on this one is from outside */
+        ck_assert_int_eq(memory_change_keeper(s.memory, ends[1]), -EBUSY);
+        close_fd(ends[0]);
+        close_fd(ends[1]);
+        close_fd(old);
+        end(&s);
+}
+END_TEST
+
+START_TEST(a_new_one_that_takes_nothing_is_given_up_for_another) {
+        int status, old, stopped, link_fd;
+        struct side s;
+        pid_t pid;
+
+        begin(&s);
+        pid = made_keeper(&s);
+        ck_assert_int_eq(try_open(&s), 0);
+        memory_set_keeper(s.memory, another_keeper, &s);
+        old = s.keeper;
+        ck_assert_int_eq(link_new(&stopped, &link_fd), 0);
+        ck_assert_int_eq(memory_change_keeper(s.memory, link_fd), 0);
+        s.keeper = old; /* another_keeper() closes it */
+        while (s.made == 0)
+                loop_run_once(s.loop, true);
+        ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+        expect(&s, "FDSTORE=1\nFDNAME=state\n");
+        close_fd(stopped);
+        end(&s);
+}
+END_TEST
+
+/* The exec forgets who is to go, and who is in charge. */
+START_TEST(an_upgrade_does_not_leave_two_keepers) {
+        int status, old, link_fd;
+        struct side s;
+        pid_t pid;
+
+        begin(&s);
+        pid = made_keeper(&s);
+        ck_assert_int_eq(try_open(&s), 0);
+        old = s.keeper;
+        ck_assert_int_eq(link_new(&s.keeper, &link_fd), 0);
+        ck_assert_int_eq(memory_change_keeper(s.memory, link_fd), 0);
+        memory_say_executing(s.memory);
+        ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+        close_fd(expect_fd(&s, "BROKER=1"));
+        close_fd(expect_fd(&s, "EXECUTABLE=1"));
+        expect(&s, "FDSTORE=1\nFDNAME=state\n");
+        expect(&s, "BARRIER=1\n");
+        expect(&s, "SOLE=1");
+        expect(&s, "EXECUTING=1");
+        close_fd(old);
+        end(&s);
+}
+END_TEST
+
 SUITE("memory", {
         TEST(records_and_descriptors_come_back_together);
         TEST(what_nobody_takes_is_dropped_from_the_store_too);
@@ -359,4 +511,10 @@ SUITE("memory", {
         TEST(names_of_others_stay_what_they_are);
         TEST(a_new_keeper_gets_everything_and_then_the_barrier);
         TEST(keepers_that_end_at_once_are_started_at_intervals);
+        TEST(a_keeper_from_outside_is_not_replaced);
+        TEST(a_new_one_that_takes_nothing_is_given_up_for_another);
+        TEST(an_upgrade_does_not_leave_two_keepers);
+        TEST(in_place_of_a_dead_keeper_a_new_one_is_in_charge_at_once);
+        tcase_add_loop_test(tests_, one_that_a_broker_made_is_ended_when_the_next_has_everything, 0,
+                            2);
 })

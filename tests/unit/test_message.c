@@ -92,6 +92,53 @@ START_TEST(truncated_descriptors_are_an_error_and_none_leaks) {
 }
 END_TEST
 
+/* For who must not close them himself: all that came, and each of them once. */
+START_TEST(of_a_truncated_packet_what_came_can_be_had) {
+        struct rlimit old, low;
+        unsigned before;
+        int s[2];
+
+        if (getenv("UNDER_VALGRIND"))
+                return;
+        pair(s);
+        send_copies(s[0], s[0], 5);
+        ck_assert_int_eq(getrlimit(RLIMIT_NOFILE, &old), 0);
+        before = test_open_fds();
+        int next = fcntl(s[0], F_DUPFD_CLOEXEC, 3);
+        close_fd(next);
+        low = old;
+        low.rlim_cur = (rlim_t) next + 2;
+        ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &low), 0);
+        int r = message_receive_foreign(s[1], &m);
+        ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &old), 0);
+        ck_assert_int_eq(r, -EMFILE);
+        ck_assert_uint_eq(m.fds.count, 2);
+        ck_assert_uint_eq(test_open_fds(), before + 2);
+        message_clear(&m);
+        ck_assert_uint_eq(test_open_fds(), before);
+        close_fd(s[0]);
+        close_fd(s[1]);
+}
+END_TEST
+
+START_TEST(a_copy_leaves_the_packet_where_it_is) {
+        unsigned before;
+        int s[2];
+
+        pair(s);
+        send_copies(s[0], s[0], 5);
+        close_fd(s[0]);
+        before = test_open_fds();
+        for (int i = 0; i < 3; i++) {
+                ck_assert_int_eq(message_receive_copy(s[1], &m), 1);
+                ck_assert_uint_eq(m.fds.count, 5);
+                message_clear(&m);
+                ck_assert_uint_eq(test_open_fds(), before);
+        }
+        close_fd(s[1]);
+}
+END_TEST
+
 START_TEST(a_packet_over_the_limit_is_an_error_with_its_descriptors_closed) {
         static char big[MESSAGE_SIZE_MAX + 1];
         unsigned before;
@@ -160,6 +207,8 @@ SUITE("message", {
         TEST(descriptors_arrive_with_their_packet_and_close_on_exec);
         TEST(the_maximum_passes_and_one_more_is_refused);
         TEST(truncated_descriptors_are_an_error_and_none_leaks);
+        TEST(of_a_truncated_packet_what_came_can_be_had);
+        TEST(a_copy_leaves_the_packet_where_it_is);
         TEST(a_packet_over_the_limit_is_an_error_with_its_descriptors_closed);
         TEST(nothing_blocks_and_an_empty_packet_is_never_sent);
         TEST(kernel_padding_takes_a_second_descriptor);

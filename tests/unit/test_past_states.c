@@ -68,6 +68,10 @@ static void check_known(const struct memory *m, const char *path) {
         } wanted[] = {{"socket", 2}, {"holder", 1},  {"lease", 2},
                       {"config", 1}, {"control", 1}, {"lock", 1}};
 
+        if (strstr(path, "-stored")) {
+                ck_assert_uint_eq(count(m, "stored"), 2);
+                ck_assert_uint_eq(count(m, "stored_fd"), 4);
+        }
         for (size_t i = 0; i < sizeof(wanted) / sizeof(wanted[0]); i++)
                 ck_assert_msg(count(m, wanted[i].kind) >= wanted[i].at_least, "%s: too few %s",
                               path, wanted[i].kind);

@@ -6,8 +6,10 @@
 #include <unistd.h>
 
 #include "cleanup.h"
+#include "core/inherited.h"
 #include "core/log.h"
 #include "core/loop.h"
+#include "keeper/memory.h"
 #include "sockets/path_guard.h"
 #include "sockets_support.h"
 #include "support.h"
@@ -58,8 +60,7 @@ static void on_mended(void *owner) {
 }
 
 static void guard(struct fixture *f, struct guarded *g) {
-        ck_assert_int_eq(
-                path_guard_start(&g->guard, f->watch, g->path, g->fd, on_lost, on_mended, g), 0);
+        path_guard_start(&g->guard, f->watch, g->path, g->fd, on_lost, on_mended, g);
 }
 
 /* A guarded listener at FOLDER/name. */
@@ -68,6 +69,18 @@ static void listener(struct fixture *f, struct guarded *g, const char *name) {
         g->path = test_path(name);
         g->fd = test_unix_listener(g->path);
         guard(f, g);
+}
+
+/* The first or another name for it. */
+static const char *link_of(const struct guarded *g) {
+        static char text[256];
+        const char *base = strrchr(g->path, '/') + 1;
+        int n = snprintf(text, sizeof(text), "%.*s.fdpass-%u/%s", (int) (base - g->path), g->path,
+                         (unsigned) geteuid(), base);
+
+        if (g->guard.link > 1)
+                (void) snprintf(text + n, sizeof(text) - (size_t) n, ".%u", g->guard.link);
+        return text;
 }
 
 static void end(struct guarded *g) {
@@ -255,7 +268,7 @@ START_TEST(a_deleted_folder_is_a_loss) {
         start(&f);
         ck_assert_int_eq(mkdir(test_path("d"), 0755), 0);
         listener(&f, &g, "d/web.sock");
-        ck_assert_int_eq(unlink(g.guard.link_path), 0);
+        ck_assert_int_eq(unlink(link_of(&g)), 0);
         ck_assert_int_eq(unlink(g.path), 0);
         turns(&f);
         ck_assert_uint_eq(g.lost, 1); /* the link was gone too */
@@ -322,7 +335,7 @@ START_TEST(a_path_that_leads_to_another_socket_at_the_start_is_not_taken_for_our
         ck_assert_int_eq(unlink(g.path), 0);
         foreign = test_unix_listener(g.path);
         guard(&f, &g);
-        ck_assert_ptr_null(g.guard.link_path);
+        ck_assert_uint_eq(g.guard.link, 0);
         loop_run_once(f.loop, true);
         ck_assert_uint_eq(g.lost, 1);
         end(&g);
@@ -360,7 +373,7 @@ START_TEST(a_private_folder_that_others_could_write_is_not_used) {
         ck_assert_int_eq(mkdir(folder_of_links(), 0777), 0);
         ck_assert_int_eq(chmod(folder_of_links(), 0777), 0);
         listener(&f, &g, "web.sock");
-        ck_assert_ptr_null(g.guard.link_path);
+        ck_assert_uint_eq(g.guard.link, 0);
         ck_assert_uint_eq(f.warnings, 1);
         ck_assert_int_eq(unlink(g.path), 0);
         turns(&f);
@@ -379,7 +392,7 @@ START_TEST(a_private_folder_that_is_a_symbolic_link_is_not_used) {
         ck_assert_int_eq(mkdir(test_path("elsewhere"), 0700), 0);
         ck_assert_int_eq(symlink(test_path("elsewhere"), folder_of_links()), 0);
         listener(&f, &g, "web.sock");
-        ck_assert_ptr_null(g.guard.link_path);
+        ck_assert_uint_eq(g.guard.link, 0);
         ck_assert_int_lt(lstat(test_path("elsewhere/web.sock"), &st), 0);
         end(&g);
         stop(&f);
@@ -397,7 +410,7 @@ START_TEST(a_link_of_a_dead_broker_is_replaced) {
         ck_assert_int_gt(asprintf((char **) &stale, "%s/web.sock", folder_of_links()), 0);
         close(test_unix_listener(stale));
         listener(&f, &g, "web.sock");
-        ck_assert_str_eq(g.guard.link_path, stale);
+        ck_assert_str_eq(link_of(&g), stale);
         ck_assert_int_eq(lstat(stale, &st), 0);
         ck_assert_uint_eq(st.st_ino, g.guard.inode);
         free((char *) stale);
@@ -419,7 +432,7 @@ START_TEST(a_link_of_a_living_socket_is_left) {
         fd = test_unix_listener(living);
         ck_assert_int_eq(lstat(living, &before), 0);
         listener(&f, &g, "web.sock");
-        ck_assert_str_ne(g.guard.link_path, living);
+        ck_assert_str_ne(link_of(&g), living);
         ck_assert_int_eq(unlink(g.path), 0);
         turns(&f);
         ck_assert_uint_eq(g.mended, 1);
@@ -440,7 +453,7 @@ START_TEST(a_link_that_a_crash_left_is_used_when_the_socket_is_adopted) {
         again.path = g.path; /* as if the first guard's broker had been killed */
         again.fd = g.fd;
         guard(&f, &again);
-        ck_assert_str_eq(again.guard.link_path, g.guard.link_path);
+        ck_assert_uint_eq(again.guard.link, g.guard.link);
         path_guard_stop(&again.guard);
         end(&g);
         stop(&f);
@@ -480,6 +493,89 @@ START_TEST(lost_events_make_it_look_at_every_path) {
 }
 END_TEST
 
+static int inherit(void *inherited, const char *id, int fd) {
+        return inherited_put_fd(inherited, id, test_holder_of(fd));
+}
+
+/* For the next broker: what the one before left in its fd store; NULL: nothing. */
+static struct memory *memory_after(const struct memory *before, struct loop *loop) {
+        struct inherited *inherited;
+        struct memory *m;
+
+        ck_assert_int_eq(inherited_new(&inherited), 0);
+        if (before)
+                ck_assert_int_eq(memory_each_fd(before, inherit, inherited), 0);
+        ck_assert_int_eq(memory_new(&m, FD_STORE_NONE, -1, inherited, loop, NULL), 0);
+        inherited_free(inherited);
+        return m;
+}
+
+/* Of all inotify descriptors that we have. */
+static unsigned count_watches(void) {
+        char path[64], line[256];
+        unsigned count = 0;
+
+        for (int fd = 3; fd < 64; fd++) {
+                FILE *file;
+
+                (void) snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", fd);
+                file = fopen(path, "re");
+                while (file && fgets(line, sizeof(line), file))
+                        count += strncmp(line, "inotify wd:", 11) == 0;
+                if (file)
+                        (void) fclose(file);
+        }
+        return count;
+}
+
+START_TEST(what_the_broker_before_watched_with_is_used_again) {
+        struct guarded a, b;
+        struct memory *first, *second;
+        struct fixture f;
+        int before;
+
+        start(&f);
+        first = memory_after(NULL, f.loop);
+        path_watch_keep(f.watch, first, "listeners");
+        ck_assert_int_eq(mkdir(test_path("other"), 0755), 0);
+        listener(&f, &a, "other/a.sock");
+        listener(&f, &b, "b.sock");
+        before = b.guard.directory_watch;
+        ck_assert_int_eq(before, 2);
+
+        second = memory_after(first, f.loop); /* it is killed, and its guards stop nothing */
+        memory_free(first);
+        path_watch_free(f.watch);
+        ck_assert_int_eq(unlink(a.path), 0);
+        ck_assert_int_eq(unlink(b.path), 0);
+        close(a.fd);
+        close(b.fd);
+
+        ck_assert_int_eq(path_watch_new(&f.watch, f.loop, f.log), 0);
+        path_watch_keep(f.watch, second, "control"); /* another one's */
+        ck_assert_uint_eq(count_watches(), 2);
+        path_watch_free(f.watch);
+        ck_assert_int_eq(path_watch_new(&f.watch, f.loop, f.log), 0);
+        path_watch_keep(f.watch, second, "listeners");
+        listener(&f, &b, "b.sock");
+        ck_assert_int_eq(b.guard.directory_watch, before); /* a new one would begin with 1 */
+        turns(&f);
+        ck_assert_uint_eq(b.mended, 0); /* what happened before it is not told */
+        ck_assert_int_eq(unlink(b.path), 0);
+        turns(&f);
+        ck_assert_uint_eq(b.mended, 1);
+
+        ck_assert_uint_eq(count_watches(), 2);
+        test_write("other/file", "");
+        ck_assert_int_eq(unlink(test_path("other/file")), 0); /* where nobody listens any more */
+        turns(&f);
+        ck_assert_uint_eq(count_watches(), 1);
+        end(&b);
+        stop(&f);
+        memory_free(second);
+}
+END_TEST
+
 SUITE("path guard", {
         TEST(an_unlinked_path_is_there_again_with_the_same_socket);
         TEST(a_path_that_is_moved_away_is_there_again);
@@ -499,4 +595,5 @@ SUITE("path guard", {
         TEST(a_link_of_a_living_socket_is_left);
         TEST(a_link_that_a_crash_left_is_used_when_the_socket_is_adopted);
         TEST(lost_events_make_it_look_at_every_path);
+        TEST(what_the_broker_before_watched_with_is_used_again);
 })

@@ -1,13 +1,16 @@
 /* Queue lengths of held sockets, with connections that nobody accepts. */
 #include <errno.h>
 #include <netinet/in.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
 #include "cleanup.h"
 #include "sockets/queue.h"
+#include "sockets/queue_map.h"
 #include "sockets_support.h"
 #include "support.h"
 
@@ -76,6 +79,46 @@ START_TEST(waiting_unix_connections_are_counted) {
 }
 END_TEST
 
+static ino_t inode_of(int fd) {
+        struct stat st;
+
+        ck_assert_int_eq(fstat(fd, &st), 0);
+        return st.st_ino;
+}
+
+START_TEST(the_queues_of_many_unix_sockets_are_read_in_parts) {
+        enum { COUNT = 1000 }; /* more than one part holds */
+        int fds[COUNT], tcp = test_tcp_listener(), late, r, parts = 0;
+        struct queue_map *map;
+        struct queue queue;
+        char name[32];
+
+        for (int i = 0; i < COUNT; i++) {
+                (void) snprintf(name, sizeof(name), "s%d", i);
+                fds[i] = test_unix_listener(test_path(name));
+                for (int j = 0; j < i % 3; j++)
+                        ck_assert_int_eq(test_unix_connect(test_path(name), SOCK_STREAM), 0);
+        }
+        ck_assert_int_eq(queue_map_new(&map), 0);
+        while ((r = queue_map_read(map)) == 0)
+                parts++;
+        ck_assert_int_eq(r, 1);
+        ck_assert_int_gt(parts, 1);
+        for (int i = 0; i < COUNT; i++) {
+                ck_assert(queue_map_find(map, inode_of(fds[i]), &queue));
+                ck_assert_uint_eq(queue.length, (unsigned) i % 3);
+                ck_assert_uint_eq(queue.limit, TEST_BACKLOG);
+                close(fds[i]);
+        }
+        late = test_unix_listener(test_path("late"));
+        ck_assert(!queue_map_find(map, inode_of(late), &queue));
+        ck_assert(!queue_map_find(map, inode_of(tcp), &queue));
+        close(late);
+        close(tcp);
+        queue_map_free(map);
+}
+END_TEST
+
 START_TEST(what_does_not_listen_has_no_queue) {
         _cleanup_close_ int tcp = test_tcp_bound(0), pair = -1, udp = -1;
         struct queue queue = {.length = 77};
@@ -97,5 +140,6 @@ SUITE("queue", {
         TEST(waiting_tcp_connections_are_counted);
         TEST(dropped_tcp_connections_are_counted);
         TEST(waiting_unix_connections_are_counted);
+        TEST(the_queues_of_many_unix_sockets_are_read_in_parts);
         TEST(what_does_not_listen_has_no_queue);
 })

@@ -4,9 +4,11 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -25,7 +27,7 @@ static int put(struct state *s, const char *id, const char *name) {
         return state_put(s, id, &w, known);
 }
 
-static void check_name(const struct state *s, const char *id, const char *name) {
+static void check_name(struct state *s, const char *id, const char *name) {
         struct assignments a;
 
         ck_assert_msg(state_get(s, id, &a), "record %s is missing", id);
@@ -101,6 +103,36 @@ START_TEST(many_changes_stay_small_and_are_all_there) {
 END_TEST
 
 /* SIGKILL in the middle of a write: whatever was whole before is whole after. */
+/* Snapshots leave out what was removed, so that what is behind it moves. */
+START_TEST(records_are_read_back_wherever_a_snapshot_has_put_them) {
+        char id[STATE_ID_SIZE], name[64];
+        size_t wrong = 0;
+        struct state *s;
+
+        ck_assert_int_eq(state_new(&s), 0);
+        for (int round = 0; round < 8; round++)
+                for (int i = 1; i <= 100; i++) {
+                        (void) snprintf(id, sizeof(id), "l%d", i);
+                        (void) snprintf(name, sizeof(name), "%*d", 8 + (i * 7 + round) % 40, i);
+                        wrong += put(s, id, name) < 0;
+                        if (round == 1 && i % 3 == 0)
+                                wrong += state_remove(s, id) < 0;
+                }
+        for (int i = 1; i <= 100; i++) {
+                struct assignments a;
+                (void) snprintf(id, sizeof(id), "l%d", i);
+                (void) snprintf(name, sizeof(name), "%*d", 8 + (i * 7 + 7) % 40, i);
+                wrong += !state_get(s, id, &a) || !text_equal(*assignments_get(&a, "NAME"), name) ||
+                         !state_is(s, id, "listener") || state_is(s, id, "listene") ||
+                         state_note(s, id)->fd != -1;
+        }
+        ck_assert_uint_eq(wrong, 0);
+        ck_assert_ptr_null(state_note(s, "l101"));
+        ck_assert(!state_is(s, "l101", "listener"));
+        state_free(s);
+}
+END_TEST
+
 START_TEST(a_torn_change_loses_only_itself) {
         struct state_report report;
         struct state *s, *again;
@@ -254,6 +286,105 @@ START_TEST(fields_of_a_newer_version_are_kept) {
 }
 END_TEST
 
+static void limit_file_size(rlim_t size) {
+        struct rlimit limit;
+
+        ck_assert_int_eq(getrlimit(RLIMIT_FSIZE, &limit), 0);
+        limit.rlim_cur = size;
+        ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &limit), 0);
+        (void) signal(SIGXFSZ, SIG_IGN);
+}
+
+/* Records of before are changed and removed, and new ones come, while nothing can be written. */
+static void change_without_room(struct state *s) {
+        struct stat st;
+        char id[STATE_ID_SIZE];
+        int r = 0;
+
+        ck_assert_int_eq(put(s, "l1", "first"), 0);
+        ck_assert_int_eq(put(s, "l2", "second"), 0);
+        ck_assert_int_eq(put(s, "l3", "third"), 0);
+        ck_assert_int_eq(fstat(state_peek_fd(s), &st), 0);
+        limit_file_size((rlim_t) st.st_size);
+        /* No assertion in the loop: Check writes each to a file, which is limited as well. */
+        for (int i = 10; r == 0 && i < 10000 && state_error(s) == 0; i++) {
+                (void) snprintf(id, sizeof(id), "l%d", i);
+                r = put(s, id, id);
+        }
+        ck_assert_int_eq(r, 0);
+        ck_assert_int_eq(state_error(s), -EFBIG);
+        ck_assert_int_eq(put(s, "l1", "changed"), 0);
+        ck_assert_int_eq(put(s, "l1", "changed again"), 0);
+        ck_assert_int_eq(state_remove(s, "l2"), 0);
+        ck_assert_int_eq(put(s, "l4", "new"), 0);
+        ck_assert_int_eq(put(s, "l5", "newer"), 0);
+        ck_assert_int_eq(state_remove(s, "l5"), 0);
+        ck_assert_int_eq(state_catch_up(s), -EFBIG);
+}
+
+static void check_changes(struct state *s) {
+        struct assignments a;
+
+        check_name(s, "l1", "changed again");
+        check_name(s, "l3", "third");
+        check_name(s, "l4", "new");
+        check_name(s, "l10", "l10");
+        ck_assert(!state_get(s, "l2", &a));
+        ck_assert(!state_get(s, "l5", &a));
+}
+
+START_TEST(what_cannot_be_written_is_held_and_written_when_there_is_room) {
+        struct state_report report;
+        struct state *s, *again;
+
+        ck_assert_int_eq(state_new(&s), 0);
+        change_without_room(s);
+        check_changes(s);
+        /* Who died now would leave what was written before, whole. */
+        ck_assert_int_eq(state_open(&again, copy_of(s), &report), 0);
+        check_name(again, "l1", "first");
+        check_name(again, "l2", "second");
+        ck_assert_uint_eq(report.bytes_lost, 0);
+        state_free(again);
+        limit_file_size(RLIM_INFINITY);
+        ck_assert_int_eq(state_catch_up(s), 0);
+        ck_assert_int_eq(state_error(s), 0);
+        ck_assert_int_eq(put(s, "l6", "after it"), 0);
+        check_changes(s);
+        ck_assert_int_eq(state_open(&again, copy_of(s), &report), 0);
+        check_changes(again);
+        check_name(again, "l6", "after it");
+        ck_assert_uint_eq(state_count(again), state_count(s));
+        state_free(again);
+        state_free(s);
+}
+END_TEST
+
+START_TEST(without_a_memfd_at_first_there_is_one_later) {
+        struct rlimit none, before;
+        struct state_report report;
+        struct state *s, *again;
+
+        ck_assert_int_eq(getrlimit(RLIMIT_NOFILE, &before), 0);
+        none = (struct rlimit){.rlim_cur = 0, .rlim_max = before.rlim_max};
+        ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &none), 0);
+        ck_assert_int_eq(state_new(&s), 0);
+        ck_assert_int_eq(state_error(s), -EMFILE);
+        ck_assert_int_eq(state_peek_fd(s), -1);
+        ck_assert_int_eq(put(s, "l1", "early"), 0);
+        check_name(s, "l1", "early");
+        ck_assert_int_eq(state_catch_up(s), -EMFILE);
+        ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &before), 0);
+        ck_assert_int_eq(state_catch_up(s), 0);
+        ck_assert_int_eq(put(s, "l2", "late"), 0);
+        ck_assert_int_eq(state_open(&again, copy_of(s), &report), 0);
+        check_name(again, "l1", "early");
+        check_name(again, "l2", "late");
+        state_free(again);
+        state_free(s);
+}
+END_TEST
+
 START_TEST(what_is_ill_formed_changes_nothing) {
         struct packet_writer w = {0};
         struct state *s;
@@ -271,11 +402,14 @@ END_TEST
 SUITE("state", {
         TEST(records_come_back_in_order_with_ids_never_used_again);
         TEST(many_changes_stay_small_and_are_all_there);
+        TEST(records_are_read_back_wherever_a_snapshot_has_put_them);
         TEST(a_torn_change_loses_only_itself);
         TEST(any_single_damaged_byte_is_survived);
         TEST(a_truncated_document_is_refused_and_none_leaks);
         TEST(the_same_record_again_is_not_written);
         TEST(a_damaged_active_slot_gives_the_other_one);
         TEST(fields_of_a_newer_version_are_kept);
+        TEST(what_cannot_be_written_is_held_and_written_when_there_is_room);
+        TEST(without_a_memfd_at_first_there_is_one_later);
         TEST(what_is_ill_formed_changes_nothing);
 })
