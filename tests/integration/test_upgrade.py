@@ -202,10 +202,10 @@ def test_a_new_one_that_cannot_start_with_what_is_kept_takes_nothing_along(serve
     b, address, server = served
     with open(FDPASSD, "rb") as file:
         program = file.read()
-    assert program.count(b"\0RECORD\0") == 1
+    assert b"\0RECORD\0" in program
     path = os.path.join(b.folder, "forgetful")
     with open(path, "wb") as file:
-        file.write(program.replace(b"\0RECORD\0", b"\0RECORX\0"))
+        file.write(program.replace(b"\0RECORD\0", b"\0RECORX\0"))  # a sanitizer does not merge equal strings
     os.chmod(path, 0o755)
     pid, inode = b.broker_pid, b.inode("web")
     with Load(address) as load:
