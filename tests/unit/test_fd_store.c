@@ -108,17 +108,16 @@ static void expect_many(struct side *s, int first, int count) {
         }
 }
 
-/* Neither with a wait nor with a duplicate for each: support.c bounds those. */
+/* Without a duplicate for each: there are no numbers for so many. */
 START_TEST(a_side_that_does_not_read_is_waited_for_in_our_own_memory) {
-        struct rlimit few = {.rlim_cur = 32, .rlim_max = 32};
+        struct rlimit few;
         struct side s;
-        uint64_t begin_usec;
 
         begin(&s);
+        ck_assert_int_eq(getrlimit(RLIMIT_NOFILE, &few), 0);
+        few.rlim_cur = 32;
         ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &few), 0);
-        begin_usec = loop_now_usec();
         push_many(&s, 0, 5000);
-        ck_assert_uint_lt(loop_now_usec() - begin_usec, 500000);
         expect_many(&s, 0, 5000);
         ck_assert(fd_store_is_settled(s.store));
         end(&s);
