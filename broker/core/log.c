@@ -128,7 +128,8 @@ struct log *log_free(struct log *log) {
 }
 
 void log_set_level(struct log *log, enum log_level level) {
-        log->level = level;
+        if (log)
+                log->level = level;
 }
 
 void log_set_sink(struct log *log,

@@ -41,7 +41,7 @@ struct log_about {
 /* program goes into SYSLOG_IDENTIFIER and stays the caller's. 0 or -ENOMEM. */
 int log_new(struct log **ret, const char *program, enum log_target target, enum log_level level);
 struct log *log_free(struct log *log);
-void log_set_level(struct log *log, enum log_level level);
+void log_set_level(struct log *log, enum log_level level); /* NULL allowed */
 /* Also call `sink` with each line that passes the level; for tests. */
 void log_set_sink(struct log *log,
                   void (*sink)(void *owner, enum log_level level, const char *text), void *owner);
