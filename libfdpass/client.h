@@ -32,6 +32,19 @@ int fdpass_call(struct fdpass *c, struct packet_writer *request, const int *fds,
                 struct answer **ret_answer);
 
 /*
+ * Hand each event that comes while a call waits to `hear` instead of queueing it; it is valid until
+ * that returns, and must not use the connection. NULL: queue again.
+ */
+void fdpass_hear_events(struct fdpass *c,
+                        void (*hear)(void *owner, const struct assignments *event), void *owner);
+
+/*
+ * How long a call looks for a broker that hung up, in milliseconds: for calls that may take for
+ * ever while there is one. -1, as at first: until the call's timeout.
+ */
+void fdpass_set_patience(struct fdpass *c, int milliseconds);
+
+/*
  * fdpass_acquire_all(), and *ret_fd_name is the listener's name for LISTEN_FDNAMES, for the caller
  * to free(3).
  */

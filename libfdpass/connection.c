@@ -43,6 +43,7 @@ int connection_open(struct fdpass **ret, const char *path, int64_t deadline) {
         c->event.valid = false;
         c->event.data = NULL;
         c->timeout = DEFAULT_TIMEOUT_MSEC;
+        c->patience = -1;
         r = choose_path(c->path, path);
         if (r < 0)
                 return r;
@@ -80,6 +81,10 @@ int fdpass_set_timeout(struct fdpass *c, int milliseconds) {
                 return -EINVAL;
         c->timeout = milliseconds;
         return 0;
+}
+
+void fdpass_set_patience(struct fdpass *c, int milliseconds) {
+        c->patience = milliseconds;
 }
 
 const char *fdpass_error(const struct fdpass *c) {
@@ -229,18 +234,20 @@ static bool may_pass(int error) {
 
 /* At once for the first time in a call, then less and less often. */
 int connection_come_back(struct fdpass *c) {
+        int64_t patience = deadline_in(c->patience);
+        int64_t deadline = patience < c->deadline ? patience : c->deadline;
         int r = -EHOSTDOWN;
 
         do {
                 unsigned delay = c->retry_delay < CALL_DELAY_MAX ? c->retry_delay : CALL_DELAY_MAX;
 
                 if (c->waited && delay > 0)
-                        sleep_until(clock_usec() + (int64_t) delay * 1000, c->deadline);
+                        sleep_until(clock_usec() + (int64_t) delay * 1000, deadline);
                 c->waited = true;
                 c->retry_delay = delay > 0 ? 2 * delay : 1;
-                if (deadline_remaining(c->deadline) == 0)
+                if (deadline_remaining(deadline) == 0)
                         break;
-                r = control_socket_connect_until(c->path, c->deadline);
+                r = control_socket_connect_until(c->path, deadline);
                 if (r >= 0)
                         r = replace_socket(c, r);
         } while (may_pass(r));

@@ -57,6 +57,7 @@ struct fdpass {
         int loop_fd; /* what fdpass_get_fd() gives: an epoll set with fd in it; -1 before */
         enum connection_state state;
         int timeout;          /* milliseconds, -1 for ever */
+        int patience;         /* the same, for a broker that hung up; -1: as long as the call */
         int receive_timeout;  /* what SO_RCVTIMEO of fd was set to; 0 when it was not */
         bool stores;          /* this very socket takes descriptors: see store.c */
         bool storing;         /* the call is a STORE: not to a broker that came meanwhile */
@@ -65,6 +66,8 @@ struct fdpass {
         unsigned retry_delay; /* milliseconds before the next attempt to connect again */
         int64_t retry_at;     /* AWAY: when that is, deadline.h */
         uint64_t serial;
+        void (*hear)(void *owner, const struct assignments *event); /* NULL: events are queued */
+        void *hear_owner;
         size_t n_watches;
         char *watches[WATCHES_MAX]; /* owned; "" is everything */
         size_t n_held;

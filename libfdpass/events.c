@@ -74,8 +74,16 @@ static void drop_held(struct fdpass *c) {
                 held_drop(c, *name);
 }
 
+void fdpass_hear_events(struct fdpass *c,
+                        void (*hear)(void *owner, const struct assignments *event), void *owner) {
+        c->hear = hear;
+        c->hear_owner = owner;
+}
+
 void events_take(struct fdpass *c, enum packet_kind kind) {
-        if (kind == PACKET_EVENT) {
+        if (kind == PACKET_EVENT && c->hear) {
+                c->hear(c->hear_owner, &c->answer.assignments);
+        } else if (kind == PACKET_EVENT) {
                 drop_held(c);
                 events_put(c, c->answer.message.data, c->answer.message.size);
         } else if (kind == PACKET_REWATCH) {

@@ -11,6 +11,10 @@
 
 #include "cleanup.h"
 
+#ifndef SCM_PIDFD
+#define SCM_PIDFD 4
+#endif
+
 /*
  * Room for one more than SCM_MAX_FD. CMSG_SPACE pads, and the padding can take a further
  * descriptor, so the walk below counts by cmsg_len and never by what we asked for.
@@ -18,6 +22,13 @@
 union control_buffer {
         struct cmsghdr align;
         char bytes[CMSG_SPACE(sizeof(int) * (FD_LIST_MAX + 1))];
+};
+
+/* The kernel puts the sender before the descriptors, so these must not share their room. */
+union control_buffer_from {
+        struct cmsghdr align;
+        char bytes[CMSG_SPACE(sizeof(struct ucred)) + CMSG_SPACE(sizeof(int)) +
+                   CMSG_SPACE(sizeof(int) * (FD_LIST_MAX + 1))];
 };
 
 /* False when one of them could not be moved above standard error: it is closed and lost. */
@@ -41,15 +52,40 @@ static bool take_descriptors(struct msghdr *header, struct fd_list *list) {
         return complete;
 }
 
-/* What came is in the message whatever is returned. */
-static int receive(int socket_fd, struct message *message, int flags) {
-        union control_buffer control;
+static void take_sender(struct msghdr *header, struct message_sender *ret) {
+        struct cmsghdr *c;
+
+        for (c = CMSG_FIRSTHDR(header); c; c = CMSG_NXTHDR(header, c)) {
+                struct ucred credentials;
+                int fd;
+
+                if (c->cmsg_level != SOL_SOCKET)
+                        continue;
+                if (c->cmsg_type == SCM_CREDENTIALS &&
+                    c->cmsg_len == CMSG_LEN(sizeof(credentials))) {
+                        memcpy(&credentials, CMSG_DATA(c), sizeof(credentials));
+                        ret->is_known = true;
+                        ret->pid = credentials.pid;
+                        ret->uid = credentials.uid;
+                        ret->gid = credentials.gid;
+                }
+                if (c->cmsg_type == SCM_PIDFD && c->cmsg_len == CMSG_LEN(sizeof(fd))) {
+                        /* A negative errno when there was none to be had. */
+                        memcpy(&fd, CMSG_DATA(c), sizeof(fd));
+                        ret->pidfd = fd < 0 ? -1 : fd_above_stdio(fd);
+                }
+        }
+}
+
+/* Leaves the descriptors that came in the message, also when it fails. */
+static int receive_any(int socket_fd, struct message *message, int flags, void *control,
+                       size_t control_size, struct message_sender *sender) {
         struct iovec iov = {.iov_base = message->data, .iov_len = sizeof(message->data)};
         struct msghdr header = {
                 .msg_iov = &iov,
                 .msg_iovlen = 1,
-                .msg_control = &control,
-                .msg_controllen = sizeof(control),
+                .msg_control = control,
+                .msg_controllen = control_size,
         };
         bool complete = true;
         ssize_t n;
@@ -63,13 +99,20 @@ static int receive(int socket_fd, struct message *message, int flags) {
 
         if (header.msg_controllen > 0)
                 complete = take_descriptors(&header, &message->fds);
+        if (sender)
+                take_sender(&header, sender);
         /* A receiver that is out of descriptors sees success and this flag, never EMFILE. */
         if (!complete || header.msg_flags & (MSG_CTRUNC | MSG_TRUNC))
                 return header.msg_flags & MSG_TRUNC ? -EMSGSIZE : -EMFILE;
-        if (n == 0)
-                return 0;
         message->size = (size_t) n;
-        return 1;
+        return n > 0;
+}
+
+/* What came is in the message whatever is returned. */
+static int receive(int socket_fd, struct message *message, int flags) {
+        union control_buffer control;
+
+        return receive_any(socket_fd, message, flags, &control, sizeof(control), NULL);
 }
 
 int message_receive_foreign(int socket_fd, struct message *message) {
@@ -97,6 +140,19 @@ int message_receive(int socket_fd, struct message *message) {
 
 int message_receive_wait(int socket_fd, struct message *message) {
         return whole(message, receive(socket_fd, message, 0));
+}
+
+int message_receive_from(int socket_fd, struct message *message,
+                         struct message_sender *ret_sender) {
+        union control_buffer_from control;
+        int r;
+
+        *ret_sender = (struct message_sender){.pidfd = -1};
+        do
+                r = receive_any(socket_fd, message, MSG_DONTWAIT, &control, sizeof(control),
+                                ret_sender);
+        while (r == -EINTR);
+        return r;
 }
 
 /*

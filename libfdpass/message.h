@@ -10,6 +10,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <sys/types.h>
 
 #include "fd_list.h"
 
@@ -50,6 +51,25 @@ int message_receive_copy(int socket_fd, struct message *message);
  * message_receive() do the same in two system calls, 7 % slower for one request and its answer.)
  */
 int message_receive_wait(int socket_fd, struct message *message);
+
+/* Who sent a packet, in the kernel's words. */
+struct message_sender {
+        bool is_known; /* false: the socket has no SO_PASSCRED, or had none when it was sent */
+        pid_t pid;     /* 0: of a pid namespace that we do not see */
+        uid_t uid;
+        gid_t gid;
+        int pidfd; /* owned, close-on-exec; -1: no SO_PASSPIDFD (Linux 6.5), or it had ended */
+};
+
+/*
+ * message_receive(), from a socket with SO_PASSCRED and, for the pidfd, SO_PASSPIDFD, both set
+ * before anybody could send to it. *ret_sender is written in every case.
+ *
+ * Closes no descriptor of the packet: with -EMFILE and -EMSGSIZE, and with 0 (an empty packet),
+ * those that came are in message->fds. close() of a foreign descriptor can block, so it is for the
+ * caller to say where that happens.
+ */
+int message_receive_from(int socket_fd, struct message *message, struct message_sender *ret_sender);
 
 /*
  * Look at the next packet without taking it or its descriptors, never blocking. *ret_control: it

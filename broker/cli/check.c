@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "cleanup.h"
+#include "cli/check_component.h"
 #include "cli/command.h"
 #include "cli/document.h"
 #include "cli/exit_status.h"
@@ -106,12 +107,15 @@ static json_t *json_diagnostics(const struct diagnostics *d) {
 static void print_json(const char *path, const struct diagnostics *d, const struct config *config) {
         json_t *root = json_pack("{s:i,s:o,s:b}", "schema", 1, "path", document_string(path), "ok",
                                  config != NULL);
-        json_t *listeners = json_array();
+        json_t *listeners = json_array(), *components = json_array();
 
         for (size_t i = 0; config && i < config->n_sockets; i++)
                 (void) json_array_append_new(listeners, json_listener(config->sockets[i]));
+        for (size_t i = 0; config && i < config->n_components; i++)
+                (void) json_array_append_new(components, check_component(config->components[i]));
         (void) json_object_set_new(root, "diagnostics", json_diagnostics(d));
         (void) json_object_set_new(root, "listeners", listeners);
+        (void) json_object_set_new(root, "components", components);
         (void) document_print(root, stdout); /* display_finish() tells what went wrong */
         json_decref(root);
 }
@@ -124,14 +128,16 @@ static const char *counted(char *buffer, size_t size, size_t n, const char *noun
 
 static void print_verdict(const char *path, const struct diagnostics *d,
                           const struct config *config) {
-        char count[32], warnings[32] = "", errors[32];
+        char count[32], components[32] = "", warnings[32] = "", errors[32];
 
         if (d->warnings > 0)
                 counted(warnings, sizeof(warnings), d->warnings, "warning");
+        if (config && config->n_components > 0)
+                counted(components, sizeof(components), config->n_components, "component");
         if (config)
-                display_error("%s: %s, ok%s%s", path,
+                display_error("%s: %s%s%s, ok%s%s", path,
                               counted(count, sizeof(count), config->n_sockets, "listener"),
-                              *warnings ? ", " : "", warnings);
+                              *components ? ", " : "", components, *warnings ? ", " : "", warnings);
         else
                 display_error("%s: %s%s%s; a broker would not take this configuration", path,
                               counted(errors, sizeof(errors), d->errors, "error"),

@@ -45,6 +45,8 @@ extern const struct option_spec check_options[];
 extern const struct option_spec apply_options[];
 extern const struct option_spec store_options[];
 extern const struct option_spec upgrade_options[];
+extern const struct option_spec operate_options[];
+extern const struct option_spec logs_options[];
 
 int exec_run(struct cli *cli, int argc, char **argv);
 int status_run(struct cli *cli, int argc, char **argv);
@@ -52,5 +54,7 @@ int check_run(struct cli *cli, int argc, char **argv);
 int apply_run(struct cli *cli, int argc, char **argv);
 int store_run(struct cli *cli, int argc, char **argv);
 int upgrade_run(struct cli *cli, int argc, char **argv);
+int operate_run(struct cli *cli, int argc, char **argv); /* start, stop and their kind */
+int logs_run(struct cli *cli, int argc, char **argv);
 
 #endif

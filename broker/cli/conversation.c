@@ -139,21 +139,38 @@ int conversation_failed(const struct fdpass *c, const char *what, int r) {
         return failure ? failure->status : STATUS_FAILED;
 }
 
-/* The name of a listener that this user may see and that `name` may have meant; for free(3). */
+/* The name in this array that `name` may have meant; for free(3). */
+static char *nearest_in(const json_t *array, const char *name) {
+        const char *best = NULL;
+        const json_t *one;
+        size_t i;
+
+        json_array_foreach(array, i, one) best =
+                suggestion_better(name, best, document_text(one, "name"));
+        return best ? strdup(best) : NULL;
+}
+
+/* That of a listener that this user may see. */
 static char *nearest_listener(struct fdpass *c, const char *name) {
         json_t *document = NULL;
-        const json_t *listener;
-        const char *best = NULL;
-        char *copy;
-        size_t i;
+        char *nearest;
 
         if (document_status(c, NULL, &document) < 0)
                 return NULL;
-        json_array_foreach(json_object_get(document, "listeners"), i, listener) best =
-                suggestion_better(name, best, document_text(listener, "name"));
-        copy = best ? strdup(best) : NULL;
+        nearest = nearest_in(json_object_get(document, "listeners"), name);
         json_decref(document);
-        return copy;
+        return nearest;
+}
+
+static bool is_in(const json_t *array, const char *name) {
+        const json_t *one;
+        size_t i;
+
+        json_array_foreach(array, i, one) {
+                if (strcmp(document_text(one, "name"), name) == 0)
+                        return true;
+        }
+        return false;
 }
 
 int conversation_failed_listener(struct fdpass *c, const char *name, int r) {
@@ -169,4 +186,31 @@ int conversation_failed_listener(struct fdpass *c, const char *name, int r) {
         if (asprintf(&what, "listener '%s'", name) < 0)
                 what = NULL;
         return conversation_failed(c, what ? what : name, r);
+}
+
+/* The first that is not there, or the first of all. */
+static const char *missing_of(const json_t *components, char *const *names, size_t n_names) {
+        for (size_t i = 0; i < n_names; i++)
+                if (!is_in(components, names[i]))
+                        return names[i];
+        return names[0];
+}
+
+int conversation_failed_components(struct fdpass *c, char *const *names, size_t n_names, int r) {
+        _cleanup_free_ char *nearest = NULL;
+        const json_t *components;
+        json_t *document = NULL;
+        const char *missing;
+
+        if (r != -ENOENT || n_names == 0)
+                return conversation_failed(c, n_names == 1 ? names[0] : "the components", r);
+        (void) document_status(c, NULL, &document);
+        components = json_object_get(document, "components");
+        missing = missing_of(components, names, n_names);
+        nearest = nearest_in(components, missing);
+        display_error("there is no component '%s'. %s%s%s", missing,
+                      nearest ? "Did you mean '" : "'fdpass status", nearest ? nearest : "",
+                      nearest ? "'?" : "' shows those there are.");
+        json_decref(document);
+        return STATUS_NO_LISTENER;
 }

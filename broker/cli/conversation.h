@@ -26,4 +26,7 @@ int conversation_failed(const struct fdpass *c, const char *what, int r);
 /* Likewise for a listener by name; when there is none of that name, with the nearest that is. */
 int conversation_failed_listener(struct fdpass *c, const char *name, int r);
 
+/* Likewise for components: when one of them is not there, that one and the nearest that is. */
+int conversation_failed_components(struct fdpass *c, char *const *names, size_t n_names, int r);
+
 #endif

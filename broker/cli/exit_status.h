@@ -15,7 +15,7 @@ enum exit_status {
         STATUS_CONFIG = 3,      /* the configuration is wrong */
         STATUS_NO_BROKER = 4,   /* no broker could be reached */
         STATUS_NOT_ALLOWED = 5, /* the broker is there and this user may not */
-        STATUS_NO_LISTENER = 6, /* no such listener, or none that this user may see */
+        STATUS_NO_LISTENER = 6, /* no such listener or component, or none that this user may see */
 
         STATUS_EXEC_FAILED = 125,     /* exec: fdpass itself failed */
         STATUS_EXEC_CANNOT_RUN = 126, /* exec: the program was found and could not be run */

@@ -17,8 +17,13 @@
 #include "cli/exit_status.h"
 #include "config/suggestion.h"
 
+#define COMPONENTS "COMPONENT... | --all"
+#define GOES_ON                                                                                    \
+        "Exit status 1 when a component did not do what was asked: the receipt says why.\n"        \
+        "Ctrl-C ends the waiting only; the broker goes on with it."
+
 static const struct command commands[] = {
-        {"status", "[NAME...]", "show listeners, their queues and who holds them",
+        {"status", "[NAME...]", "show components, listeners, their queues and who holds them",
          "With names also who holds each of them, since when, and what they say of themselves.",
          status_options, true, status_run},
         {"exec", "NAME... -- COMMAND [ARG...]", "run a program with these listeners as LISTEN_FDS",
@@ -30,6 +35,25 @@ static const struct command commands[] = {
          "Exit status: that of COMMAND; 125 fdpass failed, 126 COMMAND cannot be run,\n"
          "127 COMMAND was not found.",
          exec_options, false, exec_run},
+        {"start", COMPONENTS, "start components, and what they require, in order",
+         "Comes back when each one serves, or has failed to.\n\n" GOES_ON, operate_options, true,
+         operate_run},
+        {"stop", COMPONENTS, "stop components; their listeners stay, connections wait",
+         "Comes back when what they accepted is finished, or TimeoutStopSec= is over.\n\n" GOES_ON,
+         operate_options, true, operate_run},
+        {"restart", COMPONENTS, "replace each component by its next generation",
+         "The next one serves before the present one is told to go (Handover=overlap). If it\n"
+         "does not come to serve, the present one is kept, and this fails.\n\n" GOES_ON,
+         operate_options, true, operate_run},
+        {"reload", COMPONENTS, "have components read their configuration again (ExecReload=)",
+         GOES_ON, operate_options, true, operate_run},
+        {"pause", COMPONENTS, "stop components until resume; connections wait in the queue",
+         GOES_ON, operate_options, true, operate_run},
+        {"resume", COMPONENTS, "start paused components again", GOES_ON, operate_options, true,
+         operate_run},
+        {"logs", "COMPONENT", "show the last lines that a component wrote",
+         "Generation and time stand before each line; '!' marks what came from standard error.",
+         logs_options, true, logs_run},
         {"check", "[PATH]", "check a configuration and print it resolved; touches nothing",
          "PATH is a file or a folder; by default where a broker of this user looks.", check_options,
          true, check_run},
@@ -84,7 +108,8 @@ static void print_help(void) {
         options_help(global_options, stdout);
         printf("\n"
                "Exit status: 0 ok, 1 failed, 2 wrong usage, 3 configuration wrong, 4 no broker\n"
-               "reachable, 5 not permitted, 6 no such listener; exec: see 'fdpass exec --help'.\n"
+               "reachable, 5 not permitted, 6 no such listener or component; exec: see\n"
+               "'fdpass exec --help'.\n"
                "\n"
                "The broker is looked for at --socket, $FDPASS_SOCKET, /run/fdpass/broker.sock for\n"
                "root, else $XDG_RUNTIME_DIR/fdpass/broker.sock, /tmp/fdpass-UID/broker.sock, and\n"

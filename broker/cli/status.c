@@ -24,34 +24,45 @@ const struct option_spec status_options[] = {{"verbose", 'v', OPTION_FLAG,
                                               "also show who holds the listeners"},
                                              {0}};
 
-static const json_t *find_listener(const json_t *document, const char *name) {
-        const json_t *listener;
+static bool has_name(const json_t *array, const char *name) {
+        const json_t *one;
         size_t i;
 
-        json_array_foreach(json_object_get(document, "listeners"), i,
-                           listener) if (strcmp(document_text(listener, "name"), name) ==
-                                         0) return listener;
-        return NULL;
+        json_array_foreach(array, i, one) {
+                if (strcmp(document_text(one, "name"), name) == 0)
+                        return true;
+        }
+        return false;
 }
 
-/* Keep the named listeners, in the broker's order. */
-static int keep_named(json_t *document, char **names, size_t n_names) {
-        json_t *kept = json_array(), *listener;
+/* A listener, a component, or both. */
+static bool is_there(const json_t *document, const char *name) {
+        return has_name(json_object_get(document, "listeners"), name) ||
+               has_name(json_object_get(document, "components"), name);
+}
+
+static bool is_one_of(char **names, size_t n_names, const char *name) {
+        for (size_t i = 0; i < n_names; i++)
+                if (strcmp(names[i], name) == 0)
+                        return true;
+        return false;
+}
+
+/* Keep those that are named, in the broker's order. */
+static int keep_named(json_t *document, const char *key, char **names, size_t n_names) {
+        json_t *kept = json_array(), *one;
         size_t i;
 
         if (!kept)
                 return -ENOMEM;
-        json_array_foreach(
-                json_object_get(document, "listeners"), i,
-                listener) for (size_t j = 0; j < n_names;
-                               j++) if (strcmp(document_text(listener, "name"), names[j]) == 0) {
-                (void) json_array_append(kept, listener);
-                break;
+        json_array_foreach(json_object_get(document, key), i, one) {
+                if (is_one_of(names, n_names, document_text(one, "name")))
+                        (void) json_array_append(kept, one);
         }
-        return json_object_set_new(document, "listeners", kept) < 0 ? -ENOMEM : 0;
+        return json_object_set_new(document, key, kept) < 0 ? -ENOMEM : 0;
 }
 
-/* One listener is asked for by name, which spares a long document; several are picked out. */
+/* One is asked for by name, which spares a long document; several are picked out. */
 static int fetch(struct fdpass *c, char **names, size_t n_names, json_t **ret) {
         json_t *document = NULL;
         int r = document_status(c, n_names == 1 ? names[0] : NULL, &document);
@@ -61,11 +72,13 @@ static int fetch(struct fdpass *c, char **names, size_t n_names, json_t **ret) {
         if (r < 0)
                 return conversation_failed(c, "the status", r);
         for (size_t i = 0; i < n_names; i++)
-                if (!find_listener(document, names[i])) {
+                if (!is_there(document, names[i])) {
                         json_decref(document);
                         return conversation_failed_listener(c, names[i], -ENOENT);
                 }
-        r = n_names > 0 ? keep_named(document, names, n_names) : 0;
+        r = n_names > 0 ? keep_named(document, "listeners", names, n_names) : 0;
+        if (r == 0 && n_names > 0)
+                r = keep_named(document, "components", names, n_names);
         if (r < 0) {
                 json_decref(document);
                 return conversation_failed(c, "the status", r);
@@ -92,20 +105,33 @@ static int print_empty(const json_t *document) {
         return STATUS_OK;
 }
 
-static int print_tables(const struct cli *cli, const json_t *document, bool with_leases) {
-        bool color = display_color(cli->color, stdout);
-        uint64_t now_usec;
-        int r;
+static int print_listeners(const json_t *document, uint64_t now_usec, bool color,
+                           bool with_leases) {
+        int r = status_table_listeners(document, now_usec, color, stdout);
 
-        if (json_array_size(json_object_get(document, "listeners")) == 0)
-                return print_empty(document);
-        now_usec = clock_realtime_usec();
-        r = status_table_listeners(document, now_usec, color, stdout);
         if (r == 0 && with_leases && status_table_count_leases(document) > 0) {
                 putchar('\n');
                 r = status_table_leases(document, now_usec, color, stdout);
         } else if (r == 0 && with_leases)
                 puts("\nNobody holds them. Start a program with 'fdpass exec NAME -- COMMAND'.");
+        return r;
+}
+
+static int print_tables(const struct cli *cli, const json_t *document, bool with_leases) {
+        bool color = display_color(cli->color, stdout);
+        bool components = json_array_size(json_object_get(document, "components")) > 0;
+        bool listeners = json_array_size(json_object_get(document, "listeners")) > 0;
+        uint64_t now_usec = clock_realtime_usec();
+        int r = 0;
+
+        if (!listeners && !components)
+                return print_empty(document);
+        if (components)
+                r = status_table_components(document, now_usec, color, stdout);
+        if (r == 0 && listeners && components)
+                putchar('\n');
+        if (r == 0 && listeners)
+                r = print_listeners(document, now_usec, color, with_leases);
         if (r == 0)
                 return STATUS_OK;
         display_error("the table cannot be printed: %s", strerror(-r));
@@ -115,7 +141,8 @@ static int print_tables(const struct cli *cli, const json_t *document, bool with
 static int names_check(char **names, size_t n_names) {
         for (size_t i = 0; i < n_names; i++)
                 if (!name_is_valid(names[i], strlen(names[i]))) {
-                        display_error("there is no listener '%s': names are 1 to 255 of A-Z a-z "
+                        display_error("there is no listener or component '%s': names are 1 to 255 "
+                                      "of A-Z a-z "
                                       "0-9 . _ @ - and begin with neither '.' nor '-'",
                                       names[i]);
                         return STATUS_NO_LISTENER;

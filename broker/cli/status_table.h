@@ -7,6 +7,9 @@
 #include <stdint.h>
 #include <stdio.h>
 
+/* A row for each component. 0 or -ENOMEM. */
+int status_table_components(const json_t *document, uint64_t now_usec, bool color, FILE *stream);
+
 /* A row for each socket of each listener. 0 or -ENOMEM. */
 int status_table_listeners(const json_t *document, uint64_t now_usec, bool color, FILE *stream);
 

@@ -18,16 +18,19 @@
 
 struct store_values {
         const char *user;
+        const char *component;
 };
 
-const struct option_spec store_options[] = {{"user", 0, OPTION_TEXT,
-                                             offsetof(struct store_values, user), "USER",
-                                             "drop: what this user stored, by name or number"},
-                                            {0}};
+const struct option_spec store_options[] = {
+        {"user", 0, OPTION_TEXT, offsetof(struct store_values, user), "USER",
+         "drop: what this user stored, by name or number"},
+        {"component", 0, OPTION_TEXT, offsetof(struct store_values, component), "COMPONENT",
+         "drop: what this component stored"},
+        {0}};
 
-enum { NAME, USER, DESCRIPTORS, BYTES, SINCE };
+enum { NAME, OWNER, DESCRIPTORS, BYTES, SINCE };
 static const struct table_column columns[] = {[NAME] = {"NAME"},
-                                              [USER] = {"USER"},
+                                              [OWNER] = {"OWNER"},
                                               [DESCRIPTORS] = {"DESCRIPTORS", true},
                                               [BYTES] = {"BYTES", true},
                                               [SINCE] = {"SINCE"}};
@@ -59,13 +62,15 @@ static int fetch(struct fdpass *c, json_t **ret) {
 static int add_row(struct table *table, struct identities *users, const json_t *one,
                    uint64_t now_usec) {
         _cleanup_free_ char *user = program_user(users, document_number(one, "uid"));
+        const char *component = document_text(one, "component");
         char age[DISPLAY_AGE_SIZE];
         int r = user ? table_row(table) : -ENOMEM;
 
         if (r == 0)
                 r = table_cell(table, NAME, TINT_NONE, document_text(one, "name"));
         if (r == 0)
-                r = table_cell(table, USER, TINT_NONE, user);
+                r = table_cellf(table, OWNER, TINT_NONE, "%s%s", *component ? "component " : "",
+                                *component ? component : user);
         if (r == 0)
                 r = table_cellf(table, DESCRIPTORS, TINT_NONE, "%llu",
                                 (unsigned long long) document_number(one, "descriptors"));
@@ -136,7 +141,7 @@ static int find_user(const struct cli *cli, const char *text, uid_t *ret) {
         return STATUS_FAILED;
 }
 
-static int drop(struct fdpass *c, const char *name, const uid_t *uid) {
+static int drop(struct fdpass *c, const char *name, const uid_t *uid, const char *component) {
         struct packet_writer request;
         struct answer *answer = NULL;
         int r;
@@ -146,6 +151,8 @@ static int drop(struct fdpass *c, const char *name, const uid_t *uid) {
         packet_add(&request, "NAME", name);
         if (uid)
                 packet_add_u64(&request, "UID", *uid);
+        if (component)
+                packet_add(&request, "COMPONENT", component);
         r = fdpass_call(c, &request, NULL, 0, &answer);
         answer_free(answer);
         return r < 0 ? conversation_failed(c, "it was not dropped", r) : STATUS_OK;
@@ -161,8 +168,13 @@ static int check_usage(const struct cli *cli, const struct store_values *values,
                 return command_usage(cli, "say what: list or drop");
         if (n != (drops ? 2 : 1))
                 return command_usage(cli, drops ? "drop needs one name" : "list takes no name");
-        if (!drops && values->user)
-                return command_usage(cli, "--user is for drop");
+        if (!drops && (values->user || values->component))
+                return command_usage(cli, "--user and --component are for drop");
+        if (values->user && values->component)
+                return command_usage(cli, "--user and --component do not go together");
+        if (values->component && !name_is_valid(values->component, strlen(values->component)))
+                return command_usage(cli, "'%s' is no possible name of a component",
+                                     values->component);
         if (drops && cli->json)
                 return command_usage(cli, "drop prints nothing, and no JSON either");
         if (drops && !name_is_valid(words[1], strlen(words[1])))
@@ -186,7 +198,8 @@ int store_run(struct cli *cli, int argc, char **argv) {
         if (status == STATUS_OK)
                 status = strcmp(argv[first], "list") == 0
                                  ? list(cli, c)
-                                 : drop(c, argv[first + 1], values.user ? &uid : NULL);
+                                 : drop(c, argv[first + 1], values.user ? &uid : NULL,
+                                        values.component);
         fdpass_close(c);
         return status;
 }

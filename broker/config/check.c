@@ -67,7 +67,7 @@ static void check_count(struct draft *draft, const char *path) {
                                 "in [Broker]",
                                 count, draft->broker.limits.listeners);
         /* After an error it is not known whether there are none. */
-        if (draft->n_sockets == 0 && draft->diagnostics->errors == 0)
+        if (draft->n_sockets == 0 && draft->n_components == 0 && draft->diagnostics->errors == 0)
                 diagnostics_add(draft->diagnostics, SEVERITY_WARNING, path, 0,
                                 "no listener is configured: add a [Socket NAME] section with "
                                 "ListenStream=, see fdpass.conf(5)");
@@ -146,6 +146,8 @@ void check_draft(struct draft *draft, const char *path) {
                 check_in_flight(draft, draft->sockets[i]);
         }
         check_addresses(draft);
+        resolve_components(draft);
+        check_components(draft);
         check_fd_names(draft);
         check_count(draft, path);
 }

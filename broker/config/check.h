@@ -11,4 +11,11 @@ void check_draft(struct draft *draft, const char *path);
 /* Addresses that cannot both be bound; a part of check_draft(). */
 void check_addresses(struct draft *draft);
 
+/* What can be known only now: listeners, deferred directives, relations, users; before the checks.
+ */
+void resolve_components(struct draft *draft);
+
+/* Components that cannot run as they are; a part of check_draft(). */
+void check_components(struct draft *draft);
+
 #endif

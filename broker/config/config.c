@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "config/component_config.h"
 #include "config/parts.h"
 
 void socket_config_drop_addresses(struct socket_config *s) {
@@ -38,6 +39,9 @@ struct config *config_free(struct config *config) {
         for (size_t i = 0; i < config->n_sockets; i++)
                 socket_config_free(config->sockets[i]);
         free(config->sockets);
+        for (size_t i = 0; i < config->n_components; i++)
+                component_config_unref(config->components[i]);
+        free(config->components);
         broker_config_clear(&config->broker);
         free(config);
         return NULL;
@@ -53,6 +57,20 @@ const struct socket_config *config_find_socket(const struct config *config, cons
         if (config->n_sockets > 0)
                 found = bsearch(name, config->sockets, config->n_sockets, sizeof(*config->sockets),
                                 compare_name);
+        return found ? *found : NULL;
+}
+
+static int compare_component_name(const void *key, const void *item) {
+        return strcmp(key, (*(struct component_config *const *) item)->name);
+}
+
+struct component_config *config_find_component(const struct config *config, const char *name) {
+        struct component_config *const *found;
+
+        if (config->n_components == 0)
+                return NULL;
+        found = bsearch(name, config->components, config->n_components,
+                        sizeof(struct component_config *), compare_component_name);
         return found ? *found : NULL;
 }
 

@@ -17,6 +17,8 @@
 #include "core/limits.h"
 #include "core/log.h"
 
+struct component_config;
+
 enum ipv6_only { IPV6_ONLY_DEFAULT, IPV6_ONLY_BOTH, IPV6_ONLY_ONLY }; /* BindIPv6Only= */
 
 /*
@@ -41,6 +43,10 @@ struct socket_config {
         char *fd_name; /* FileDescriptorName=; NAME, for a unit file NAME.socket */
         struct access_list access;
         struct access_list operators;
+        /* TriggerLimitIntervalSec=, TriggerLimitBurst=; the strictest of a component's listeners
+         * are in its component_config. 0: no limit. */
+        uint64_t trigger_limit_interval_usec;
+        unsigned trigger_limit_burst;
 };
 
 /* [Broker] */
@@ -52,19 +58,23 @@ struct broker_config {
         unsigned offer_wait_sec; /* how long a start waits for holders; 0: it does not */
         bool has_log_level;
         enum log_level log_level;
+        bool has_stop_components; /* else it is decided at run time */
+        bool stop_components;     /* when fdpassd is told to end */
 };
 
 struct config {
         struct broker_config broker;
         struct socket_config **sockets; /* sorted by name */
         size_t n_sockets;
+        struct component_config **components; /* likewise; a reference each */
+        size_t n_components;
 };
 
 /*
  * Load a file (with FILE.d/ *.conf beside it) or a folder (fdpass.conf, fdpass.conf.d/ *.conf,
- * *.socket, each with *.socket.d/ *.conf). Touches nothing but these files, /etc/passwd and
- * /etc/group: names are looked up there and not through NSS, because a name server must not be
- * able to stop the broker.
+ * *.socket and *.service, each with its own .d/ *.conf). Touches nothing but these files,
+ * /etc/passwd and /etc/group: names are looked up there and not through NSS, because a name server
+ * must not be able to stop the broker.
  *
  * Returns 0 with *ret for the caller to config_free(), when there was no error (warnings are in
  * `diagnostics`); -EINVAL when the configuration is wrong, -ENOENT when path does not exist, both
@@ -76,6 +86,8 @@ struct config *config_free(struct config *config);
 
 /* NULL when there is none of that name. */
 const struct socket_config *config_find_socket(const struct config *config, const char *name);
+/* Likewise; lent: take a reference to outlive the configuration. */
+struct component_config *config_find_component(const struct config *config, const char *name);
 
 /*
  * For who outlives the configuration: for the caller to socket_config_free(). What was loaded never

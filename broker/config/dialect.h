@@ -10,17 +10,20 @@
 #include "config/draft.h"
 
 /*
- * Read fdpass.conf or a drop-in of it. A section of a listener that another file has begun goes on
+ * Read fdpass.conf or a drop-in of it. A section that another file has begun goes on
  * here; twice in one file is an error.
  *
  * 0, also when errors were reported; -ENOMEM.
  */
 int dialect_read_fdpass(struct draft *draft, const char *file, const char *data, size_t size);
 
+enum unit_kind { UNIT_SOCKET, UNIT_SERVICE };
+
 /*
- * Read NAME.socket or a drop-in of it. The first file read of a name begins the listener. As above.
+ * Read NAME.socket or NAME.service, or a drop-in of it. The first file read of a name begins the
+ * listener or the component. As above.
  */
-int dialect_read_unit(struct draft *draft, const char *name, const char *file, const char *data,
-                      size_t size);
+int dialect_read_unit(struct draft *draft, enum unit_kind kind, const char *name, const char *file,
+                      const char *data, size_t size);
 
 #endif

@@ -10,10 +10,13 @@
 #include <string.h>
 
 #include "cleanup.h"
-#include "config/settings.h"
+#include "config/component_settings.h"
+#include "config/parts.h"
 #include "config/suggestion.h"
+#include "config/values.h"
 
-#define SHOWN_MAX 120 /* bytes of a value in a message */
+#define UNIT_NAME_MAX 255 /* systemd.unit(5) */
+#define SHOWN_MAX 120     /* bytes of a value in a message */
 
 #define MEMBER(type, name)                                                                         \
         .offset = offsetof(struct type, name), .size = sizeof(((struct type *) 0)->name)
@@ -22,8 +25,8 @@
 
 #define BROKER(k, f, ...)                                                                          \
         { .key = (k), .group = GROUP_BROKER, .parse = (f), __VA_ARGS__ }
-#define SOCKET(k, f, ...)                                                                          \
-        { .key = (k), .group = GROUP_SOCKET, .parse = (f), __VA_ARGS__ }
+#define SOCKET(k, ...)                                                                             \
+        { .key = (k), .group = GROUP_SOCKET, .parse = __VA_ARGS__ }
 #define OWN(k, f, ...)                                                                             \
         { .key = (k), .group = GROUP_OWN, .parse = (f), __VA_ARGS__ }
 #define OWN_LATER(k)                                                                               \
@@ -47,6 +50,8 @@ const struct directive directives[] = {
         BROKER("StoreAccess", setting_access, MEMBER_WITH_RESET(broker_config, store_access)),
         BROKER("OfferWaitSec", setting_seconds, MEMBER(broker_config, offer_wait_sec)),
         BROKER("LogLevel", setting_log_level, MEMBER_WITH_RESET(broker_config, log_level)),
+        BROKER("StopComponents", setting_stop_components,
+               MEMBER_WITH_RESET(broker_config, stop_components)),
         BROKER("ListenersMax", setting_limit, MEMBER(broker_config, limits.listeners)),
         BROKER("SessionsMax", setting_limit, MEMBER(broker_config, limits.sessions)),
         BROKER("SessionsPerUserMax", setting_limit,
@@ -69,7 +74,6 @@ const struct directive directives[] = {
         OWN_LATER("Activation"),
         OWN_LATER("Sharing"),
         OWN_LATER("Shards"),
-        OWN_LATER("StallSec"),
 
         SOCKET("ListenStream", setting_listen_stream, MEMBER_WITH_RESET(socket_config, addresses)),
         SOCKET("BindIPv6Only", setting_ipv6_only, MEMBER(socket_config, ipv6_only)),
@@ -79,6 +83,10 @@ const struct directive directives[] = {
         SOCKET("SocketMode", setting_mode, MEMBER(socket_config, socket_mode)),
         SOCKET("DirectoryMode", setting_mode, MEMBER(socket_config, directory_mode)),
         SOCKET("FileDescriptorName", setting_fd_name, MEMBER_WITH_RESET(socket_config, fd_name)),
+        SOCKET("Service", setting_service),
+        SOCKET("TriggerLimitIntervalSec", setting_span,
+               MEMBER(socket_config, trigger_limit_interval_usec)),
+        SOCKET("TriggerLimitBurst", setting_unsigned, MEMBER(socket_config, trigger_limit_burst)),
 
         LATER("ListenDatagram", NO_SOCKET),
         LATER("ListenSequentialPacket", NO_SOCKET),
@@ -103,9 +111,6 @@ const struct directive directives[] = {
         LATER("Mark"),
         LATER("TCPCongestion"),
         LATER("Priority"),
-        LATER("TriggerLimitIntervalSec", .in_unit_file = UNIT_FILE_SILENT),
-        LATER("TriggerLimitBurst", .in_unit_file = UNIT_FILE_SILENT),
-        LATER("Service", .in_unit_file = UNIT_FILE_SILENT),
 
         UNSUPPORTED("ListenFIFO", NO_SOCKET),
         UNSUPPORTED("ListenSpecial", NO_SOCKET),
@@ -150,37 +155,77 @@ const struct directive directives[] = {
         {0},
 };
 
+static const struct directive *const tables[] = {directives, component_directives};
+
 const struct directive *directive_find(const char *key, unsigned groups) {
-        for (const struct directive *d = directives; d->key; d++)
-                if ((d->group & groups) && d->key[0] == key[0] && strcmp(d->key, key) == 0)
-                        return d;
+        for (size_t i = 0; i < sizeof(tables) / sizeof(tables[0]); i++)
+                for (const struct directive *d = tables[i]; d->key; d++)
+                        if ((d->group & groups) && d->key[0] == key[0] && strcmp(d->key, key) == 0)
+                                return d;
         return NULL;
 }
 
 const char *directive_suggest(const char *key, unsigned groups) {
         const char *best = NULL;
 
-        for (const struct directive *d = directives; d->key; d++)
-                if ((d->group & groups) && d->status == DIRECTIVE_HONOURED)
-                        best = suggestion_better(key, best, d->key);
+        for (size_t i = 0; i < sizeof(tables) / sizeof(tables[0]); i++)
+                for (const struct directive *d = tables[i]; d->key; d++)
+                        if ((d->group & groups) && d->status == DIRECTIVE_HONOURED)
+                                best = suggestion_better(key, best, d->key);
         return best;
 }
 
-static const char *default_of(const struct setting *s) {
-        const struct directive *d = s->directive;
+/* "shutdown.target umount.target" */
+static bool names_only_other_units(const char *value) {
+        char word[UNIT_NAME_MAX + 1];
+        size_t length;
 
-        if (d->group == GROUP_BROKER)
-                return (const char *) &s->draft->broker_defaults + d->offset;
-        return (const char *) &socket_config_defaults + d->offset;
+        for (const char *p = value + strspn(value, " \t"); *p; p += strspn(p, " \t")) {
+                length = strcspn(p, " \t");
+                if (length > UNIT_NAME_MAX)
+                        return false;
+                *(char *) mempcpy(word, p, length) = '\0';
+                if (!unit_is_of_other_kind(word))
+                        return false;
+                p += length;
+        }
+        return true;
+}
+
+bool directive_value_is_off(const struct directive *d, const char *value) {
+        bool on = true;
+
+        if (d->off_is_fine && value_to_bool(value, &on) == 0 && !on)
+                return true;
+        if (!*value)
+                return d->in_unit_file == UNIT_FILE_SANDBOX && !d->empty_is_on;
+        return (d->off && strcmp(value, d->off) == 0) ||
+               (d->names_units && names_only_other_units(value));
+}
+
+/* The configuration that the directive is about, and what it has by default. */
+static char *base_of(const struct setting *s, const char **ret_defaults) {
+        if (s->component) {
+                struct component_config *c = s->component->config;
+
+                *ret_defaults = (const char *) component_config_defaults(c->is_unit_file);
+                return (char *) c;
+        }
+        if (s->socket) {
+                *ret_defaults = (const char *) &socket_config_defaults;
+                return (char *) &s->socket->config;
+        }
+        *ret_defaults = (const char *) &s->draft->broker_defaults;
+        return (char *) &s->draft->broker;
 }
 
 void setting_apply(const struct setting *s, const char *value) {
         const struct directive *d = s->directive;
-        char *base =
-                d->group == GROUP_BROKER ? (char *) &s->draft->broker : (char *) &s->socket->config;
+        const char *defaults;
+        char *base = base_of(s, &defaults);
 
         if (!*value && d->size > 0)
-                memcpy(base + d->offset, default_of(s), d->size);
+                memcpy(base + d->offset, defaults + d->offset, d->size);
         else
                 d->parse(s, value, base + d->offset);
 }

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "config/array.h"
+#include "config/component_draft.h"
 #include "config/parts.h"
 
 struct draft_file {
@@ -24,6 +25,8 @@ const struct socket_config socket_config_defaults = {
         .backlog = UINT32_MAX,
         .socket_mode = 0666,
         .directory_mode = 0755,
+        .trigger_limit_interval_usec = 2000000,
+        .trigger_limit_burst = 20,
 };
 
 int draft_new(struct draft **ret, struct diagnostics *diagnostics) {
@@ -51,6 +54,7 @@ int draft_new(struct draft **ret, struct diagnostics *diagnostics) {
 static void draft_socket_free(struct draft_socket *s) {
         socket_config_clear(&s->config);
         free(s->address_places);
+        free(s->service);
         free(s);
 }
 
@@ -70,6 +74,10 @@ struct draft *draft_free(struct draft *draft) {
         for (size_t i = 0; i < draft->n_sockets; i++)
                 draft_socket_free(draft->sockets[i]);
         free(draft->sockets);
+        HASH_CLEAR(hh, draft->components_by_name);
+        for (size_t i = 0; i < draft->n_components; i++)
+                draft_component_free(draft->components[i]);
+        free(draft->components);
         broker_config_clear(&draft->broker);
         identities_free(draft->identities);
         free_files(draft);
@@ -178,7 +186,7 @@ int draft_finish(struct draft *draft, struct config **ret) {
         config = calloc(1, sizeof(*config));
         if (!config)
                 return -ENOMEM;
-        if (add_sockets(draft, config) < 0) {
+        if (add_sockets(draft, config) < 0 || draft_move_components(draft, config) < 0) {
                 config_free(config);
                 return -ENOMEM;
         }

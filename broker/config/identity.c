@@ -16,12 +16,14 @@
 #include <string.h>
 
 #include "cleanup.h"
+#include "config/array.h"
 #include "config/values.h"
 #include "core/hash.h"
 
 struct entry {
         char *name;
-        char *home; /* NULL for a group */
+        char *home;  /* NULL for a group */
+        char *shell; /* likewise */
         unsigned id;
         gid_t gid; /* of a user */
         UT_hash_handle by_name;
@@ -45,6 +47,7 @@ struct identities {
 static void entry_free(struct entry *e) {
         free(e->name);
         free(e->home);
+        free(e->shell);
         free(e);
 }
 
@@ -79,7 +82,8 @@ static int table_put(struct table *t, struct entry *e) {
         return e->by_id.tbl ? 0 : -ENOMEM;
 }
 
-static int table_add(struct table *t, const char *name, unsigned id, gid_t gid, const char *home) {
+static int table_add(struct table *t, const char *name, unsigned id, gid_t gid, const char *home,
+                     const char *shell) {
         struct entry *e;
 
         /* "+name" and "-name" are for NIS: no user of this machine */
@@ -92,7 +96,8 @@ static int table_add(struct table *t, const char *name, unsigned id, gid_t gid, 
         e->gid = gid;
         e->name = strdup(name);
         e->home = home ? strdup(home) : NULL;
-        if (!e->name || (home && !e->home)) {
+        e->shell = shell ? strdup(shell) : NULL;
+        if (!e->name || (home && !e->home) || (shell && !e->shell)) {
                 entry_free(e);
                 return -ENOMEM;
         }
@@ -103,7 +108,7 @@ static int add_users(struct table *t, FILE *f) {
         struct passwd *p;
 
         while ((p = fgetpwent(f))) {
-                int r = table_add(t, p->pw_name, p->pw_uid, p->pw_gid, p->pw_dir);
+                int r = table_add(t, p->pw_name, p->pw_uid, p->pw_gid, p->pw_dir, p->pw_shell);
 
                 if (r < 0)
                         return r;
@@ -115,7 +120,7 @@ static int add_groups(struct table *t, FILE *f) {
         struct group *g;
 
         while ((g = fgetgrent(f))) {
-                int r = table_add(t, g->gr_name, g->gr_gid, g->gr_gid, NULL);
+                int r = table_add(t, g->gr_name, g->gr_gid, g->gr_gid, NULL, NULL);
 
                 if (r < 0)
                         return r;
@@ -218,6 +223,18 @@ int identities_gid(struct identities *all, const char *text, gid_t *ret) {
         return r < 0 ? r : table_id(&all->groups, text, ret);
 }
 
+static struct user user_of(const struct entry *e) {
+        return (struct user){
+                .name = e->name, .home = e->home, .shell = e->shell, .uid = e->id, .gid = e->gid};
+}
+
+static bool is_member(const struct group *g, const char *name) {
+        for (char **member = g->gr_mem; *member; member++)
+                if (strcmp(*member, name) == 0)
+                        return true;
+        return false;
+}
+
 int identities_user(struct identities *all, uid_t uid, struct user *ret) {
         int r = users_read(all);
         struct entry *e;
@@ -227,7 +244,45 @@ int identities_user(struct identities *all, uid_t uid, struct user *ret) {
         HASH_FIND(by_id, all->users.by_id, &uid, sizeof(uid), e);
         if (!e)
                 return -ESRCH;
-        *ret = (struct user){.name = e->name, .home = e->home, .uid = e->id, .gid = e->gid};
+        *ret = user_of(e);
+        return 0;
+}
+
+int identities_user_named(struct identities *all, const char *name, struct user *ret) {
+        int r = users_read(all);
+        struct entry *e;
+
+        if (r < 0)
+                return r;
+        HASH_FIND(by_name, all->users.by_name, name, strlen(name), e);
+        if (!e)
+                return -ESRCH;
+        *ret = user_of(e);
+        return 0;
+}
+
+/* Read anew: only components ask, and members are many. */
+int identities_groups_of(struct identities *all, const char *name, gid_t **ret, size_t *ret_count) {
+        FILE *f = fopen(all->groups.path, "re");
+        gid_t *gids = NULL;
+        size_t count = 0;
+        struct group *g;
+
+        if (!f && errno != ENOENT)
+                return -errno;
+        while (f && (g = fgetgrent(f)))
+                if (is_member(g, name)) {
+                        if (array_grow(&gids, count, sizeof(*gids)) < 0) {
+                                free(gids);
+                                fclose(f);
+                                return -ENOMEM;
+                        }
+                        gids[count++] = g->gr_gid;
+                }
+        if (f)
+                fclose(f);
+        *ret = gids;
+        *ret_count = count;
         return 0;
 }
 

@@ -12,6 +12,7 @@ struct identities;
 struct user {
         const char *name;
         const char *home;
+        const char *shell;
         uid_t uid;
         gid_t gid;
 };
@@ -31,6 +32,12 @@ int identities_gid(struct identities *all, const char *text, gid_t *ret);
 
 /* What the file says of a uid. 0, -ESRCH, or as above. The strings live as long as `all`. */
 int identities_user(struct identities *all, uid_t uid, struct user *ret);
+
+/* The same by name. */
+int identities_user_named(struct identities *all, const char *name, struct user *ret);
+
+/* The groups that have this user as a member, for the caller to free(3). 0 or as above. */
+int identities_groups_of(struct identities *all, const char *name, gid_t **ret, size_t *ret_count);
 
 /* The first name of a gid. As above. */
 int identities_group_name(struct identities *all, gid_t gid, const char **ret);

@@ -19,12 +19,29 @@
 #include "names.h"
 
 #define MAIN_FILE "fdpass.conf"
-#define UNIT_SUFFIX ".socket"
 
 struct loading {
         struct draft *draft;
         struct diagnostics *diagnostics;
 };
+
+/* What a unit file is of. */
+struct unit {
+        enum unit_kind kind;
+        const char *suffix;
+        const char *noun;
+        char name[NAME_LENGTH_MAX + 1];
+};
+
+static const struct {
+        const char *suffix;
+        const char *noun;
+} unit_kinds[] = {
+        [UNIT_SOCKET] = {".socket", "listener"},
+        [UNIT_SERVICE] = {".service", "component"},
+};
+
+#define N_UNIT_KINDS (sizeof(unit_kinds) / sizeof(unit_kinds[0]))
 
 #define report(l, severity, path, ...)                                                             \
         diagnostics_add((l)->diagnostics, severity, (path), 0, __VA_ARGS__)
@@ -37,15 +54,15 @@ static int unless_out_of_memory(int r) {
 /* ---- one file ---- */
 
 /* fdpass.conf when `unit` is NULL, else a unit file of that listener, or a drop-in of either. */
-static int read_text(struct loading *l, const char *unit, const char *file, const char *data,
+static int read_text(struct loading *l, const struct unit *unit, const char *file, const char *data,
                      size_t size) {
         if (unit)
-                return dialect_read_unit(l->draft, unit, file, data, size);
+                return dialect_read_unit(l->draft, unit->kind, unit->name, file, data, size);
         return dialect_read_fdpass(l->draft, file, data, size);
 }
 
 /* 1 when it was read, 0 when it is masked or the failure was reported. */
-static int read_file(struct loading *l, const char *unit, const char *path) {
+static int read_file(struct loading *l, const struct unit *unit, const char *path) {
         struct source source;
         int r = source_read(path, l->diagnostics, &source);
 
@@ -61,7 +78,8 @@ static int read_file(struct loading *l, const char *unit, const char *path) {
 
 /* ---- drop-ins ---- */
 
-static int read_drop_in(struct loading *l, const char *unit, const char *folder, const char *name) {
+static int read_drop_in(struct loading *l, const struct unit *unit, const char *folder,
+                        const char *name) {
         _cleanup_free_ char *path = NULL;
         int r;
 
@@ -76,7 +94,7 @@ static int read_drop_in(struct loading *l, const char *unit, const char *folder,
 }
 
 /* PATH.d/ *.conf, when there is such a folder. */
-static int read_drop_ins(struct loading *l, const char *unit, const char *path) {
+static int read_drop_ins(struct loading *l, const struct unit *unit, const char *path) {
         _cleanup_free_ char *folder = NULL;
         struct folder_names names;
         int r;
@@ -101,19 +119,19 @@ static int read_drop_ins(struct loading *l, const char *unit, const char *path) 
 /* ---- unit files ---- */
 
 /* "FOLDER/web@.socket" for "FOLDER/web@8080.socket"; NULL for a unit that has no template. */
-static int template_path(const char *path, char **ret) {
+static int template_path(const struct unit *unit, const char *path, char **ret) {
         const char *base = strrchr(path, '/');
         const char *at = strchr(base ? base : path, '@');
 
         *ret = NULL;
         if (!at)
                 return 0;
-        return asprintf(ret, "%.*s" UNIT_SUFFIX, (int) (at - path + 1), path) < 0 ? -ENOMEM : 0;
+        return asprintf(ret, "%.*s%s", (int) (at - path + 1), path, unit->suffix) < 0 ? -ENOMEM : 0;
 }
 
-static int read_unit_drop_ins(struct loading *l, const char *unit, const char *path) {
+static int read_unit_drop_ins(struct loading *l, const struct unit *unit, const char *path) {
         _cleanup_free_ char *template = NULL;
-        int r = template_path(path, &template);
+        int r = template_path(unit, path, &template);
 
         if (r < 0) {
                 template = NULL;
@@ -124,39 +142,49 @@ static int read_unit_drop_ins(struct loading *l, const char *unit, const char *p
         return r < 0 ? r : read_drop_ins(l, unit, path);
 }
 
-/* The listener's name into `ret`; false when that was reported. */
-static bool unit_name(struct loading *l, const char *path, char ret[NAME_LENGTH_MAX + 1]) {
+/* 1 with *ret, 0 when it is no unit file, -EINVAL when that was reported. */
+static int find_unit(struct loading *l, const char *path, struct unit *ret) {
         const char *base = strrchr(path, '/');
-        size_t length;
+        size_t kind = 0, length;
 
         base = base ? base + 1 : path;
-        length = strlen(base) - strlen(UNIT_SUFFIX);
+        while (kind < N_UNIT_KINDS && !folder_name_ends(path, unit_kinds[kind].suffix))
+                kind++;
+        if (kind == N_UNIT_KINDS)
+                return 0;
+        *ret = (struct unit){.kind = (enum unit_kind) kind,
+                             .suffix = unit_kinds[kind].suffix,
+                             .noun = unit_kinds[kind].noun};
+        length = strlen(base) - strlen(ret->suffix);
         if (!name_is_valid(base, length)) {
                 report(l, SEVERITY_ERROR, path,
-                       "'%.*s' cannot be a listener's name: rename the file so that it has A-Z a-z "
+                       "'%.*s' cannot be a %s's name: rename the file so that it has A-Z a-z "
                        "0-9 . _ @ - only and does not begin with '.' or '-'",
-                       (int) length, base);
-                return false;
+                       (int) length, base, ret->noun);
+                return -EINVAL;
         }
         if (base[length - 1] == '@') {
                 report(l, SEVERITY_WARNING, path,
-                       "this is a template, ignored: make a symbolic link %.*sINSTANCE" UNIT_SUFFIX
-                       " to it for each listener",
-                       (int) length, base);
-                return false;
+                       "this is a template, ignored: make a symbolic link %.*sINSTANCE%s to it for "
+                       "each %s",
+                       (int) length, base, ret->suffix, ret->noun);
+                return -EINVAL;
         }
-        *(char *) mempcpy(ret, base, length) = '\0';
-        return true;
+        *(char *) mempcpy(ret->name, base, length) = '\0';
+        return 1;
 }
 
+/* 1 when it is a unit file, read or reported; 0 when it is none; -ENOMEM. */
 static int load_unit(struct loading *l, const char *path) {
-        char name[NAME_LENGTH_MAX + 1];
-        int r;
+        struct unit unit;
+        int r = find_unit(l, path, &unit);
 
-        if (!unit_name(l, path, name))
-                return 0;
-        r = read_file(l, name, path);
-        return r > 0 ? read_unit_drop_ins(l, name, path) : r;
+        if (r <= 0)
+                return r == 0 ? 0 : 1;
+        r = read_file(l, &unit, path);
+        if (r > 0)
+                r = read_unit_drop_ins(l, &unit, path);
+        return r < 0 ? r : 1;
 }
 
 /* ---- the folder ---- */
@@ -180,14 +208,12 @@ static void check_orphan(struct loading *l, const struct folder_names *names, co
 
 static int load_entry(struct loading *l, const struct folder_names *names, const char *path,
                       const char *name) {
-        if (folder_name_ends(name, UNIT_SUFFIX))
-                return load_unit(l, path);
-        if (folder_name_ends(name, UNIT_SUFFIX ".d"))
+        int r = load_unit(l, path);
+
+        if (r != 0)
+                return r < 0 ? r : 0;
+        if (folder_name_ends(name, ".socket.d") || folder_name_ends(name, ".service.d"))
                 check_orphan(l, names, path, name);
-        else if (folder_name_ends(name, ".service"))
-                report(l, SEVERITY_WARNING, path,
-                       "components come in a later version, ignored; until then start the program "
-                       "with `fdpass exec LISTENER -- PROGRAM`");
         else if (folder_name_ends(name, ".conf") && strcmp(name, MAIN_FILE) != 0)
                 report(l, SEVERITY_WARNING, path,
                        "this file is not read: the configuration is " MAIN_FILE " and " MAIN_FILE
@@ -252,8 +278,9 @@ static int load_path(struct loading *l, const char *path) {
         }
         if (found && S_ISDIR(st.st_mode))
                 return load_folder(l, path);
-        if (folder_name_ends(path, UNIT_SUFFIX))
-                return load_unit(l, path);
+        r = load_unit(l, path);
+        if (r != 0)
+                return r < 0 ? r : 0;
         /* In a folder /dev/null masks a file; named as the configuration it is a mistake. */
         if (found && S_ISCHR(st.st_mode)) {
                 report(l, SEVERITY_ERROR, path,
@@ -292,14 +319,15 @@ int config_load(const char *path, struct diagnostics *diagnostics, struct config
 int config_load_text(const char *file, const char *data, size_t size,
                      struct diagnostics *diagnostics, struct config **ret) {
         struct loading l = {.diagnostics = diagnostics};
-        char name[NAME_LENGTH_MAX + 1];
+        struct unit unit;
         int r = draft_new(&l.draft, diagnostics);
 
         if (r < 0)
                 return r;
-        if (!folder_name_ends(file, UNIT_SUFFIX))
-                r = read_text(&l, NULL, file, data, size);
-        else if (unit_name(&l, file, name))
-                r = read_text(&l, name, file, data, size);
+        r = find_unit(&l, file, &unit);
+        if (r >= 0)
+                r = read_text(&l, r > 0 ? &unit : NULL, file, data, size);
+        else
+                r = 0; /* it was reported */
         return finish(&l, r, file, ret);
 }

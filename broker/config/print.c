@@ -3,25 +3,32 @@
  * loads to the same configuration: paths and names may hold '%', which is doubled, and long lists
  * are cut into several assignments so that no line is too long to read.
  */
-#include "config/config.h"
+#include "config/print.h"
 
 #include <errno.h>
 #include <stdbool.h>
 #include <stdio.h>
 
+#include "config/config.h"
+#include "config/time_span.h"
+
 #define IDS_A_LINE 64
 
-static void print_text(FILE *f, const char *key, const char *text) {
-        fprintf(f, "%s=", key);
+void print_percent(FILE *f, const char *text) {
         for (; *text; text++) {
                 if (*text == '%')
                         fputc('%', f);
                 fputc(*text, f);
         }
+}
+
+void print_text(FILE *f, const char *key, const char *text) {
+        fprintf(f, "%s=", key);
+        print_percent(f, text);
         fputc('\n', f);
 }
 
-static void print_ids(FILE *f, const char *key, const char *prefix, const unsigned *ids, size_t n) {
+void print_ids(FILE *f, const char *key, const char *prefix, const unsigned *ids, size_t n) {
         for (size_t i = 0; i < n; i++) {
                 if (i % IDS_A_LINE == 0)
                         fprintf(f, "%s%s=", i > 0 ? "\n" : "", key);
@@ -47,6 +54,10 @@ static void print_broker(FILE *f, const struct broker_config *b) {
         print_access(f, "StoreAccess", &b->store_access);
         fprintf(f, "OfferWaitSec=%u\n", b->offer_wait_sec);
         fprintf(f, "LogLevel=%s\n", b->has_log_level ? log_level_name(b->log_level) : "");
+        fprintf(f, "StopComponents=%s\n",
+                !b->has_stop_components ? ""
+                : b->stop_components    ? "yes"
+                                        : "no");
         fprintf(f, "ListenersMax=%u\n", l->listeners);
         fprintf(f, "SessionsMax=%u\n", l->sessions);
         fprintf(f, "SessionsPerUserMax=%u\n", l->sessions_per_user);
@@ -78,7 +89,7 @@ static void print_owner(FILE *f, const char *key, bool has, unsigned id) {
 }
 
 static void print_socket(FILE *f, const struct socket_config *s) {
-        char address[ADDRESS_TEXT_SIZE];
+        char address[ADDRESS_TEXT_SIZE], span[TIME_SPAN_TEXT_SIZE];
 
         fprintf(f, "\n# %s:%u\n[Socket %s]\n", s->file, s->line, s->name);
         for (size_t i = 0; i < s->n_addresses; i++)
@@ -91,6 +102,9 @@ static void print_socket(FILE *f, const struct socket_config *s) {
         fprintf(f, "DirectoryMode=%04o\n", s->directory_mode);
         fprintf(f, "NonBlocking=%s\n", s->non_blocking ? "yes" : "no");
         print_text(f, "FileDescriptorName", s->fd_name);
+        fprintf(f, "TriggerLimitIntervalSec=%s\n",
+                time_span_text(s->trigger_limit_interval_usec, span));
+        fprintf(f, "TriggerLimitBurst=%u\n", s->trigger_limit_burst);
         print_access(f, "Access", &s->access);
         print_access(f, "Operators", &s->operators);
 }
@@ -99,5 +113,7 @@ int config_print(const struct config *config, FILE *stream) {
         print_broker(stream, &config->broker);
         for (size_t i = 0; i < config->n_sockets; i++)
                 print_socket(stream, config->sockets[i]);
+        for (size_t i = 0; i < config->n_components; i++)
+                print_component(stream, config->components[i]);
         return fflush(stream) != 0 || ferror(stream) ? -EIO : 0;
 }

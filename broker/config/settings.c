@@ -13,55 +13,13 @@
 #include "config/array.h"
 #include "config/parts.h"
 #include "config/path.h"
-#include "config/specifiers.h"
+#include "config/setting_support.h"
 #include "config/values.h"
 #include "control_socket.h"
 
 #define LIMIT_MAX 1048576
 #define FD_NAME_LENGTH_MAX 255 /* sd_listen_fds_with_names(3) */
 #define OVERFLOW_ID 65534      /* see access.c */
-
-/* Returns true when there was no memory for `pointer`, and remembers that. */
-static bool is_out_of_memory(const struct setting *s, const void *pointer) {
-        if (!pointer)
-                s->draft->out_of_memory = true;
-        return !pointer;
-}
-
-typedef int expand_function(const struct specifier_context *context, const char *text, char **ret,
-                            char reason[SPECIFIERS_REASON_SIZE]);
-
-/* The value with its specifiers expanded, for the caller to free; NULL when that was reported. */
-static char *expand(const struct setting *s, const char *value, expand_function *expander) {
-        struct specifier_context context = {
-                .uid = s->draft->uid, .gid = s->draft->gid, .identities = s->draft->identities};
-        _cleanup_free_ char *unit = NULL;
-        char reason[SPECIFIERS_REASON_SIZE];
-        char *expanded;
-        int r;
-
-        if (!strchr(value, '%')) { /* nearly always */
-                expanded = strdup(value);
-                return is_out_of_memory(s, expanded) ? NULL : expanded;
-        }
-        if (s->socket) {
-                if (asprintf(&unit, "%s%s", s->socket->config.name,
-                             s->socket->is_unit_file ? ".socket" : "") < 0)
-                        unit = NULL;
-                if (is_out_of_memory(s, unit))
-                        return NULL;
-                context.unit = unit;
-                context.name = s->socket->config.name;
-        }
-        r = expander(&context, value, &expanded, reason);
-        if (r == 0)
-                return expanded;
-        if (r == -ENOMEM)
-                s->draft->out_of_memory = true;
-        else
-                setting_error(s, value, "%s", reason);
-        return NULL;
-}
 
 /* ---- addresses ---- */
 
@@ -88,7 +46,7 @@ void setting_listen_stream(const struct setting *s, const char *value, void *mem
                 socket_config_drop_addresses(&s->socket->config);
                 return;
         }
-        text = expand(s, value, specifiers_expand_address);
+        text = setting_expand(s, value, specifiers_expand_address);
         if (!text) {
                 s->socket->has_bad_address = true;
         } else if (address_parse(text, &address, &reason) < 0) {
@@ -150,43 +108,6 @@ void setting_bool(const struct setting *s, const char *value, void *member) {
 
 /* ---- users and groups ---- */
 
-/* What is wrong with a user or a group that identities_uid() or identities_gid() did not take. */
-static void report_identity(const struct setting *s, const char *text, bool is_group, int error) {
-        const char *noun = is_group ? "group" : "user";
-        const char *file = is_group ? "/etc/group" : "/etc/passwd";
-
-        if (error == -ENOMEM)
-                s->draft->out_of_memory = true;
-        else if (error == -ESRCH)
-                setting_error(s, text,
-                              "there is no such %s in %s, and names are looked up there only; a "
-                              "numeric id always works",
-                              noun, file);
-        else if (error == -EINVAL)
-                setting_error(s, text, "write the name of a %s, or a number from 0 to 4294967294",
-                              noun);
-        else
-                setting_error(s, text, "%s cannot be read (%s): write a numeric id", file,
-                              strerror(-error));
-}
-
-/* `shown` is the text as it stands in the file, with an '@' perhaps. */
-static bool read_uid(const struct setting *s, const char *text, const char *shown, uid_t *ret) {
-        int r = identities_uid(s->draft->identities, text, ret);
-
-        if (r < 0)
-                report_identity(s, shown, false, r);
-        return r == 0;
-}
-
-static bool read_gid(const struct setting *s, const char *text, const char *shown, gid_t *ret) {
-        int r = identities_gid(s->draft->identities, text, ret);
-
-        if (r < 0)
-                report_identity(s, shown, true, r);
-        return r == 0;
-}
-
 void setting_socket_user(const struct setting *s, const char *value, void *member) {
         _cleanup_free_ char *text = NULL;
 
@@ -194,8 +115,8 @@ void setting_socket_user(const struct setting *s, const char *value, void *membe
                 s->socket->config.has_socket_user = false;
                 return;
         }
-        text = expand(s, value, specifiers_expand);
-        if (!text || !read_uid(s, text, text, member))
+        text = setting_expand(s, value, specifiers_expand);
+        if (!text || !setting_read_uid(s, text, text, member))
                 return;
         s->socket->config.has_socket_user = true;
         s->socket->user_place = s->place;
@@ -208,8 +129,8 @@ void setting_socket_group(const struct setting *s, const char *value, void *memb
                 s->socket->config.has_socket_group = false;
                 return;
         }
-        text = expand(s, value, specifiers_expand);
-        if (text && read_gid(s, text, text, member))
+        text = setting_expand(s, value, specifiers_expand);
+        if (text && setting_read_gid(s, text, text, member))
                 s->socket->config.has_socket_group = true;
 }
 
@@ -236,11 +157,11 @@ static void add_rule(const struct setting *s, const char *word, struct access_li
         int r;
 
         if (word[0] == '@') {
-                if (!read_gid(s, word + 1, word, &id) || is_overflow_id(s, word, id))
+                if (!setting_read_gid(s, word + 1, word, &id) || is_overflow_id(s, word, id))
                         return;
                 r = add_id(&list->groups, &list->n_groups, id);
         } else {
-                if (!read_uid(s, word, word, &id) || is_overflow_id(s, word, id))
+                if (!setting_read_uid(s, word, word, &id) || is_overflow_id(s, word, id))
                         return;
                 r = add_id(&list->users, &list->n_users, id);
         }
@@ -258,7 +179,7 @@ void setting_access(const struct setting *s, const char *value, void *member) {
                 access_list_clear(member);
                 return;
         }
-        text = expand(s, value, specifiers_expand);
+        text = setting_expand(s, value, specifiers_expand);
         if (!text)
                 return;
         cursor = text;
@@ -276,13 +197,6 @@ void setting_access(const struct setting *s, const char *value, void *member) {
 
 /* ---- names and paths ---- */
 
-/* The member has the text from now on. */
-static void replace(char **member, char **text) {
-        free(*member);
-        *member = *text;
-        *text = NULL;
-}
-
 static bool is_fd_name(const char *text) {
         for (const char *p = text; *p; p++)
                 if ((unsigned char) *p < 0x20 || (unsigned char) *p >= 0x7f || *p == ':')
@@ -298,7 +212,7 @@ void setting_fd_name(const struct setting *s, const char *value, void *member) {
                 *(char **) member = NULL;
                 return;
         }
-        text = expand(s, value, specifiers_expand);
+        text = setting_expand(s, value, specifiers_expand);
         if (!text)
                 return;
         if (!is_fd_name(text)) {
@@ -308,7 +222,7 @@ void setting_fd_name(const struct setting *s, const char *value, void *member) {
                               FD_NAME_LENGTH_MAX);
                 return;
         }
-        replace(member, &text);
+        setting_replace(member, &text);
         s->socket->fd_name_place = s->place;
 }
 
@@ -322,7 +236,7 @@ void setting_control_socket(const struct setting *s, const char *value, void *me
                 *(char **) member = NULL;
                 return;
         }
-        text = expand(s, value, specifiers_expand);
+        text = setting_expand(s, value, specifiers_expand);
         if (!text)
                 return;
         if (path_normalize(text, normalized, sizeof(normalized), &reason) < 0) {
@@ -330,9 +244,9 @@ void setting_control_socket(const struct setting *s, const char *value, void *me
                 return;
         }
         path = strdup(normalized);
-        if (is_out_of_memory(s, path))
+        if (setting_lacks_memory(s, path))
                 return;
-        replace(member, &path);
+        setting_replace(member, &path);
         s->draft->control_socket_place = s->place;
 }
 
@@ -345,4 +259,14 @@ void setting_log_level(const struct setting *s, const char *value, void *member)
         } else {
                 s->draft->broker.has_log_level = true;
         }
+}
+
+void setting_stop_components(const struct setting *s, const char *value, void *member) {
+        bool *stop = member;
+
+        s->draft->broker.has_stop_components = *value != '\0';
+        if (*value)
+                setting_bool(s, value, stop);
+        else
+                *stop = false;
 }

@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "cleanup.h"
+#include "names.h"
 
 struct specifier;
 
@@ -311,8 +312,36 @@ static int put_specifier(struct expansion *e, char letter) {
                 return -EINVAL;
         }
         if (e->specifier->needs_unit && !e->context->unit)
-                return fail(e, "is part of a listener's name and has no meaning in [Broker]");
+                return fail(e, "is part of a name and has no meaning in [Broker]");
         return e->specifier->resolve(e);
+}
+
+/* "%{port:web}", "%{fd:web}"; *text stands at the '{' and goes behind the '}'. */
+static int put_listener_number(struct expansion *e, const char **text) {
+        const char *end = strchr(*text, '}'), *begin = *text + 1;
+        char words[NAME_LENGTH_MAX + 8], *name;
+        unsigned number;
+        int r;
+
+        if (!end || (size_t) (end - begin) >= sizeof(words)) {
+                snprintf(e->reason, SPECIFIERS_REASON_SIZE,
+                         "write '%%{port:LISTENER}' or '%%{fd:LISTENER}', or '%%%%' for a percent "
+                         "sign");
+                return -EINVAL;
+        }
+        *(char *) mempcpy(words, begin, (size_t) (end - begin)) = '\0';
+        *text = end + 1;
+        name = strchr(words, ':');
+        if (!name || !e->context->listener) {
+                snprintf(e->reason, SPECIFIERS_REASON_SIZE, "'%%{%.40s}' %s", words,
+                         name ? "has a meaning only in the commands, the health check and "
+                                "Environment= of a component"
+                              : "is no specifier: write '%{port:LISTENER}' or '%{fd:LISTENER}'");
+                return -EINVAL;
+        }
+        *name++ = '\0';
+        r = e->context->listener(e->context->owner, words, name, e->reason, &number);
+        return r < 0 ? r : put_number(e, number);
 }
 
 static int expand_from(struct expansion *e, const char *text) {
@@ -323,7 +352,10 @@ static int expand_from(struct expansion *e, const char *text) {
 
                 r = put(e, text, plain);
                 text += plain;
-                if (*text == '%' && r == 0) {
+                if (text[0] == '%' && text[1] == '{' && r == 0) {
+                        text++;
+                        r = put_listener_number(e, &text);
+                } else if (*text == '%' && r == 0) {
                         r = put_specifier(e, text[1]);
                         text += text[1] ? 2 : 1;
                 }

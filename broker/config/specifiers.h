@@ -11,11 +11,16 @@
 #define SPECIFIERS_REASON_SIZE 256
 
 struct specifier_context {
-        const char *unit; /* "web", or "web.socket" for a unit file; NULL outside a listener */
+        const char *unit; /* "web", or "web.socket" for a unit file; NULL in [Broker] */
         const char *name; /* "web" */
         uid_t uid;        /* of the broker: 0 gets the system's folders, others their own */
         gid_t gid;
         struct identities *identities;
+        /* For "%{port:NAME}" and "%{fd:NAME}", where listeners are known; NULL elsewhere. kind is
+         * what stands before the ':'. Gives 0, or -EINVAL with the reason. */
+        int (*listener)(void *owner, const char *kind, const char *name,
+                        char reason[SPECIFIERS_REASON_SIZE], unsigned *ret);
+        void *owner;
 };
 
 /*

@@ -28,6 +28,13 @@ int value_to_mode(const char *value, mode_t *ret);
  */
 int value_next_word(const char **cursor, char **ret);
 
+/*
+ * The next word of a command line or of Environment=. As value_next_word(), but quotes may stand
+ * within a word, which systemd takes, too: --name="a b". `relaxed`: an unknown escape stands for
+ * itself.
+ */
+int value_next_argument(const char **cursor, bool relaxed, char **ret);
+
 /* Well-formed UTF-8 as RFC 3629 has it, without NUL. */
 bool value_is_utf8(const char *data, size_t size);
 

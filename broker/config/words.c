@@ -145,3 +145,40 @@ int value_next_word(const char **cursor, char **ret) {
         word = NULL;
         return 1;
 }
+
+int value_next_argument(const char **cursor, bool relaxed, char **ret) {
+        _cleanup_free_ char *word = NULL;
+        const char *p = *cursor + strspn(*cursor, WHITESPACE);
+        size_t length = 0;
+        char quote = '\0';
+
+        if (!*p) {
+                *cursor = p;
+                return 0;
+        }
+        word = malloc(strlen(p) + 1);
+        if (!word)
+                return -ENOMEM;
+        while (*p && (quote || !is_end(*p))) {
+                if (quote ? *p == quote : *p == '"' || *p == '\'') {
+                        quote = quote ? '\0' : *p;
+                        p++;
+                } else if (*p != '\\') {
+                        word[length++] = *p++;
+                } else {
+                        p++;
+                        if (unescape(&p, word, &length) == 0)
+                                continue;
+                        if (!relaxed)
+                                return -EINVAL;
+                        word[length++] = '\\';
+                }
+        }
+        if (quote)
+                return -EINVAL;
+        word[length] = '\0';
+        *cursor = p;
+        *ret = word;
+        word = NULL;
+        return 1;
+}

@@ -15,9 +15,11 @@
 #include <unistd.h>
 
 #include "cleanup.h"
+#include "components/component_table.h"
 #include "config/config.h"
 #include "config/kept_config.h"
 #include "control/answer.h"
+#include "control/component_store.h"
 #include "control/control_private.h"
 #include "control/document.h"
 #include "control/in_flight.h"
@@ -236,6 +238,10 @@ static void put_in_force(struct control *c, struct config *config, const struct 
         b->limits = *limits;
         if (!b->log_level_is_fixed)
                 log_set_level(b->log, config->broker.log_level);
+        if (b->components && component_table_apply(b->components, config, true) < 0)
+                diagnostics_add(&c->apply.diagnostics, SEVERITY_WARNING, b->config_path, 0,
+                                "out of memory: not all new components could be made; apply again");
+        component_store_prune(&c->stored, config);
 }
 
 static int load_and_apply(struct control *c, bool allow_close) {

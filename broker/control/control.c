@@ -16,7 +16,9 @@
 #include <unistd.h>
 
 #include "cleanup.h"
+#include "components/component_table.h"
 #include "config/config.h"
+#include "control/component_store.h"
 #include "control/control_private.h"
 #include "control/permission.h"
 #include "control/succession.h"
@@ -255,8 +257,10 @@ int control_new(struct control **ret, struct broker *broker) {
         c->refuses_descriptors = c->endpoint.refuses_descriptors;
         c->accepts_early = c->endpoint.adopted;
         r = stored_table_init(&c->stored, c);
-        if (r == 0)
+        if (r == 0) {
+                component_store_prune(&c->stored, broker->config);
                 r = guard_path(c);
+        }
         if (r < 0) {
                 control_free(c);
                 return r;
@@ -266,18 +270,28 @@ int control_new(struct control **ret, struct broker *broker) {
         return 0;
 }
 
+void control_serve_components(struct control *c) {
+        struct component_callbacks callbacks;
+
+        component_store_callbacks(c, &callbacks);
+        component_table_set_callbacks(c->broker->components, &callbacks);
+        c->serves_components = true;
+}
+
 struct control *control_free(struct control *c) {
         if (!c)
                 return NULL;
-        if (c->hears_events)
-                listener_table_set_callbacks(c->broker->listeners,
-                                             &(struct listener_table_callbacks){0});
+        listener_table_unwatch(&c->listener_watcher);
+        if (c->serves_components)
+                component_table_set_callbacks(c->broker->components,
+                                              &(struct component_callbacks){0});
         path_guard_stop(&c->path_guard); /* before the path is removed */
         path_watch_free(c->path_watch);
         io_watch_stop(&c->accept_watch);
         timer_stop(&c->accept_pause); /* or the end of a session would start accepting again */
         apply_cancel(&c->apply);
         upgrade_cancel(c);
+        census_stop(&c->status.census);
         while (!LIST_EMPTY(&c->sessions))
                 session_free(LIST_FIRST(&c->sessions));
         timer_stop(&c->retry);

@@ -24,6 +24,12 @@ struct control;
 int control_new(struct control **ret, struct broker *broker);
 
 /*
+ * The store is theirs, too: broker->components is there, and nothing was applied to it yet. It must
+ * be freed after the control object, whose sessions listen to its jobs.
+ */
+void control_serve_components(struct control *control);
+
+/*
  * Ends all sessions and closes the socket; removes its path if we made it. Before the listener
  * table is freed, because sessions refer to holders. NULL is allowed. Returns NULL.
  */

@@ -18,6 +18,7 @@
 #include "core/loop.h"
 #include "grammar.h"
 #include "message.h"
+#include "sockets/listener_table.h"
 #include "sockets/path_guard.h"
 
 struct control {
@@ -66,7 +67,8 @@ struct control {
         } offers;
         struct status_jobs status;
         struct watcher_list watchers;
-        bool hears_events; /* the listener table tells us */
+        struct listener_watcher listener_watcher; /* from the first WATCH on */
+        bool serves_components;                   /* the component table calls us */
 
         /* One packet is handled at a time, so one of each is enough for all sessions. */
         struct message message;

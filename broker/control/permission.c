@@ -4,10 +4,11 @@
  */
 #include "control/permission.h"
 
+#include "components/component_table.h"
 #include "config/config.h"
 #include "control/control_private.h"
 #include "control/session.h"
-#include "sockets/listener.h"
+#include "sockets/listener_table.h"
 
 bool permission_is_privileged(const struct session *s) {
         uid_t uid = s->peer.uid;
@@ -34,11 +35,33 @@ bool permission_by_list(struct session *s, const struct access_list *access) {
         return permission_is_privileged(s) || named(s, access);
 }
 
+/* A generation may ask for its own Sockets=, whoever it runs as. */
+static bool is_of_its_component(const struct session *s, const struct listener *listener) {
+        const struct component_table *t = s->control->broker->components;
+
+        return t && s->peer.pid > 0 && component_table_may_hold(t, listener->name, s->peer.pid);
+}
+
 bool permission_to_acquire(struct session *s, const struct listener *listener) {
-        return permission_by_list(s, &listener->config->access);
+        return permission_by_list(s, &listener->config->access) || is_of_its_component(s, listener);
 }
 
 bool permission_to_see(struct session *s, const struct listener *listener) {
         return permission_to_acquire(s, listener) || named(s, &listener->config->operators) ||
                permission_to_operate(s);
+}
+
+bool permission_to_see_component(struct session *s, const struct component *component) {
+        const struct component_config *config = component->config;
+
+        if (permission_to_operate(s))
+                return true;
+        for (size_t i = 0; i < config->n_sockets; i++) {
+                const struct listener *listener =
+                        listener_table_find(s->control->broker->listeners, config->sockets[i]);
+
+                if (listener && named(s, &listener->config->operators))
+                        return true;
+        }
+        return false;
 }

@@ -8,6 +8,7 @@
 #include <stdbool.h>
 
 struct access_list;
+struct component;
 struct session;
 struct listener;
 
@@ -22,6 +23,9 @@ bool permission_to_store(struct session *session);
 
 /* Access= or Operators= of the listener, or an operator of the broker. */
 bool permission_to_see(struct session *session, const struct listener *listener);
+
+/* An operator of the broker, or Operators= of one of the listeners on which it serves. */
+bool permission_to_see_component(struct session *session, const struct component *component);
 
 /* This Access=, of a listener that need not be there yet. */
 bool permission_by_list(struct session *session, const struct access_list *access);

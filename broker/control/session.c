@@ -23,7 +23,9 @@
 #include "control/control_private.h"
 #include "control/disposal.h"
 #include "control/in_flight.h"
+#include "control/logs.h"
 #include "control/offer.h"
+#include "control/operate.h"
 #include "control/store.h"
 #include "control/verbs.h"
 #include "sockets/lease.h"
@@ -133,6 +135,8 @@ static void detach(struct session *s) {
         store_forget(s);
         stored_end_taking(&s->control->stored, s);
         status_forget(s);
+        operate_forget(s);
+        logs_forget(s);
         outgoing_clear(&s->outgoing);
         if (s->holder) {
                 holder_put(s->holder);
@@ -326,6 +330,8 @@ static void on_socket(void *owner, int events) {
 
         if (events & IO_WRITE)
                 outgoing_flush(s);
+        else if (s->job_wait)
+                operate_on_readable(s);
         else if (offer_may_read(s))
                 read_packet(s);
         if (s->state == SESSION_ENDING)

@@ -18,6 +18,8 @@ struct control;
 struct holder;
 struct store_answer;
 struct status_job;
+struct job_wait;
+struct log_follow;
 struct user;
 
 enum session_state {
@@ -45,11 +47,13 @@ struct session {
         struct holder *holder;  /* a reference; NULL until a verb needs it */
         unsigned fds_in_flight; /* sent since it was last known to have read everything */
         bool document_outstanding;
-        bool is_paused;               /* not read until the start is over: see offer.h */
-        bool takes_descriptors;       /* may bring some, and so may hold unread ones */
-        unsigned n_taking;            /* entries that it was sent and has not acknowledged */
-        struct store_answer *awaited; /* its STORE is not kept yet; nothing is read meanwhile */
-        struct status_job *status;    /* a STATUS that is still being written */
+        bool is_paused;                /* not read until the start is over: see offer.h */
+        bool takes_descriptors;        /* may bring some, and so may hold unread ones */
+        unsigned n_taking;             /* entries that it was sent and has not acknowledged */
+        struct store_answer *awaited;  /* its STORE is not kept yet; nothing is read meanwhile */
+        struct status_job *status;     /* a STATUS that is still being written */
+        struct job_wait *job_wait;     /* a job whose verdict it waits for; nothing is read */
+        struct log_follow *log_follow; /* whose output it follows */
         struct outgoing outgoing;
         struct watch_list watched_listeners;
         LIST_ENTRY(session) in_control;

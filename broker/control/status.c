@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "cleanup.h"
+#include "components/component_table.h"
 #include "config/config.h"
 #include "control/answer.h"
 #include "control/control_private.h"
@@ -21,6 +22,7 @@
 #include "control/permission.h"
 #include "control/session.h"
 #include "control/status.h"
+#include "control/status_components.h"
 #include "sockets/lease.h"
 #include "sockets/listener_table.h"
 #include "sockets/queue.h"
@@ -49,6 +51,8 @@ static const char *how_name(enum lease_how how) {
                 return "acquire";
         case LEASE_HAND_BACK:
                 return "hand-back";
+        case LEASE_GENERATION:
+                return "generation";
         }
         return "unknown";
 }
@@ -124,8 +128,8 @@ static void end_listener(struct json_writer *j, const struct listener *l) {
 }
 
 /* Facts about the broker itself; how it is set up and what others do is for its operators. */
-static void write_broker(struct json_writer *j, struct session *s, uint64_t listeners,
-                         uint64_t leases) {
+static void write_broker(struct json_writer *j, const struct status_job *job) {
+        struct session *s = job->session;
         const struct control *c = s->control;
         bool operates = permission_to_operate(s);
 
@@ -137,8 +141,9 @@ static void write_broker(struct json_writer *j, struct session *s, uint64_t list
         json_text(j, "control_socket", c->endpoint.path);
         json_text(j, "config", operates ? c->broker->config_path : NULL);
         json_u64(j, "sessions", operates ? c->n_sessions : s->user->sessions);
-        json_u64(j, "listeners", listeners);
-        json_u64(j, "leases", leases);
+        json_u64(j, "listeners", job->listeners);
+        json_u64(j, "leases", job->leases);
+        json_u64(j, "components", job->components);
         json_close_object(j);
 }
 
@@ -150,11 +155,19 @@ static void begin_listeners(struct json_writer *j) {
         json_open_array(j, "listeners");
 }
 
-static void end_listeners(struct status_job *job) {
+static void begin_components(struct status_job *job) {
+        json_close_array(&job->document.json);
+        json_open_array(&job->document.json, "components");
+        job->in_components = true;
+        if (!job->named)
+                job->last[0] = '\0';
+}
+
+static void end_components(struct status_job *job) {
         struct json_writer *j = &job->document.json;
 
         json_close_array(j);
-        write_broker(j, job->session, job->listeners, job->leases);
+        write_broker(j, job);
         json_close_object(j);
 }
 
@@ -168,6 +181,38 @@ static const struct listener *next_after(const struct listener_table *table, con
         while (l && strcmp(l->name, last) <= 0)
                 l = listener_table_next(l);
         return l;
+}
+
+static const struct component *next_component(const struct component_table *table,
+                                              const char *last) {
+        const struct component *c = *last ? component_find(table, last) : NULL;
+
+        if (c)
+                return component_next(c);
+        c = component_first(table);
+        while (c && strcmp(c->name, last) <= 0)
+                c = component_next(c);
+        return c;
+}
+
+/* One component; false when there is none left. */
+static bool write_component(struct status_job *job) {
+        const struct component_table *table = job->session->control->broker->components;
+        const struct component *c = NULL;
+
+        if (table && !job->named)
+                c = next_component(table, job->last);
+        else if (table && job->named_component)
+                c = component_find(table, job->last);
+        job->named_component = false; /* it is written once */
+        if (!c)
+                return false;
+        (void) snprintf(job->last, sizeof(job->last), "%s", c->name);
+        if (permission_to_see_component(job->session, c)) {
+                status_write_component(&job->document.json, c);
+                job->components++;
+        }
+        return true;
 }
 
 /* One socket of the listener that is being written, or its end. */
@@ -203,6 +248,11 @@ static bool write_piece(struct status_job *job) {
         while (loop_now_usec() - begin < PIECE_USEC) {
                 const struct listener *next;
 
+                if (job->in_components) {
+                        if (!write_component(job))
+                                return true;
+                        continue;
+                }
                 if (job->reads_queues) {
                         job->reads_queues = queue_map_read(job->queues) == 0;
                         continue;
@@ -212,9 +262,10 @@ static bool write_piece(struct status_job *job) {
                         continue;
                 }
                 next = job->named ? NULL : next_after(table, job->last);
-                if (!next)
-                        return true;
-                write_begin(job, next);
+                if (next)
+                        write_begin(job, next);
+                else
+                        begin_components(job);
         }
         return false;
 }
@@ -225,7 +276,7 @@ void status_init(struct status_jobs *jobs) {
         TAILQ_INIT(&jobs->queue);
 }
 
-static struct status_job *job_new(struct session *s, struct text serial) {
+static struct status_job *status_job_new(struct session *s, struct text serial) {
         struct status_queue *queue = &s->control->status.queue;
         struct status_job *job = calloc(1, sizeof(*job)), *first;
 
@@ -281,6 +332,8 @@ static int begin(struct status_job *job) {
                 return r;
         job->begun = true;
         begin_listeners(&job->document.json);
+        if (job->named && !job->named_listener)
+                return 0;
         l = job->named ? listener_table_find(table, job->last) : listener_table_first(table);
         /* Else they are asked for one by one. */
         job->reads_queues = has_many_unix(l, job->named) && queue_map_new(&job->queues) == 0;
@@ -297,7 +350,7 @@ static void finish(struct status_job *job, int result) {
         int fd;
 
         if (result == 0) {
-                end_listeners(job);
+                end_components(job);
                 job->begun = false;
                 result = document_end(&job->document, &fd, &size);
         }
@@ -312,10 +365,37 @@ static void finish(struct status_job *job, int result) {
         outgoing_resume(s);
 }
 
+static void next_turn(struct control *c);
+
+static void on_census(void *owner) {
+        struct control *c = owner;
+
+        c->status.counting = false;
+        next_turn(c);
+}
+
+/* How many connections each component serves is found out by a child; nobody else waits. */
+static bool starts_counting(struct status_job *job) {
+        struct control *c = job->session->control;
+
+        job->counted = true;
+        if (job->named_listener && !job->named_component)
+                return false;
+        if (c->status.counting) /* for one that is gone */
+                return true;
+        if (c->broker->components &&
+            census_start(&c->status.census, c->broker->components, on_census, c) == 0)
+                c->status.counting = true;
+        return c->status.counting;
+}
+
 /* One piece of the first job's work; true when it is done with. */
 static bool work(struct status_job *job) {
-        int r = job->begun ? 0 : begin(job);
+        int r;
 
+        if (!job->counted && starts_counting(job))
+                return false;
+        r = job->begun ? 0 : begin(job);
         if (r == 0 && !write_piece(job))
                 return false;
         finish(job, r);
@@ -325,7 +405,7 @@ static bool work(struct status_job *job) {
 static void on_turn(void *owner);
 
 static void next_turn(struct control *c) {
-        if (!TAILQ_EMPTY(&c->status.queue))
+        if (!TAILQ_EMPTY(&c->status.queue) && !c->status.counting)
                 timer_start(&c->status.turn, c->broker->loop, 0, on_turn, c);
 }
 
@@ -349,15 +429,18 @@ void handle_status(struct request *request) {
                 answer_error(request, EBUSY, "the STATUS before this one is still being written");
                 return;
         }
-        job = job_new(request->session, request->serial);
+        job = status_job_new(request->session, request->serial);
         if (!job) {
                 answer_error(request, ENOMEM, "the broker is out of memory");
                 return;
         }
-        if (request->listener) {
-                job->named = true;
-                (void) snprintf(job->last, sizeof(job->last), "%s", request->listener->name);
-        }
+        job->named_listener = request->listener;
+        job->named_component = request->component;
+        job->named = job->named_listener || job->named_component;
+        if (job->named)
+                (void) snprintf(job->last, sizeof(job->last), "%s",
+                                request->listener ? request->listener->name
+                                                  : request->component->name);
         /* Nearly always this is all of it. */
         if (first && work(job))
                 return;

@@ -6,6 +6,7 @@
 #include <stdint.h>
 #include <sys/queue.h>
 
+#include "components/census.h"
 #include "control/document.h"
 #include "control/lending.h"
 #include "core/loop.h"
@@ -20,14 +21,17 @@ struct status_job {
         struct session *session;
         struct text serial;
         char serial_text[SERIAL_LENGTH_MAX];
+        bool counted;             /* connections of components, if that could be done */
         bool begun;               /* the document is open */
         struct queue_map *queues; /* of all Unix sockets; NULL: each is asked for */
         bool reads_queues;        /* they are not complete yet */
         struct document document;
-        uint64_t listeners, leases; /* written so far */
-        bool named;                 /* of one listener, `last`; else of all that the peer may see */
-        bool in_listener;           /* `last` is being written: its sockets from next_socket on */
+        uint64_t listeners, leases, components; /* written so far */
+        /* What was asked for: `last` of each; without a name all that the peer may see. */
+        bool named, named_listener, named_component;
+        bool in_listener; /* `last` is being written: its sockets from next_socket on */
         size_t next_socket;
+        bool in_components; /* the listeners are all there, and `last` is a component's name */
         char last[NAME_LENGTH_MAX + 1];
 };
 
@@ -37,6 +41,8 @@ TAILQ_HEAD(status_queue, status_job);
 struct status_jobs {
         struct status_queue queue;
         struct timer turn;
+        struct census census;
+        bool counting; /* the first job waits for it */
 };
 
 void status_init(struct status_jobs *jobs);

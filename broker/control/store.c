@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "control/answer.h"
+#include "control/component_store.h"
 #include "control/control_private.h"
 #include "control/descriptor.h"
 #include "control/document.h"
@@ -194,8 +195,9 @@ static struct store_answer *answer_new(const struct request *request) {
 static int put(const struct request *request, struct fd_list *fds, uint64_t size,
                struct store_answer *a) {
         struct stored *stored;
-        int r = stored_new(request->session->peer.uid, *assignments_get(request->keys, "NAME"),
-                           size, fds, &stored);
+        const struct stored_key key =
+                stored_key(request->session->peer.uid, *assignments_get(request->keys, "NAME"));
+        int r = stored_new(&key, size, fds, &stored);
 
         if (r < 0)
                 return r;
@@ -322,11 +324,37 @@ void handle_taken(struct request *request) {
 
 /* ---- DROP and STORED --------------------------------------------------------------------------*/
 
+/* All that it stored under the name. */
+static void drop_of_component(const struct request *request, struct text component) {
+        const struct text *name = assignments_get(request->keys, "NAME");
+
+        if (!permission_to_operate(request->session))
+                answer_error(request, EACCES,
+                             "what components stored is dropped by operators of the broker: see "
+                             "Operators= in [Broker]");
+        else if (assignments_get(request->keys, "UID"))
+                answer_error(request, EINVAL, "DROP takes UID= or COMPONENT=, not both");
+        else if (component_store_drop(table_of(request), component, *name) == 0)
+                answer_error(request, ENOENT,
+                             "the component %.*s has stored nothing under the name %.*s",
+                             (int) component.length, component.start, (int) name->length,
+                             name->start);
+        else {
+                (void) answer_begin(request);
+                (void) answer_send(request);
+        }
+}
+
 void handle_drop(struct request *request) {
+        const struct text *component = assignments_get(request->keys, "COMPONENT");
         struct session *s = request->session;
         uint64_t uid = number_of(request, "UID", s->peer.uid);
         struct stored *stored;
 
+        if (component) {
+                drop_of_component(request, *component);
+                return;
+        }
         if (uid != s->peer.uid && !permission_to_operate(s)) {
                 answer_error(request, EACCES,
                              "what others stored is dropped by operators of the broker: see "
@@ -348,9 +376,15 @@ void handle_drop(struct request *request) {
 }
 
 static void write_entry(struct json_writer *j, const struct stored *stored) {
+        const char *component = stored->key.component;
+
         json_open_object(j, NULL);
         json_text(j, "name", stored->key.name);
-        json_u64(j, "uid", stored->key.uid);
+        json_text(j, "component", *component ? component : NULL);
+        if (*component)
+                json_none(j, "uid");
+        else
+                json_u64(j, "uid", stored->key.uid);
         json_u64(j, "descriptors", stored->n_fds);
         json_u64(j, "bytes", stored->size);
         json_u64(j, "since_usec", stored->since_usec);
@@ -364,7 +398,7 @@ static void write_stored(struct json_writer *j, struct session *s) {
         json_u64(j, "schema", 1);
         json_open_array(j, "stored");
         for (const struct stored *one = s->control->stored.entries; one; one = one->hh.next)
-                if (operates || one->key.uid == s->peer.uid)
+                if (operates || (one->key.uid == s->peer.uid && !one->key.component[0]))
                         write_entry(j, one);
         json_close_array(j);
         json_close_object(j);

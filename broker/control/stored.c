@@ -22,7 +22,7 @@ struct farewell {
         struct stored *stored;
 };
 
-static struct stored_key make_key(uid_t uid, struct text name) {
+struct stored_key stored_key(uid_t uid, struct text name) {
         struct stored_key key = {.uid = uid};
 
         memcpy(key.name, name.start, name.length); /* a valid name, so it fits */
@@ -40,7 +40,7 @@ void stored_free(struct stored *s) {
         }
 }
 
-int stored_new(uid_t uid, struct text name, uint64_t size, struct fd_list *fds,
+int stored_new(const struct stored_key *key, uint64_t size, struct fd_list *fds,
                struct stored **ret) {
         struct stored *s = calloc(1, sizeof(*s));
 
@@ -53,7 +53,7 @@ int stored_new(uid_t uid, struct text name, uint64_t size, struct fd_list *fds,
                 return -ENOMEM;
         }
         s->box_fd = -1;
-        s->key = make_key(uid, name);
+        s->key = *key;
         s->size = size;
         s->since_usec = clock_realtime_usec();
         s->n_fds = fds->count;
@@ -66,7 +66,7 @@ int stored_new(uid_t uid, struct text name, uint64_t size, struct fd_list *fds,
 /* ---- the table --------------------------------------------------------------------------------*/
 
 struct stored *stored_find(const struct stored_table *t, uid_t uid, struct text name) {
-        struct stored_key key = make_key(uid, name);
+        struct stored_key key = stored_key(uid, name);
         struct stored *s;
 
         HASH_FIND(hh, t->entries, &key, sizeof(key), s);
@@ -83,7 +83,7 @@ struct stored_sum stored_sum_of_user(const struct stored_table *t, uid_t uid,
         struct stored_sum sum = {0};
 
         for (const struct stored *s = t->entries; s; s = s->hh.next)
-                if (s->key.uid == uid && s != except)
+                if (s->key.uid == uid && !s->key.component[0] && s != except)
                         add(&sum, s);
         return sum;
 }
@@ -189,6 +189,7 @@ int stored_table_init(struct stored_table *t, struct control *control) {
         struct broker *b = control->broker;
 
         t->control = control;
+        t->component_refusals = (struct rate_limit){.interval_usec = 60 * 1000 * 1000, .burst = 3};
         return b->memory ? stored_load(t, b->memory, b->log) : 0;
 }
 

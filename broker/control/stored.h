@@ -1,8 +1,8 @@
 /*
  * The fd store for programs: descriptors kept for the next process, with a little data, under a
- * name of its owner's. They belong to a uid and not to a process: what one process stored another
- * one takes. The descriptors are somebody else's: the loop neither looks into them nor closes them
- * (disposal.h).
+ * name of its owner's. They belong to a uid, or to a component, and not to a process: what one
+ * process stored another one takes, and the next generation is given. The descriptors are somebody
+ * else's: the loop neither looks into them nor closes them (disposal.h).
  */
 #ifndef CONTROL_STORED_H
 #define CONTROL_STORED_H
@@ -13,20 +13,22 @@
 #include <sys/types.h>
 
 #include "core/hash.h"
+#include "core/log.h"
 #include "fd_list.h"
 #include "grammar.h"
 #include "keeper/state.h"
 #include "names.h"
 
 struct control;
-struct log;
 struct memory;
 struct session;
 
 /* Zeroed to its end: the hash is over all of it. */
 struct stored_key {
-        uid_t uid;
+        uid_t uid;                           /* 0 of a component's */
+        char component[NAME_LENGTH_MAX + 1]; /* "": of the uid's */
         char name[NAME_LENGTH_MAX + 1];
+        unsigned part; /* a component may store under one name again and again; else 0 */
 };
 
 struct stored {
@@ -44,11 +46,12 @@ struct stored {
 
 struct stored_table {
         struct control *control;
+        struct rate_limit component_refusals;
         struct stored *entries;
         uint64_t serial; /* of ids where nothing is kept */
 };
 
-/* What one uid has, or all. */
+/* What a uid, or a component, has, or all. */
 struct stored_sum {
         uint64_t fds;
         uint64_t bytes;
@@ -59,6 +62,9 @@ int stored_table_init(struct stored_table *table, struct control *control);
 /* At the end: the descriptors go to disposal, and stay kept. */
 void stored_table_clear(struct stored_table *table);
 
+/* Of a uid. `name` is a valid one. */
+struct stored_key stored_key(uid_t uid, struct text name);
+
 /* NULL when there is none. */
 struct stored *stored_find(const struct stored_table *table, uid_t uid, struct text name);
 /* `except` (NULL: none) is not counted. */
@@ -67,7 +73,7 @@ struct stored_sum stored_sum_of_user(const struct stored_table *table, uid_t uid
 struct stored_sum stored_sum_of_all(const struct stored_table *table, const struct stored *except);
 
 /* An entry for all descriptors of the list, which are taken only on success. -ENOMEM. */
-int stored_new(uid_t uid, struct text name, uint64_t size, struct fd_list *fds,
+int stored_new(const struct stored_key *key, uint64_t size, struct fd_list *fds,
                struct stored **ret);
 /* Memory only: the descriptors are not its any more. */
 void stored_free(struct stored *stored);

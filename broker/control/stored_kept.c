@@ -21,8 +21,8 @@
 #define KIND_STORED "stored"
 #define KIND_STORED_FD "stored_fd"
 
-static const char *const stored_keys[] = {"RECORD", "OWNER", "NAME", "FDS",
-                                          "SIZE",   "SINCE", "BOX",  NULL};
+static const char *const stored_keys[] = {"RECORD", "OWNER",     "NAME", "FDS", "SIZE",
+                                          "SINCE",  "COMPONENT", "PART", "BOX", NULL};
 static const char *const stored_fd_keys[] = {"RECORD", "ENTRY", "INDEX", NULL};
 
 /* ---- writing ----------------------------------------------------------------------------------*/
@@ -47,6 +47,10 @@ static int keep_entry(struct memory *m, struct packet_writer *w, const struct st
         packet_add_u64(w, "FDS", s->n_fds);
         packet_add_u64(w, "SIZE", s->size);
         packet_add_u64(w, "SINCE", s->since_usec);
+        if (s->key.component[0]) {
+                packet_add(w, "COMPONENT", s->key.component);
+                packet_add_u64(w, "PART", s->key.part);
+        }
         if (s->box_fd >= 0)
                 packet_add(w, "BOX", "1");
         return memory_put(m, s->id, w, stored_keys);
@@ -114,18 +118,33 @@ static uint64_t get_u64(const struct assignments *a, const char *key) {
         return value && text_to_u64(*value, &n) == 0 ? n : 0;
 }
 
+static bool read_key(const struct assignments *a, struct stored_key *ret) {
+        const struct text *name = assignments_get(a, "NAME");
+        const struct text *component = assignments_get(a, "COMPONENT");
+
+        if (!name || !name_is_valid(name->start, name->length))
+                return false;
+        if (component && !name_is_valid(component->start, component->length))
+                return false;
+        *ret = stored_key((uid_t) get_u64(a, "OWNER"), *name);
+        if (component) {
+                memcpy(ret->component, component->start, component->length);
+                ret->part = (unsigned) get_u64(a, "PART");
+        }
+        return true;
+}
+
 /* An entry without its descriptors; NULL for a record that makes no sense. */
 static struct stored *read_entry(struct memory *m, const char *id) {
-        const struct text *name;
+        struct stored_key key;
         struct assignments a;
         struct stored *s;
         size_t n;
 
         if (strlen(id) >= STATE_ID_SIZE || !memory_get(m, id, &a))
                 return NULL;
-        name = assignments_get(&a, "NAME");
         n = get_u64(&a, "FDS");
-        if (!name || !name_is_valid(name->start, name->length) || n == 0 || n > FD_LIST_MAX)
+        if (!read_key(&a, &key) || n == 0 || n > FD_LIST_MAX)
                 return NULL;
         s = calloc(1, sizeof(*s));
         if (!s)
@@ -141,8 +160,7 @@ static struct stored *read_entry(struct memory *m, const char *id) {
         if (assignments_get(&a, "BOX"))
                 s->box_fd = memory_take_fd(m, id);
         s->n_fds = n;
-        s->key.uid = (uid_t) get_u64(&a, "OWNER");
-        memcpy(s->key.name, name->start, name->length);
+        s->key = key;
         s->size = get_u64(&a, "SIZE");
         s->since_usec = get_u64(&a, "SINCE");
         (void) strcpy(s->id, id);
@@ -223,6 +241,18 @@ static bool is_whole(const struct stored *s) {
         return true;
 }
 
+static void say_not_whole(struct log *log, const struct stored *s) {
+        if (s->key.component[0])
+                log_warning(log, ABOUT(.component = s->key.component),
+                            "what the component %s stored as %s was not kept whole and is dropped",
+                            s->key.component, s->key.name);
+        else
+                log_warning(log, ABOUT(.has_uid = true, .uid = s->key.uid),
+                            "what uid %u stored as %s was not kept whole and is dropped; it had "
+                            "not been acknowledged",
+                            (unsigned) s->key.uid, s->key.name);
+}
+
 int stored_load(struct stored_table *t, struct memory *m, struct log *log) {
         struct stored *all = read_entries(t->control, m), *s, *next, *old;
         int r = 0;
@@ -232,10 +262,7 @@ int stored_load(struct stored_table *t, struct memory *m, struct log *log) {
         HASH_ITER (hh, all, s, next) {
                 HASH_DEL(all, s);
                 if (!is_whole(s)) {
-                        log_warning(log, ABOUT(.has_uid = true, .uid = s->key.uid),
-                                    "what uid %u stored as %s was not kept whole and is dropped; "
-                                    "it had not been acknowledged",
-                                    (unsigned) s->key.uid, s->key.name);
+                        say_not_whole(log, s);
                         stored_discard(t, s);
                         continue;
                 }

@@ -9,8 +9,10 @@
 #include <errno.h>
 #include <string.h>
 
+#include "components/component_table.h"
 #include "control/answer.h"
 #include "control/control_private.h"
+#include "control/operate.h"
 #include "control/permission.h"
 #include "control/session.h"
 #include "control/upgrade.h"
@@ -44,7 +46,7 @@ const struct verb verbs[] = {
          {{"NAME", OPTIONAL, FORM_NAME, NAME_LENGTH_MAX}},
          0,
          0,
-         RIGHT_SEE,
+         RIGHT_SEE_ANY,
          handle_status},
         {"APPLY", {{"ALLOW_CLOSE", OPTIONAL, FORM_ONE, 1}}, 0, 0, RIGHT_OPERATE, handle_apply},
         {"UPGRADE",
@@ -53,6 +55,68 @@ const struct verb verbs[] = {
          0,
          RIGHT_OWN,
          handle_upgrade},
+        {"START",
+         {{"NAMES", ONE_OF, FORM_NAMES, OPERATE_NAMES_SIZE},
+          {"ALL", ONE_OF, FORM_ONE, 1},
+          {"JOB", OPTIONAL, FORM_ID, JOB_ID_SIZE - 1},
+          {"NO_WAIT", OPTIONAL, FORM_ONE, 1}},
+         0,
+         0,
+         RIGHT_OPERATE_COMPONENT,
+         handle_operate},
+        {"STOP",
+         {{"NAMES", ONE_OF, FORM_NAMES, OPERATE_NAMES_SIZE},
+          {"ALL", ONE_OF, FORM_ONE, 1},
+          {"JOB", OPTIONAL, FORM_ID, JOB_ID_SIZE - 1},
+          {"NO_WAIT", OPTIONAL, FORM_ONE, 1}},
+         0,
+         0,
+         RIGHT_OPERATE_COMPONENT,
+         handle_operate},
+        {"RESTART",
+         {{"NAMES", ONE_OF, FORM_NAMES, OPERATE_NAMES_SIZE},
+          {"ALL", ONE_OF, FORM_ONE, 1},
+          {"JOB", OPTIONAL, FORM_ID, JOB_ID_SIZE - 1},
+          {"NO_WAIT", OPTIONAL, FORM_ONE, 1}},
+         0,
+         0,
+         RIGHT_OPERATE_COMPONENT,
+         handle_operate},
+        {"RELOAD",
+         {{"NAMES", ONE_OF, FORM_NAMES, OPERATE_NAMES_SIZE},
+          {"ALL", ONE_OF, FORM_ONE, 1},
+          {"JOB", OPTIONAL, FORM_ID, JOB_ID_SIZE - 1},
+          {"NO_WAIT", OPTIONAL, FORM_ONE, 1}},
+         0,
+         0,
+         RIGHT_OPERATE_COMPONENT,
+         handle_operate},
+        {"PAUSE",
+         {{"NAMES", ONE_OF, FORM_NAMES, OPERATE_NAMES_SIZE},
+          {"ALL", ONE_OF, FORM_ONE, 1},
+          {"JOB", OPTIONAL, FORM_ID, JOB_ID_SIZE - 1},
+          {"NO_WAIT", OPTIONAL, FORM_ONE, 1}},
+         0,
+         0,
+         RIGHT_OPERATE_COMPONENT,
+         handle_operate},
+        {"RESUME",
+         {{"NAMES", ONE_OF, FORM_NAMES, OPERATE_NAMES_SIZE},
+          {"ALL", ONE_OF, FORM_ONE, 1},
+          {"JOB", OPTIONAL, FORM_ID, JOB_ID_SIZE - 1},
+          {"NO_WAIT", OPTIONAL, FORM_ONE, 1}},
+         0,
+         0,
+         RIGHT_OPERATE_COMPONENT,
+         handle_operate},
+        {"LOGS",
+         {{"NAME", REQUIRED, FORM_NAME, NAME_LENGTH_MAX},
+          {"LINES", OPTIONAL, FORM_NUMBER, 5},
+          {"FOLLOW", OPTIONAL, FORM_ONE, 1}},
+         0,
+         0,
+         RIGHT_OPERATE_COMPONENT,
+         handle_logs},
         {"KEEPER",
          {{"CONFIG", REQUIRED, FORM_TEXT, UPGRADE_PATH_MAX}},
          1,
@@ -75,7 +139,9 @@ const struct verb verbs[] = {
          RIGHT_ANYONE,
          handle_taken},
         {"DROP",
-         {{"NAME", REQUIRED, FORM_NAME, NAME_LENGTH_MAX}, {"UID", OPTIONAL, FORM_NUMBER, 10}},
+         {{"NAME", REQUIRED, FORM_NAME, NAME_LENGTH_MAX},
+          {"UID", OPTIONAL, FORM_NUMBER, 10},
+          {"COMPONENT", OPTIONAL, FORM_NAME, NAME_LENGTH_MAX}},
          0,
          0,
          RIGHT_ANYONE,
@@ -191,6 +257,13 @@ static bool check_value(const struct request *request, const struct verb_key *ke
                              "%s: \"%s\" is no possible name: 1 to 255 of A-Z a-z 0-9 . _ @ -, not "
                              "beginning with . or -",
                              verb, quote(value).text);
+        else if (key->form == FORM_NAMES && !operate_names_are_valid(value))
+                answer_error(request, EINVAL,
+                             "%s: %s= is 1 to %d names with one space between them", verb,
+                             key->name, OPERATE_NAMES_MAX);
+        else if (key->form == FORM_ID && !operate_id_is_valid(value))
+                answer_error(request, EINVAL, "%s: %s= is 1 to %zu of 0-9 a-z A-Z -", verb,
+                             key->name, key->length_max);
         else
                 return true;
         return false;
@@ -237,12 +310,25 @@ static bool check_keys(const struct request *request) {
         return check_missing(request);
 }
 
-static struct listener *find_listener(const struct request *request, struct text name) {
-        char terminated[NAME_LENGTH_MAX + 1];
+/* A valid name, so it fits. */
+static const char *terminate(struct text name, char buffer[NAME_LENGTH_MAX + 1]) {
+        memcpy(buffer, name.start, name.length);
+        buffer[name.length] = '\0';
+        return buffer;
+}
 
-        memcpy(terminated, name.start, name.length); /* a valid name, so it fits */
-        terminated[name.length] = '\0';
-        return listener_table_find(request->session->control->broker->listeners, terminated);
+static struct listener *find_listener(const struct request *request, struct text name) {
+        char buffer[NAME_LENGTH_MAX + 1];
+
+        return listener_table_find(request->session->control->broker->listeners,
+                                   terminate(name, buffer));
+}
+
+struct component *request_component(const struct request *request, struct text name) {
+        const struct component_table *table = request->session->control->broker->components;
+        char buffer[NAME_LENGTH_MAX + 1];
+
+        return table ? component_find(table, terminate(name, buffer)) : NULL;
 }
 
 static bool check_listener(struct request *request) {
@@ -275,6 +361,28 @@ static bool check_listener(struct request *request) {
         return true;
 }
 
+/* Of one name there may be both, and the peer may see one of them alone. */
+static bool check_any(struct request *request) {
+        const struct text *name = assignments_get(request->keys, "NAME");
+        struct session *s = request->session;
+        struct listener *listener = name ? find_listener(request, *name) : NULL;
+        struct component *component = name ? request_component(request, *name) : NULL;
+
+        if (!name)
+                return true;
+        if (listener && permission_to_see(s, listener))
+                request->listener = listener;
+        if (component && permission_to_see_component(s, component))
+                request->component = component;
+        if (request->listener || request->component)
+                return true;
+        answer_error(request, ENOENT,
+                     "there is no listener and no component %.*s, or none that this user may know "
+                     "of",
+                     (int) name->length, name->start);
+        return false;
+}
+
 static bool check_right(struct request *request) {
         switch (request->verb->right) {
         case RIGHT_ANYONE:
@@ -282,6 +390,8 @@ static bool check_right(struct request *request) {
         case RIGHT_SEE:
         case RIGHT_ACQUIRE:
                 return check_listener(request);
+        case RIGHT_SEE_ANY:
+                return check_any(request);
         case RIGHT_STORE:
                 if (permission_to_store(request->session))
                         return true;
@@ -289,6 +399,7 @@ static bool check_right(struct request *request) {
                              "this user may not store: see StoreAccess= in [Broker]");
                 return false;
         case RIGHT_OPERATE:
+        case RIGHT_OPERATE_COMPONENT:
                 break;
         case RIGHT_OWN:
                 if (permission_is_privileged(request->session))

@@ -12,6 +12,7 @@
 #include "grammar.h"
 
 struct session;
+struct component;
 struct listener;
 struct request;
 
@@ -26,15 +27,19 @@ enum form {
         FORM_NAME, /* names.h */
         FORM_ONE,  /* "1": a switch; to have it off, leave it out */
         FORM_NUMBER,
+        FORM_NAMES, /* names with one space between them */
+        FORM_ID,    /* 0-9 a-z A-Z - */
 };
 
 enum right {
         RIGHT_ANYONE,
         RIGHT_SEE,     /* NAME=, when given, is a listener that the peer may see, else ENOENT */
+        RIGHT_SEE_ANY, /* the same, a listener or a component (or both have this name) */
         RIGHT_ACQUIRE, /* the same, and it may acquire it, else EACCES */
         RIGHT_STORE,   /* StoreAccess= of [Broker], else EACCES */
         RIGHT_OPERATE, /* operators of the broker, else EACCES */
-        RIGHT_OWN,     /* root and the broker's own user, else EACCES */
+        RIGHT_OPERATE_COMPONENT, /* likewise: to start and stop components, and read their output */
+        RIGHT_OWN,               /* root and the broker's own user, else EACCES */
 };
 
 struct verb_key {
@@ -62,8 +67,10 @@ struct request {
         struct session *session;
         const struct verb *verb;
         const struct assignments *keys;
-        struct text serial;        /* start is NULL when there is none */
-        struct listener *listener; /* of NAME=, where the verb's right is SEE or ACQUIRE */
+        struct text serial; /* start is NULL when there is none */
+        /* Of NAME=, where the verb's right is SEE, SEE_ANY or ACQUIRE; NULL: none of that name. */
+        struct listener *listener;
+        struct component *component; /* the same, of SEE_ANY */
 };
 
 /*
@@ -71,6 +78,9 @@ struct request {
  * breaks the grammar: then nothing was answered and the session is to be ended.
  */
 int verbs_dispatch(struct session *session, const char *data, size_t size, size_t n_fds);
+
+/* The component of this (valid) name, NULL when there is none. */
+struct component *request_component(const struct request *request, struct text name);
 
 /* The handlers, each in the file of its family. */
 void handle_hello(struct request *request);
@@ -81,6 +91,8 @@ void handle_watch(struct request *request);
 void handle_status(struct request *request);
 void handle_apply(struct request *request);
 void handle_upgrade(struct request *request);
+void handle_operate(struct request *request); /* START, STOP and their kind */
+void handle_logs(struct request *request);
 void handle_keeper(struct request *request);
 void handle_store(struct request *request);
 void handle_take(struct request *request);

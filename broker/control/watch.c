@@ -52,11 +52,11 @@ static void on_listener_event(void *owner, const struct listener *listener,
 /* The table did not exist yet when the control object was made; from the first watcher on it does.
  */
 static void hear_events(struct control *c) {
-        const struct listener_table_callbacks callbacks = {.event = on_listener_event, .owner = c};
-
-        if (!c->hears_events)
-                listener_table_set_callbacks(c->broker->listeners, &callbacks);
-        c->hears_events = true;
+        if (c->listener_watcher.entry.le_prev)
+                return;
+        c->listener_watcher.event = on_listener_event;
+        c->listener_watcher.owner = c;
+        listener_table_watch(c->broker->listeners, &c->listener_watcher);
 }
 
 void watch_clear(struct session *s) {

@@ -15,6 +15,7 @@ struct log;
 struct config;
 struct inherited;
 struct listener_table;
+struct component_table;
 struct memory;
 struct control;
 
@@ -29,6 +30,7 @@ struct broker {
         int config_fd;               /* of the memory: config as it was kept; -1 when it is not */
         struct config *config;       /* what is in force; replaced by apply, never changed */
         struct listener_table *listeners;
+        struct component_table *components;
         struct control *control;
 
         /*

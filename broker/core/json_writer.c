@@ -10,6 +10,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "core/utf8.h"
+
 /* What a writer to a file gathers before it writes; a writer to memory begins with that. */
 #define CHUNK 65536
 
@@ -69,22 +71,6 @@ static void put(struct json_writer *w, const char *bytes, size_t size) {
                 memcpy(w->buffer + w->size, bytes, size);
                 w->size += size;
         }
-}
-
-/* Length of the UTF-8 sequence at s (RFC 3629: shortest form, no surrogates), 0 when it is none. */
-static size_t utf8_length(const unsigned char *s) {
-        size_t n = s[0] < 0x80 ? 1 : s[0] < 0xc2 ? 0 : s[0] < 0xe0 ? 2 : s[0] < 0xf0 ? 3 : 4;
-
-        if (s[0] > 0xf4)
-                return 0;
-        /* A NUL ends the string and is no continuation byte, so this never reads beyond it. */
-        for (size_t i = 1; i < n; i++)
-                if ((s[i] & 0xc0) != 0x80)
-                        return 0;
-        if ((s[0] == 0xe0 && s[1] < 0xa0) || (s[0] == 0xed && s[1] > 0x9f) ||
-            (s[0] == 0xf0 && s[1] < 0x90) || (s[0] == 0xf4 && s[1] > 0x8f))
-                return 0;
-        return n;
 }
 
 static void put_escaped(struct json_writer *w, char c) {

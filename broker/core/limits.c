@@ -2,6 +2,8 @@
 #include "core/limits.h"
 
 #include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <sys/resource.h>
 
 #include "core/log.h"
@@ -23,17 +25,33 @@ void limits_default(struct limits *ret) {
         *ret = defaults;
 }
 
-static rlim_t raise_nofile(void) {
+#define NOFILE_ENV "FDPASS_NOFILE"
+
+rlim_t limits_raise_nofile(void) {
         struct rlimit r;
+        char text[24];
 
         if (getrlimit(RLIMIT_NOFILE, &r) < 0)
                 return 1024;
+        (void) snprintf(text, sizeof(text), "%llu", (unsigned long long) r.rlim_cur);
+        (void) setenv(NOFILE_ENV, text, 0); /* the first one's stays */
         if (r.rlim_cur < r.rlim_max) {
                 struct rlimit raised = {.rlim_cur = r.rlim_max, .rlim_max = r.rlim_max};
                 if (setrlimit(RLIMIT_NOFILE, &raised) == 0)
                         return raised.rlim_cur;
         }
         return r.rlim_cur;
+}
+
+void limits_restore_nofile(void) {
+        const char *text = getenv(NOFILE_ENV);
+        unsigned long long before = text ? strtoull(text, NULL, 10) : 0;
+        struct rlimit r;
+
+        if (before == 0 || getrlimit(RLIMIT_NOFILE, &r) < 0 || before >= r.rlim_cur)
+                return;
+        r.rlim_cur = before;
+        (void) setrlimit(RLIMIT_NOFILE, &r);
 }
 
 static void clamp(unsigned *limit, unsigned by_default, rlim_t max, const char *what, rlim_t nofile,
@@ -51,7 +69,7 @@ static void clamp(unsigned *limit, unsigned by_default, rlim_t max, const char *
 }
 
 void limits_fit(struct limits *limits, struct log *log) {
-        rlim_t nofile = raise_nofile();
+        rlim_t nofile = limits_raise_nofile();
         rlim_t usable = nofile > 2 * LIMITS_RESERVE ? nofile - LIMITS_RESERVE : LIMITS_RESERVE;
 
         if (nofile == RLIM_INFINITY)

@@ -4,6 +4,7 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/resource.h>
 
 struct log;
 
@@ -28,6 +29,15 @@ void limits_default(struct limits *ret);
  * lowered.
  */
 void limits_fit(struct limits *limits, struct log *log);
+
+/*
+ * Raise our soft RLIMIT_NOFILE to the hard one and return it. What it was before the first of us
+ * did so goes on in the environment ($FDPASS_NOFILE): an exec in place and the keeper's child
+ * inherit the raised one, and a program that we run must not (select(2) fails above 1024).
+ */
+rlim_t limits_raise_nofile(void);
+/* In a child that is to exec another program: the soft limit that we were started with. */
+void limits_restore_nofile(void);
 
 /* Descriptors that must stay free for accept, apply and helpers. */
 #define LIMITS_RESERVE 64

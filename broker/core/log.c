@@ -18,9 +18,11 @@
 #include <unistd.h>
 
 #include "cleanup.h"
+#include "core/utf8.h"
 
 #define JOURNAL_SOCKET "/run/systemd/journal/socket"
-#define LINE_SIZE 2048
+/* A line of a component, OUTPUT_LINE_MAX, with the longest name before it, and more. */
+#define LINE_SIZE 2560
 
 struct log {
         const char *program;
@@ -29,6 +31,7 @@ struct log {
         int fd;      /* the journal's socket, or stderr as we may write to it */
         bool own_fd; /* to be closed */
         bool socket; /* stderr is a socket: send(2) with MSG_DONTWAIT */
+        bool terminal;
         bool colour;
         unsigned long dropped; /* lines that could not be written at once */
         void (*sink)(void *owner, enum log_level level, const char *text);
@@ -86,7 +89,8 @@ static void open_stderr(struct log *log) {
 
         log->target = LOG_TARGET_STDERR;
         log->fd = STDERR_FILENO;
-        log->colour = isatty(STDERR_FILENO) && !getenv("NO_COLOR");
+        log->terminal = isatty(STDERR_FILENO);
+        log->colour = log->terminal && !getenv("NO_COLOR");
         if (fstat(STDERR_FILENO, &st) < 0)
                 return;
         log->socket = S_ISSOCK(st.st_mode);
@@ -149,6 +153,13 @@ static ssize_t write_stderr(const struct log *log, const char *line, size_t size
         return write(log->fd, line, size);
 }
 
+static bool put_prefixed(const struct log *log, const char *prefix, const char *text) {
+        char line[LINE_SIZE + 96];
+        int n = snprintf(line, sizeof(line), "%s%s\n", prefix, text);
+
+        return n > 0 && (size_t) n < sizeof(line) && write_stderr(log, line, (size_t) n) == n;
+}
+
 static bool put_stderr(const struct log *log, enum log_level level, const char *text) {
         char line[LINE_SIZE + 96];
         int n = snprintf(line, sizeof(line), "%s%s: %s: %s%s\n",
@@ -184,6 +195,9 @@ static bool put_journal(const struct log *log, enum log_level level, const struc
                 add_field(entry, sizeof(entry), &size, "FDPASS_LISTENER=%s\n", about->listener);
         if (about && about->component)
                 add_field(entry, sizeof(entry), &size, "FDPASS_COMPONENT=%s\n", about->component);
+        if (about && about->generation)
+                add_field(entry, sizeof(entry), &size, "FDPASS_GENERATION=%llu\n",
+                          (unsigned long long) about->generation);
         if (about && about->file)
                 add_field(entry, sizeof(entry), &size, "FDPASS_FILE=%s\nFDPASS_LINE=%d\n",
                           about->file, about->line);
@@ -214,17 +228,48 @@ static bool put(struct log *log, enum log_level level, const struct log_about *a
         return put_stderr(log, level, text);
 }
 
+/* C0, DEL and C1 controls, line and paragraph separators, and what turns the direction of text. */
+static bool steers_terminal(const unsigned char *s, size_t length) {
+        if (length == 2)
+                return (s[0] == 0xc2 && s[1] < 0xa0) || (s[0] == 0xd8 && s[1] == 0x9c);
+        if (length == 3 && s[0] == 0xe2)
+                return (s[1] == 0x80 &&
+                        (s[2] == 0x8e || s[2] == 0x8f || (s[2] >= 0xa8 && s[2] <= 0xae))) ||
+                       (s[1] == 0x81 && s[2] >= 0xa6 && s[2] <= 0xa9);
+        return length == 1 && (s[0] < ' ' || s[0] == 0x7f);
+}
+
 /* What comes from a peer (a name, a path, a status text) must not forge lines or move the cursor.
  */
 static void sanitise(char *text) {
-        for (char *p = text; *p; p++)
-                if ((unsigned char) *p < ' ' || *p == 0x7f)
-                        *p = ' ';
+        for (unsigned char *p = (unsigned char *) text; *p;) {
+                size_t length = utf8_length(p);
+
+                if (length == 0)
+                        *p++ = '?';
+                else if (steers_terminal(p, length))
+                        for (; length > 0; length--)
+                                *p++ = ' ';
+                else
+                        p += length;
+        }
+}
+
+/* What was dropped is told before anything else is written. */
+static bool may_write(struct log *log) {
+        char note[64];
+
+        if (log->dropped == 0)
+                return true;
+        (void) snprintf(note, sizeof(note), "%lu log lines could not be written", log->dropped);
+        if (put(log, LEVEL_WARNING, NULL, note))
+                log->dropped = 0;
+        return log->dropped == 0;
 }
 
 void log_write(struct log *log, enum log_level level, const struct log_about *about,
                const char *format, ...) {
-        char text[LINE_SIZE], note[64];
+        char text[LINE_SIZE];
         int saved = errno;
         va_list arguments;
 
@@ -236,16 +281,32 @@ void log_write(struct log *log, enum log_level level, const struct log_about *ab
         sanitise(text);
         if (log->sink)
                 log->sink(log->sink_owner, level, text);
-        if (log->target != LOG_TARGET_NONE) {
-                if (log->dropped > 0) {
-                        (void) snprintf(note, sizeof(note), "%lu log lines could not be written",
-                                        log->dropped);
-                        if (put(log, LEVEL_WARNING, NULL, note))
-                                log->dropped = 0;
-                }
-                if (log->dropped > 0 || !put(log, level, about, text))
-                        log->dropped++;
-        }
+        if (log->target != LOG_TARGET_NONE && (!may_write(log) || !put(log, level, about, text)))
+                log->dropped++;
+        errno = saved;
+}
+
+bool log_is_terminal(const struct log *log) {
+        return log && log->target == LOG_TARGET_STDERR && log->terminal;
+}
+
+bool log_has_colour(const struct log *log) {
+        return log_is_terminal(log) && log->colour;
+}
+
+void log_pass_on(struct log *log, enum log_level level, const char *prefix, const char *text) {
+        char clean[LINE_SIZE];
+        int saved = errno;
+
+        if (!log || level > log->level)
+                return;
+        (void) snprintf(clean, sizeof(clean), "%s", text);
+        sanitise(clean);
+        if (log->sink)
+                log->sink(log->sink_owner, level, clean);
+        if (log->target != LOG_TARGET_NONE &&
+            (!may_write(log) || !put_prefixed(log, prefix, clean)))
+                log->dropped++;
         errno = saved;
 }
 

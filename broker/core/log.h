@@ -31,7 +31,8 @@ struct log;
 struct log_about {
         const char *listener;
         const char *component;
-        const char *file; /* configuration file */
+        uint64_t generation; /* of the component */
+        const char *file;    /* configuration file */
         int line;
         pid_t pid;
         bool has_uid;
@@ -50,6 +51,18 @@ const char *log_level_name(enum log_level level);
 
 void log_write(struct log *log, enum log_level level, const struct log_about *about,
                const char *format, ...) __attribute__((format(printf, 4, 5)));
+
+/*
+ * Do lines go to a terminal, and may they have colour? For those who pass on what others say, and
+ * set it off from our own lines.
+ */
+bool log_is_terminal(const struct log *log);
+bool log_has_colour(const struct log *log);
+/*
+ * What somebody else said, for a terminal: after `prefix`, which may hold colour, instead of the
+ * program and the level. As bounded, non-blocking and clean of control characters as our own.
+ */
+void log_pass_on(struct log *log, enum log_level level, const char *prefix, const char *text);
 
 /* log may be NULL: nothing happens. `about` may be NULL. */
 #define log_error(log, about, ...) log_write((log), LEVEL_ERROR, (about), __VA_ARGS__)

@@ -165,7 +165,8 @@ void timer_start(struct timer *t, struct loop *loop, uint64_t usec, void (*handl
 }
 
 void timer_stop(struct timer *t) {
-        if (timer_is_started(t))
+        /* One that is due is not active any more, and is yet to be told in this very turn. */
+        if (timer_is_started(t) || (t->loop && ev_is_pending(&t->timer)))
                 ev_timer_stop(t->loop->ev, &t->timer);
 }
 

@@ -12,8 +12,10 @@
 #include <string.h>
 
 #include "cleanup.h"
+#include "components/component_table.h"
 #include "config/config.h"
 #include "config/kept_config.h"
+#include "control/component_store.h"
 #include "control/control.h"
 #include "core/inherited.h"
 #include "core/log.h"
@@ -107,6 +109,19 @@ static int apply_first(struct broker *b) {
         return r;
 }
 
+/* Those that run already are found again; what is to be started comes when all else is there. */
+static int find_components(struct broker *b) {
+        struct component_callbacks callbacks;
+        int r = component_table_new(&b->components, b->loop, b->log, b->listeners, b->memory,
+                                    control_path(b->control));
+
+        if (r < 0)
+                return r;
+        component_store_callbacks(b->control, &callbacks);
+        component_table_set_callbacks(b->components, &callbacks);
+        return component_table_apply(b->components, b->config, false);
+}
+
 static int open_listeners(struct broker *b, bool config_is_kept) {
         int r = listener_table_new(&b->listeners, b->loop, b->log, b->limits.listeners);
 
@@ -119,6 +134,8 @@ static int open_listeners(struct broker *b, bool config_is_kept) {
         }
         if (r == 0)
                 r = apply_first(b);
+        if (r == 0)
+                r = find_components(b);
         if (r < 0)
                 return r;
         if (b->memory) {
@@ -159,6 +176,8 @@ int broker_new(struct broker **ret, struct loop *loop, struct log *log,
                 r = control_new(&b->control, b);
         if (r == 0)
                 r = open_listeners(b, parts->config_is_kept);
+        if (r == 0)
+                r = component_table_apply(b->components, b->config, true);
         if (r < 0) {
                 if (b->control)
                         control_leave_path(b->control);
@@ -174,8 +193,9 @@ struct broker *broker_free(struct broker *b) {
                 /* What ends now is to be found again by the next broker, if there is to be one. */
                 if (b->listeners)
                         (void) listener_table_set_memory(b->listeners, NULL);
-                /* Sessions hold references to holders: they go first. */
+                /* Sessions hold references to holders and listen to jobs: they go first. */
                 control_free(b->control);
+                component_table_free(b->components);
                 listener_table_free(b->listeners);
                 config_free(b->config);
                 inherited_free(b->inherited);

@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "cleanup.h"
+#include "components/component_table.h"
 #include "config/config.h"
 #include "config/kept_config.h"
 #include "control/control.h"
@@ -54,6 +55,34 @@ static void reload(struct daemon *d) {
         (void) notify_send("READY=1");
 }
 
+/* With systemd's fd store the next start finds them again; without, nobody would. */
+static bool stops_components(const struct daemon *d) {
+        const struct broker_config *c = &d->broker->config->broker;
+
+        if (c->has_stop_components)
+                return c->stop_components;
+        return !d->broker->memory || !memory_outlives_us(d->broker->memory);
+}
+
+static void end_loop(void *owner) {
+        struct daemon *d = owner;
+
+        loop_stop(d->loop);
+}
+
+/* The first signal lets components finish what they accepted; the next one does not. */
+static void end(struct daemon *d) {
+        bool again = d->stopping;
+
+        d->stopping = true;
+        if (!d->broker || !stops_components(d))
+                loop_stop(d->loop);
+        else if (again)
+                component_table_kill_all(d->broker->components);
+        else
+                component_table_stop_all(d->broker->components, end_loop, d);
+}
+
 static void on_signal(void *owner, int events) {
         struct daemon *d = owner;
         struct signalfd_siginfo info;
@@ -68,8 +97,7 @@ static void on_signal(void *owner, int events) {
                 log_notice(d->log, ABOUT(.pid = (pid_t) info.ssi_pid), "ending by SIG%s",
                            sigabbrev_np((int) info.ssi_signo));
                 (void) notify_send("STOPPING=1");
-                d->stopping = true;
-                loop_stop(d->loop);
+                end(d);
         }
 }
 
@@ -122,7 +150,6 @@ static int take_given(struct daemon *d, int link_fd, struct inherited **ret) {
         r = handover_take(*ret);
         if (r != 0) {
                 d->upgraded = r > 0;
-                upgrade_adopt_children(d->loop);
                 if (r < 0) {
                         log_error(d->log, NULL, "cannot take what was passed over the upgrade: %s",
                                   strerror(-r));
@@ -289,6 +316,8 @@ static enum exit_status start(struct daemon *d, enum fd_store_kind store, int li
                 return EXIT_STATUS_OK;
         if (r < 0)
                 return r == -EADDRINUSE ? EXIT_STATUS_RUNNING : EXIT_STATUS_FAILED;
+        if (d->upgraded)
+                upgrade_adopt_children(d->broker);
         d->broker->log_level_is_fixed = d->options->has_log_level;
         d->broker->executable = d->executable;
         d->broker->execute = execute;

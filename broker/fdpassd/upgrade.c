@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "cleanup.h"
+#include "components/component_table.h"
 #include "config/config.h"
 #include "config/kept_config.h"
 #include "core/broker.h"
@@ -112,14 +113,18 @@ int upgrade_execute(struct broker *b, int executable_fd, char **argv) {
         return r;
 }
 
-void upgrade_adopt_children(struct loop *loop) {
+void upgrade_adopt_children(const struct broker *b) {
         FILE *f = fopen("/proc/thread-self/children", "re"); /* CONFIG_PROC_CHILDREN */
         int pid;
 
         while (f && fscanf(f, "%d", &pid) == 1) {
-                int pidfd = process_open(pid); /* not reaped: surely that one */
+                int pidfd;
+
+                if (component_table_has_child(b->components, pid))
+                        continue;          /* collected with its status */
+                pidfd = process_open(pid); /* not reaped: surely that one */
                 if (pidfd >= 0)
-                        loop_put_child(loop, pidfd);
+                        loop_put_child(b->loop, pidfd);
         }
         if (f)
                 (void) fclose(f);

@@ -28,10 +28,10 @@ char *upgrade_own_path(const char *argv0);
 int upgrade_execute(struct broker *broker, int executable_fd, char **argv);
 
 /*
- * After the exec: disposable children of the program before, and a keeper that it started, are ours
- * to collect.
+ * After the exec, once components have been found again: disposable children of the program before,
+ * and a keeper that it started, are ours to collect, and nobody else waits for them.
  */
-void upgrade_adopt_children(struct loop *loop);
+void upgrade_adopt_children(const struct broker *broker);
 
 /*
  * fdpassd --check-upgrade: can this program load what the broker passed (a copy of the state

@@ -14,13 +14,13 @@
 #include <string.h>
 #include <sys/pidfd.h>
 #include <sys/prctl.h>
-#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "cleanup.h"
 #include "core/inherited.h"
+#include "core/limits.h"
 #include "core/log.h"
 #include "core/loop.h"
 #include "core/process.h"
@@ -356,15 +356,6 @@ static int run(struct keeper *k) {
         }
 }
 
-static void raise_nofile(void) {
-        struct rlimit r;
-
-        if (getrlimit(RLIMIT_NOFILE, &r) == 0) {
-                r.rlim_cur = r.rlim_max;
-                (void) setrlimit(RLIMIT_NOFILE, &r);
-        }
-}
-
 static void clear(struct keeper *k) {
         inherited_free(k->inherited);
         while (k->kept)
@@ -398,7 +389,9 @@ int keeper_run(const struct keeper_options *options) {
 
         if (!k)
                 return EXIT_FAILURE;
-        raise_nofile();
+        (void) limits_raise_nofile();
+        /* What a broker that dies leaves, components and what they forked, is ours to collect. */
+        (void) prctl(PR_SET_CHILD_SUBREAPER, 1);
         r = k->executable_fd < 0 ? -errno : catch_signals(k);
         if (r == 0 && k->broker_fd < 0)
                 r = start_broker(k);

@@ -29,7 +29,7 @@
 #define CHANGE_USEC 3000000
 
 /* The letters that memory_new_id() is asked for. */
-#define ID_KINDS "cefhil"
+#define ID_KINDS "cefghilq"
 
 /* A stored descriptor whose record is lost. It stays among what was inherited. */
 struct nameless {

@@ -20,7 +20,7 @@ struct listener;
 struct holder_table;
 struct log;
 
-enum lease_how { LEASE_ACQUIRE, LEASE_HAND_BACK }; /* later: LISTEN_FDS to a generation */
+enum lease_how { LEASE_ACQUIRE, LEASE_HAND_BACK, LEASE_GENERATION };
 
 struct lease {
         struct listener *listener;

@@ -90,9 +90,14 @@ struct listener_table *listener_table_free(struct listener_table *table) {
         return NULL;
 }
 
-void listener_table_set_callbacks(struct listener_table *table,
-                                  const struct listener_table_callbacks *callbacks) {
-        table->callbacks = *callbacks;
+void listener_table_watch(struct listener_table *table, struct listener_watcher *watcher) {
+        LIST_INSERT_HEAD(&table->watchers, watcher, entry);
+}
+
+void listener_table_unwatch(struct listener_watcher *watcher) {
+        if (watcher->entry.le_prev)
+                LIST_REMOVE(watcher, entry);
+        watcher->entry.le_prev = NULL;
 }
 
 int listener_table_set_memory(struct listener_table *table, struct memory *memory) {

@@ -8,6 +8,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <sys/queue.h>
 
 #include "sockets/lease.h"
 #include "sockets/listener.h"
@@ -16,10 +17,12 @@ struct inherited;
 struct memory;
 struct listener_table;
 
-/* What happened to a listener; told to those who watch (control/). */
+/* What happened to a listener. */
 enum listener_event { LISTENER_REPLACED, LISTENER_CHANGED, LISTENER_REMOVED };
 
-struct listener_table_callbacks {
+/* One that is told; embedded in its owner. */
+struct listener_watcher {
+        LIST_ENTRY(listener_watcher) entry;
         void (*event)(void *owner, const struct listener *listener, enum listener_event event);
         void *owner;
 };
@@ -31,8 +34,10 @@ int listener_table_new(struct listener_table **ret, struct loop *loop, struct lo
  * systemd.socket(5)). Who references holders (sessions) may give them back later. NULL allowed.
  */
 struct listener_table *listener_table_free(struct listener_table *table);
-void listener_table_set_callbacks(struct listener_table *table,
-                                  const struct listener_table_callbacks *callbacks);
+/* Until listener_table_unwatch(), which must come before the end of the table. event() may change
+ * neither the table nor who watches it. */
+void listener_table_watch(struct listener_table *table, struct listener_watcher *watcher);
+void listener_table_unwatch(struct listener_watcher *watcher); /* nothing when it does not watch */
 
 /* How many sockets the next apply may have; those that are there stay. */
 void listener_table_set_max(struct listener_table *table, unsigned sockets_max);

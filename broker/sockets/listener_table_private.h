@@ -43,14 +43,14 @@ struct listener_table {
         struct path_watch *path_watch;
         struct options_pool *options;
         struct holder_table *holders;
-        struct listener_table_callbacks callbacks;
+        LIST_HEAD(, listener_watcher) watchers;
 };
 
 static inline void listener_table_tell(const struct listener *listener, enum listener_event event) {
-        const struct listener_table_callbacks *callbacks = &listener->table->callbacks;
+        struct listener_watcher *w;
 
-        if (callbacks->event)
-                callbacks->event(callbacks->owner, listener, event);
+        LIST_FOREACH (w, &listener->table->watchers, entry)
+                w->event(w->owner, listener, event);
 }
 
 #endif

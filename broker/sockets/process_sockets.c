@@ -64,8 +64,7 @@ static uint32_t inode_of_link(int folder, const char *name) {
         return (uint32_t) strtoull(target + strlen(prefix), NULL, 10);
 }
 
-/* 0 (also when it is gone), what the handler returned, or -EACCES. */
-static int walk_process(pid_t pid, process_socket_handler *handler, void *owner) {
+int process_sockets_of(pid_t pid, process_socket_handler *handler, void *owner) {
         _cleanup_closedir_ DIR *folder = NULL;
         char path[64];
         struct dirent *entry;
@@ -108,7 +107,7 @@ int process_sockets_walk(process_socket_handler *handler, void *owner) {
         if (!proc)
                 return -errno;
         while (r == 0 && (pid = next_process(proc)) > 0) {
-                r = walk_process(pid, handler, owner);
+                r = process_sockets_of(pid, handler, owner);
                 if (r == -EACCES)
                         r = 0;
         }
@@ -147,7 +146,7 @@ int process_sockets_find(const uint32_t *inodes, size_t n_inodes, struct socket_
                 return -errno;
         memset(ret, 0, sizeof(*ret));
         while ((pid = next_process(proc)) > 0) {
-                int r = walk_process(pid, is_wanted, &wanted);
+                int r = process_sockets_of(pid, is_wanted, &wanted);
 
                 if (r > 0)
                         note(ret, pid);

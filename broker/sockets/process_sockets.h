@@ -38,6 +38,9 @@ struct process_socket {
 /* Called for each; what is not 0 ends it all and is what the caller gets. */
 typedef int process_socket_handler(void *owner, const struct process_socket *found);
 
+/* All sockets of one process: 0 (also when it has ended), what the handler returned, or -EACCES. */
+int process_sockets_of(pid_t pid, process_socket_handler *handler, void *owner);
+
 /*
  * All sockets of all processes that we may look into. 0, what the handler returned, or the error of
  * opening /proc.

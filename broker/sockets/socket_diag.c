@@ -114,6 +114,11 @@ static int parse_unix(const struct nlmsghdr *message, struct diag_socket *ret) {
                 ret->queue_length = queue->udiag_rqueue;
                 ret->queue_limit = queue->udiag_wqueue;
         }
+        payload = attribute_get(&attributes, UNIX_DIAG_PEER, sizeof(uint32_t));
+        if (payload) {
+                ret->has_peer = true;
+                memcpy(&ret->peer_inode, payload, sizeof(ret->peer_inode));
+        }
         payload = attribute_get(&attributes, UNIX_DIAG_UID, sizeof(uint32_t));
         if (payload) {
                 ret->has_uid = true;
@@ -275,16 +280,69 @@ static int ask(const void *question, size_t size, uint16_t flags, socket_diag_ha
         return r < 0 ? r : 0;
 }
 
-int socket_diag_tcp(int family, unsigned port, socket_diag_handler *handler, void *owner) {
+static int dump_tcp(int family, unsigned port, uint32_t states, socket_diag_handler *handler,
+                    void *owner) {
         struct inet_diag_req_v2 question = {
                 .sdiag_family = (uint8_t) family,
                 .sdiag_protocol = IPPROTO_TCP,
-                .idiag_states = UINT32_MAX,
-                /* In a dump the kernel takes the local port alone as a filter. */
+                .idiag_states = states,
+                /* In a dump the kernel takes the local port alone as a filter; 0 is any. */
                 .id.idiag_sport = htons((uint16_t) port),
         };
 
         return ask(&question, sizeof(question), NLM_F_DUMP, handler, owner);
+}
+
+int socket_diag_tcp(int family, unsigned port, socket_diag_handler *handler, void *owner) {
+        return dump_tcp(family, port, UINT32_MAX, handler, owner);
+}
+
+int socket_diag_tcp_listening(int family, socket_diag_handler *handler, void *owner) {
+        return dump_tcp(family, 0, 1U << TCP_LISTEN, handler, owner);
+}
+
+static void set_end(const struct sockaddr *end, __be16 *ret_port, __be32 ret_host[4]) {
+        if (end->sa_family == AF_INET) {
+                struct sockaddr_in in;
+
+                memcpy(&in, end, sizeof(in));
+                *ret_port = in.sin_port;
+                memcpy(ret_host, &in.sin_addr, sizeof(in.sin_addr));
+        } else {
+                struct sockaddr_in6 in6;
+
+                memcpy(&in6, end, sizeof(in6));
+                *ret_port = in6.sin6_port;
+                memcpy(ret_host, &in6.sin6_addr, sizeof(in6.sin6_addr));
+        }
+}
+
+static int keep_one(void *owner, const struct diag_socket *found) {
+        *(struct diag_socket *) owner = *found;
+        return 0;
+}
+
+int socket_diag_tcp_one(const struct sockaddr *local, const struct sockaddr *remote,
+                        struct diag_socket *ret) {
+        struct inet_diag_req_v2 question = {
+                .sdiag_family = (uint8_t) local->sa_family,
+                .sdiag_protocol = IPPROTO_TCP,
+                .idiag_states = UINT32_MAX,
+                .id.idiag_cookie = {INET_DIAG_NOCOOKIE, INET_DIAG_NOCOOKIE},
+        };
+        struct diag_socket found = {.family = AF_UNSPEC};
+        int r;
+
+        set_end(local, &question.id.idiag_sport, question.id.idiag_src);
+        set_end(remote, &question.id.idiag_dport, question.id.idiag_dst);
+        r = ask(&question, sizeof(question), 0, keep_one, &found);
+        if (r < 0)
+                return r;
+        /* Where there is no such connection the kernel answers with the listener. */
+        if (found.family == AF_UNSPEC || found.state == TCP_LISTEN)
+                return -ENOENT;
+        *ret = found;
+        return 0;
 }
 
 int socket_diag_unix(socket_diag_handler *handler, void *owner) {
@@ -297,17 +355,12 @@ int socket_diag_unix(socket_diag_handler *handler, void *owner) {
         return ask(&question, sizeof(question), NLM_F_DUMP, handler, owner);
 }
 
-static int keep_one(void *owner, const struct diag_socket *found) {
-        *(struct diag_socket *) owner = *found;
-        return 0;
-}
-
 int socket_diag_unix_one(uint32_t inode, struct diag_socket *ret) {
         struct unix_diag_req question = {
                 .sdiag_family = AF_UNIX,
                 .udiag_states = UINT32_MAX,
                 .udiag_ino = inode,
-                .udiag_show = UDIAG_SHOW_NAME | UDIAG_SHOW_VFS | UDIAG_SHOW_RQLEN,
+                .udiag_show = UDIAG_SHOW_NAME | UDIAG_SHOW_VFS | UDIAG_SHOW_RQLEN | UDIAG_SHOW_PEER,
                 .udiag_cookie = {UINT32_MAX, UINT32_MAX}, /* not known */
         };
         struct diag_socket found = {.family = AF_UNSPEC};

@@ -12,6 +12,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/socket.h>
 
 #define SOCKET_DIAG_NAME_MAX 108 /* sizeof(sun_path) */
 
@@ -37,6 +38,8 @@ struct diag_socket {
         uint32_t file_inode, file_device;
         bool has_queue;
         uint32_t queue_length, queue_limit; /* of a listening one */
+        bool has_peer;
+        uint32_t peer_inode; /* 0: connected, and not accepted yet */
         size_t name_length;
         char name[SOCKET_DIAG_NAME_MAX]; /* not terminated; may begin with NUL (abstract) */
 };
@@ -59,6 +62,17 @@ int socket_diag_parse(const void *buffer, size_t size, uint32_t sequence,
  * negative errno (-ENOENT: a kernel without tcp_diag).
  */
 int socket_diag_tcp(int family, unsigned port, socket_diag_handler *handler, void *owner);
+
+/* Those that listen, whatever their port. */
+int socket_diag_tcp_listening(int family, socket_diag_handler *handler, void *owner);
+
+/*
+ * The TCP socket with these two ends, both of one family, `local` the one that the socket itself is
+ * bound to: of a connection of ours from a to b, the accepted socket is (b, a). Does not block, and
+ * does not take longer with more sockets. 0 or a negative errno (-ENOENT: there is none).
+ */
+int socket_diag_tcp_one(const struct sockaddr *local, const struct sockaddr *remote,
+                        struct diag_socket *ret);
 
 /* All Unix sockets. 0 or a negative errno (-ENOENT: a kernel without unix_diag). */
 int socket_diag_unix(socket_diag_handler *handler, void *owner);

@@ -15,8 +15,10 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 sys.dont_write_bytecode = True
 
 import parts  # noqa: E402  (the path must be set first)
+import parts_components  # noqa: E402
 
-PARTS = ("acquire", "restart", "idle", "scale", "survive", "upgrade")
+PARTS = ("acquire", "restart", "rolling", "many", "idle", "scale", "survive", "upgrade")
+MODULES = {"rolling": parts_components, "many": parts_components}
 WHO = {"bare": "bare", "fdpass": "fdpass", "libfdpass": "fdpass, by libfdpass", "s6": "s6-fdholder"}
 
 
@@ -42,6 +44,30 @@ def restart_rows(r):
     yield "lost or failed otherwise", f"{r['lost'] + r['failed']} {r['last_error']}".rstrip(), ""
     yield ("connection to answer", f"p50 {r['p50_ns'] / 1e6:.2f} ms, p99 {r['p99_ns'] / 1e6:.2f} ms, "
            f"p99.9 {r['p999_ns'] / 1e6:.2f} ms, longest {r['longest_ns'] / 1e6:.1f} ms", "")
+
+
+def rolling_rows(result):
+    for start_up, r in result.items():
+        yield (f"component restarted under load, {start_up} ms to start",
+               f"{r['connections']:,} connections, {r['per_second']:,.0f}/s, {r['restarts']} restarts "
+               f"({r['restarts_per_second']:.1f}/s); **failed {r['refused'] + r['cut'] + r['lost'] + r['failed']}**", "")
+        yield ("its connection to answer, and the ratio to the same load without restarts",
+               f"p50 {r['p50_ns'] / 1e6:.2f} ms ({r['p50_ratio']:.2f}), p99 {r['p99_ns'] / 1e6:.2f} ms "
+               f"({r['p99_ratio']:.2f}), p99.9 {r['p999_ns'] / 1e6:.2f} ms ({r['p999_ratio']:.2f}), "
+               f"longest {r['longest_ns'] / 1e6:.1f} ms", "")
+
+
+def many_rows(result):
+    first = next(iter(result.values()))
+    for count, r in result.items():
+        yield (f"{int(count):,} idle components",
+               f"started in {r['seconds_to_ready']:.2f} s; {r['wake_ups']} wake-ups of broker and keeper in "
+               f"{r['seconds']} s; RSS {r['rss_bytes'] / 2**20:.1f} MiB (PSS {r['pss_bytes'] / 2**20:.1f})", "")
+        yield ("one of them restarted", f"{r['restart_seconds'] * 1e3:.1f} ms (median of {r['restarts']}; longest "
+               f"{r['longest_restart_seconds'] * 1e3:.1f} ms; {r['restart_seconds'] / first['restart_seconds']:.2f} of "
+               f"that of {next(iter(result))}), ready after {r['ready_seconds'] * 1e3:.0f} ms", "")
+        yield ("all of them restarted", f"{r['restart_all_seconds']:.2f} s; another client waited for its answer at most "
+               f"{r['longest_hello_seconds'] * 1e3:.1f} ms", "")
 
 
 def idle_rows(r):
@@ -82,7 +108,7 @@ def upgrade_rows(result):
                f"{r['command_seconds'] * 1e3:.0f} ms, of which the trial {r['trial_seconds'] * 1e3:.0f} ms", "")
 
 
-ROWS = {"acquire": acquire_rows, "restart": restart_rows, "idle": idle_rows, "scale": scale_rows,
+ROWS = {"acquire": acquire_rows, "restart": restart_rows, "rolling": rolling_rows, "many": many_rows, "idle": idle_rows, "scale": scale_rows,
         "survive": survive_rows, "upgrade": upgrade_rows}
 
 
@@ -130,10 +156,10 @@ def main():
     results = {}
     with contextlib.ExitStack() as stack:
         idle = parts.Idle(options.quick, stack) if "idle" in options.only else None
-        for part in ("acquire", "scale", "restart", "survive", "upgrade"):
+        for part in ("acquire", "scale", "restart", "rolling", "many", "survive", "upgrade"):
             if part in options.only:
                 progress(f"{part} ...")
-                results[part] = getattr(parts, part)(options.quick, cpu)
+                results[part] = getattr(MODULES.get(part, parts), part)(options.quick, cpu)
         if idle:
             progress("idle ...")
             results["idle"] = idle.read()

@@ -1,9 +1,9 @@
 #!/bin/sh
-# The benchmarks, side by side in one run: prints one table. One to two minutes.
+# The benchmarks, side by side in one run: prints one table. Three to four minutes.
 #
 #   tests/bench/run.sh                 all of it
 #   tests/bench/run.sh --quick         every part once and short: shows that it works, not how fast
-#   tests/bench/run.sh --only PARTS    of acquire,restart,idle,scale,survive,upgrade
+#   tests/bench/run.sh --only PARTS    of acquire,restart,rolling,many,idle,scale,survive,upgrade
 #   tests/bench/run.sh --json FILE     the figures, besides
 #
 # BUILD names the build folder with the programs to measure; without it one without sanitizers is

@@ -1,5 +1,6 @@
 """
-The broker dies at its n-th system call, for every n: while it starts, starts again, applies and lends.
+The broker dies at its n-th system call, for every n: while it starts, starts again, applies, lends, and starts and
+restarts a component.
 
 strace's injection kills it (`inject=all:signal=SIGKILL:when=N`), the keeper starts the next one. After each death the
 same socket must be there under every name, every lease of a living holder known, no descriptor left over in keeper or
@@ -19,7 +20,8 @@ import time
 
 import pytest
 
-from testing.broker import children_of, free_address
+from testing.broker import children_of, free_address, program_of
+from testing.scene import SERVER, until
 
 POINTS = os.environ.get("FDPASS_TEST_CRASH_POINTS", "12")
 
@@ -58,7 +60,8 @@ class Scene:
         """The living broker, by the keeper's children: asking it would be a call of its own."""
         deadline = time.monotonic() + 20
         while time.monotonic() < deadline:
-            found = [pid for pid in children_of(self.pid) if pid != other_than]
+            ours = program_of(self.pid)  # a component whose broker died is the keeper's child, too
+            found = [pid for pid in children_of(self.pid) if pid != other_than and program_of(pid) == ours]
             if found:
                 return found[0]
             time.sleep(0.002)
@@ -165,6 +168,93 @@ def test_killed_at_each_system_call_of(broker, processes, tmp_path, action, prep
         scene.check(point)
 
 
+class ComponentScene(Scene):
+    """One that runs a component beside it."""
+
+    def __init__(self, broker, processes):
+        super().__init__(broker, processes)
+        self.component = free_address()
+        self.base += (section("hermes", self.component) + "[Component hermes]\nSockets=hermes\nNonBlocking=yes\n"
+                      "Type=notify\nTimeoutStartSec=5\nStart=manual\n"
+                      f"ExecStart={sys.executable} -IS {SERVER}\n")
+        self.begin()
+        self.b.fdpass("start", "hermes")
+        self.fds = None
+        self.files = None
+
+    def hermes(self):
+        return self.b.status()["components"][0]
+
+    def serving(self):
+        instances = self.hermes()["instances"]
+        assert [i["state"] for i in instances] == ["ready"], (instances, self.b.log()[-4000:])
+        return instances[0]["generation"], instances[0]["pid"]
+
+    def check(self, point):
+        """One generation serves, is the one whose process lives, and nothing of another is left."""
+        about = f"killed at system call {point}:\n{self.b.log()[-4000:]}"
+        generation, pid = self.serving()
+        with socket.create_connection(self.component, timeout=10) as peer:
+            peer.sendall(b"GET / HTTP/1.0\r\n\r\n")
+            answer = peer.recv(4096).decode()
+        assert f"generation={generation}\n" in answer and f"pid={pid}\n" in answer, (answer, about)
+        until(lambda: servers(self.b) == [pid], lambda: f"processes {servers(self.b)}, not {[pid]}; {about}")
+        files = sorted(re.sub(r"\d+", "N", name) for name in os.listdir(self.b.folder))
+        self.files = self.files or files
+        assert files == self.files, about
+        self.fds = self.fds or self.count_fds()
+        self.wait_fds(about)
+
+
+def servers(b):
+    """Processes of this broker that run the component's program."""
+    found, ours = [], f"FDPASS_SOCKET={b.control}".encode()
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{pid}/cmdline", "rb") as file:
+                if file.read().split(b"\0")[2:3] != [SERVER.encode()]:
+                    continue
+            with open(f"/proc/{pid}/environ", "rb") as file:
+                if ours in file.read().split(b"\0"):
+                    found.append(int(pid))
+        except OSError:
+            pass
+    return found
+
+
+def stop(scene):
+    return scene.b.fdpass("stop", "hermes")
+
+
+def start(scene):
+    return scene.b.fdpass("start", "hermes", check=False)
+
+
+def restart(scene):
+    return scene.b.fdpass("restart", "hermes", check=False)
+
+
+@pytest.mark.parametrize("action, prepare", [(start, stop), (restart, None)], ids=["start", "restart"])
+def test_killed_at_each_system_call_of_a_components(broker, processes, tmp_path, action, prepare):
+    scene = ComponentScene(broker, processes)
+    if prepare:
+        prepare(scene)
+    total = count_calls(scene, action, tmp_path / "trace")
+    assert total > 50
+    scene.check(0)
+    for point in points(total):
+        if prepare:
+            prepare(scene)
+        generation = scene.hermes()["generation"]
+        tracer = attach(scene.broker_pid(), f"inject=all:signal=SIGKILL:when={point}", tmp_path / "killed")
+        done = action(scene)
+        detach(tracer)
+        assert done.returncode == 0, (point, done, scene.b.log()[-4000:])
+        scene.check(point)
+        assert scene.hermes()["generation"] > generation
+    stop(scene)
+
+
 def start_under_strace(scene, expression, log):
     """The next broker, from its first system call on: strace follows the keeper, which starts it."""
     pid = scene.broker_pid()
@@ -217,9 +307,16 @@ def kill_successor_at(scene, point, log):
 CATCH = """
 import os, signal, sys
 keeper, old = sys.argv[1:]
+
+def program(pid):
+    try:
+        return os.readlink(f"/proc/{pid}/exe")
+    except OSError:
+        return None
+
 while True:
     with open(f"/proc/{keeper}/task/{keeper}/children") as file:
-        found = [pid for pid in file.read().split() if pid != old]
+        found = [pid for pid in file.read().split() if pid != old and program(pid) == program(keeper)]
     if found:
         os.kill(int(found[0]), signal.SIGSTOP)
         print(found[0], flush=True)

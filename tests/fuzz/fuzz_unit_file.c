@@ -2,13 +2,15 @@
  * Any bytes as a configuration file: the reader, the directives and the checks must end in a
  * configuration or in errors, and what is printed of a configuration must load to the same.
  *
- * The first byte says which dialect: 's' is a unit file, anything else fdpass.conf.
+ * The first byte says which dialect: 's' is a .socket file, 'c' a .service file, anything else
+ * fdpass.conf.
  */
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "config/component_config.h"
 #include "config/config.h"
 #include "config/load.h"
 
@@ -55,6 +57,9 @@ static void check_round_trip(const struct config *config) {
         for (size_t i = 0; i < config->n_sockets; i++)
                 if (!socket_config_equal(config->sockets[i], again->sockets[i]))
                         abort();
+        for (size_t i = 0; i < config->n_components; i++)
+                if (!component_config_equal(config->components[i], again->components[i]))
+                        abort();
         free(first);
         free(second);
         config_free(again);
@@ -69,7 +74,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
 
         if (size == 0)
                 return 0;
-        name = data[0] == 's' ? "web@80.socket" : "fdpass.conf";
+        name = data[0] == 's' ? "web@80.socket" : data[0] == 'c' ? "web@80.service" : "fdpass.conf";
         r = config_load_text(name, (const char *) data + 1, size - 1, &diagnostics, &config);
         if ((r == 0) != (diagnostics.errors == 0) || (r == 0) != (config != NULL))
                 abort();

@@ -92,7 +92,7 @@ def test_a_path_that_does_not_exist_is_3_and_named():
     (["--version"], 0, "fdpass 0."),
     (["status", "--version"], 0, "fdpass 0."),
     (["stauts"], 2, "Did you mean 'status'?"),
-    (["restart"], 2, "there is no command 'restart'"),
+    (["frobnicate"], 2, "there is no command 'frobnicate'"),
     (["--jsn", "status"], 2, "Did you mean '--json'?"),
     (["status", "--verbos=1"], 2, "takes no argument"),
     (["--color=blue", "status"], 2, "auto|always|never"),
@@ -180,10 +180,19 @@ def complete(env, *words):
 
 
 def test_completion(broker):
-    b = broker("".join("[Socket %s]\nListenStream=%s:%d\n" % (name, *free_address()) for name in ("web", "api", "app")))
+    b = broker("".join("[Socket %s]\nListenStream=%s:%d\n" % (name, *free_address()) for name in ("web", "api", "app"))
+               + "[Component hermes]\nExecStart=/bin/true\nStart=manual\n"
+               + "[Component app]\nExecStart=/bin/true\nStart=manual\nSockets=web\n")
     env = b.environment()
-    assert complete(env, "fdpass", "") == ["apply", "check", "exec", "status", "store", "upgrade"]
-    assert complete(env, "fdpass", "st") == ["status", "store"]
+    assert complete(env, "fdpass", "") == ["apply", "check", "exec", "logs", "pause", "reload", "restart", "resume",
+                                           "start", "status", "stop", "store", "upgrade"]
+    assert complete(env, "fdpass", "st") == ["start", "status", "stop", "store"]
+    assert complete(env, "fdpass", "restart", "") == ["app", "hermes"]
+    assert complete(env, "fdpass", "logs", "-n", "5", "h") == ["hermes"]
+    assert complete(env, "fdpass", "store", "drop", "x", "--component", "=", "h") == ["hermes"]
+    assert complete(env, "fdpass", "exec", "h") == []
+    assert complete(env, "fdpass", "status", "h") == ["hermes"]
+    assert complete(env, "fdpass", "stop", "--no") == ["--no-wait"]
     assert complete(env, "fdpass", "store", "") == ["drop", "list"]
     assert complete(env, "fdpass", "status", "ap") == ["api", "app"]
     assert complete(env, "fdpass", "exec", "--wait", "web", "a") == ["api", "app"]

@@ -5,17 +5,11 @@ import signal
 
 import pytest
 
-from testing.broker import FDPASSD, free_address
+from testing.broker import free_address, memory_is_measurable
 
 LISTENERS = 4000
 #: Resident, what is shared counted by share: docs/benchmarks.md.
 ALLOWED = 4 * 2**20 + 1024 * LISTENERS
-
-
-def is_measurable():
-    """A sanitizer keeps what was freed, and a shadow of everything."""
-    with open(FDPASSD, "rb") as file:
-        return b"__asan_init" not in file.read()
 
 
 def tcp(_):
@@ -41,7 +35,7 @@ def assert_small(one):
     assert used <= ALLOWED, f"{used / 2**20:.2f} MiB with {LISTENERS} listeners, {ALLOWED / 2**20:.2f} are allowed"
 
 
-@pytest.mark.skipif(not is_measurable(), reason="built with a sanitizer")
+@pytest.mark.skipif(not memory_is_measurable(), reason="built with a sanitizer")
 @pytest.mark.parametrize("addresses", [tcp, unix])
 def test_memory_is_bounded_by_the_number_of_listeners(broker, tmp_path, addresses):
     """After the start, and after a crash, when everything has been read back."""

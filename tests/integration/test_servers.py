@@ -2,6 +2,8 @@
 Programs that nobody here wrote, unmodified, from the distribution: each is started by `fdpass exec`,
 killed with SIGKILL under connection load and started again. No connection may be refused.
 """
+import dataclasses
+import json
 import os
 import shutil
 import signal
@@ -12,6 +14,8 @@ from testing.broker import free_address
 from testing.load import Load
 
 RESTARTS = 5
+#: Of a component, until the new generation has shown that it serves: far above what a busy machine takes.
+READY_MSEC_MAX = 8000
 
 WSGI = """
 def application(environ, start_response):
@@ -64,6 +68,15 @@ frontend web
     http-request return status 200 content-type text/plain string "ok\\n"
 """
 
+LIGHTTPD = """
+server.systemd-socket-activation = "enable"
+server.bind = "{address}"
+server.port = {port}
+server.document-root = "{folder}"
+server.modules = ( "mod_indexfile" )
+index-file.names = ( "index.html" )
+"""
+
 NODE = """
 require("http").createServer((request, response) => {
     response.writeHead(200, { "Content-Length": 3, "Connection": "close" });
@@ -97,13 +110,80 @@ def node(folder, address):
     return ["node", folder / "hello.js"], {}
 
 
+def lighttpd(folder, address):
+    bound, _, port = (address[len("unix:"):], "", 0) if address.startswith("unix:") else address.rpartition(":")
+    (folder / "lighttpd.conf").write_text(LIGHTTPD.format(folder=folder, address=bound, port=port))
+    (folder / "index.html").write_text("ok\n")
+    return ["lighttpd", "-D", "-f", folder / "lighttpd.conf"], {}
+
+
 def find(program):
     path = os.environ["PATH"] + ":/usr/sbin:/sbin"
     return shutil.which(program, path=path)
 
 
+@dataclasses.dataclass
+class Component:
+    """How a server runs as a component; what is lost at a stop is the server's own doing."""
+
+    server: object
+    type: str
+    stop: str = "SIGTERM"
+    non_blocking: bool = False
+    arguments: tuple = ()
+    finishes: bool = True  # what it has accepted
+
+    def __str__(self):
+        return "-".join([self.server.__name__, *self.arguments[1:2]])
+
+
+COMPONENTS = [
+    Component(gunicorn, "notify"),
+    Component(gunicorn, "notify", arguments=("--worker-class", "gthread", "--threads", "4")),
+    Component(uvicorn, "exec", finishes=False),
+    Component(node, "exec", finishes=False),
+    Component(nginx, "exec", "SIGQUIT", non_blocking=True),
+    Component(haproxy, "notify", "SIGUSR1"),
+    Component(lighttpd, "exec", "SIGINT"),
+]
+
+
+@pytest.mark.parametrize("health", ["", "http:/"], ids=["by itself", "http"])
+@pytest.mark.parametrize("one", COMPONENTS, ids=str)
+def test_a_new_generation_shows_that_it_serves_beside_the_old_one(broker, tmp_path, one, health):
+    """Both take from one queue, and nobody else connects: the old one is awake, and must not win every time."""
+    address = free_address()
+    command, env = one.server(tmp_path, "%s:%d" % address)
+    program = find(command[0])
+    if not program:
+        pytest.skip(f"{command[0]} is not installed")
+    words = list(command[1:]) + list(one.arguments)
+    if one.server is haproxy:
+        words[0] = "-Ws"
+    if one.server is gunicorn:
+        words = list(one.arguments) + list(command[1:])
+    environment = "".join(f"Environment={key}={value}\n" for key, value in env.items())
+    b = broker(f"[Socket web]\nListenStream={address[0]}:{address[1]}\n"
+               f"NonBlocking={'yes' if one.non_blocking else 'no'}\n"
+               f"[Component web]\nSockets=web\nType={one.type}\nKillSignal={one.stop}\n{environment}"
+               f"TimeoutStopSec=10\nExecStart={program} {' '.join(map(str, words))}\n"
+               + (f"HealthCheck={health}\n" if health else ""))
+    b.fdpass("start", "web")
+    for _ in range(3):
+        receipt, = json.loads(b.fdpass("restart", "web", "--json").stdout)["components"]
+        assert receipt["ready_by"] != "its own word"
+        assert receipt["ready_ms"] < READY_MSEC_MAX, b.log()
+        print(one, health, receipt["ready_ms"], "ms,", receipt["ready_by"])
+    with Load(address) as load:
+        load.wait_served(50)
+        b.fdpass("restart", "web")
+        load.wait_served(50)
+    assert load.refused == 0 and not load.others, load
+    assert load.cut == 0 or not one.finishes, load
+
+
 @pytest.mark.parametrize("family", ["tcp", "unix"])
-@pytest.mark.parametrize("server", [gunicorn, uvicorn, nginx, haproxy, node], ids=lambda s: s.__name__)
+@pytest.mark.parametrize("server", [gunicorn, uvicorn, nginx, haproxy, node, lighttpd], ids=lambda s: s.__name__)
 def test_killed_and_started_again_under_load(broker, processes, tmp_path, server, family):
     b = broker("")
     if family == "tcp":

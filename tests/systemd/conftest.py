@@ -52,11 +52,13 @@ class System:
         self.systemctl("daemon-reload")
 
     def clean(self):
-        units = {"fdpassd.service", "fdpassd.socket"}
+        units = {"fdpassd.service", "fdpassd.socket", "fdpassd-components.service"}
         units |= {os.path.basename(p) for p in self.written if p.count("/") == 4}
         # sockets first, or a connection in a queue would start the service again
         for unit in sorted(units, key=lambda u: not u.endswith(".socket")):
             self.systemctl("stop", unit, check=False)
+        # what a stop leaves: KillMode=process
+        self.systemctl("kill", "-s", "KILL", "fdpassd-components.service", check=False)
         for unit in units:
             self.systemctl("reset-failed", unit, check=False)
         for path in self.written:

@@ -37,8 +37,8 @@ void hazard_start_given(struct hazard *f, const char *where, int given) {
         ck_assert_int_eq(log_new(&f->log, "test", LOG_TARGET_NONE, LEVEL_DEBUG), 0);
         log_set_sink(f->log, on_log, f);
         ck_assert_int_eq(listener_table_new(&f->table, f->loop, f->log, 16), 0);
-        listener_table_set_callbacks(
-                f->table, &(struct listener_table_callbacks){.event = on_event, .owner = f});
+        f->watcher = (struct listener_watcher){.event = on_event, .owner = f};
+        listener_table_watch(f->table, &f->watcher);
         ck_assert_msg(address_parse(where, &f->address, &reason) == 0, "%s: %s", where, reason);
         f->socket = (struct socket_config){
                 .name = (char *) "web",

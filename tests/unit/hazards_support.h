@@ -16,6 +16,7 @@ struct hazard {
         struct loop *loop;
         struct log *log;
         struct listener_table *table;
+        struct listener_watcher watcher;
         struct address address, *addresses[1];
         struct socket_config socket, *sockets[1];
         struct config config;

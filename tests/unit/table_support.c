@@ -23,13 +23,13 @@ static void on_event(void *owner, const struct listener *listener, enum listener
 
 struct world *world_new(void) {
         struct world *w = calloc(1, sizeof(*w));
-        const struct listener_table_callbacks callbacks = {.event = on_event, .owner = w};
 
         ck_assert_ptr_nonnull(w);
         ck_assert_int_eq(loop_new(&w->loop), 0);
         ck_assert_int_eq(inherited_new(&w->inherited), 0);
         ck_assert_int_eq(listener_table_new(&w->table, w->loop, NULL, 20000), 0);
-        listener_table_set_callbacks(w->table, &callbacks);
+        w->watcher = (struct listener_watcher){.event = on_event, .owner = w};
+        listener_table_watch(w->table, &w->watcher);
         return w;
 }
 

@@ -13,6 +13,7 @@
 struct world {
         struct loop *loop;
         struct listener_table *table;
+        struct listener_watcher watcher;
         struct inherited *inherited;
         struct diagnostics diagnostics; /* of the last apply */
         struct apply_result result;

@@ -1,7 +1,7 @@
 /*
- * Configuration by example: each tests/unit/config/NAME.conf and NAME.socket is loaded; NAME.ok is
- * what config_print() must say of it (no file: it must not load), NAME.err what the diagnostics
- * must be (no file: there must be none). What is printed must load to the same.
+ * Configuration by example: each tests/unit/config/NAME.conf, NAME.socket and NAME.service is
+ * loaded; NAME.ok is what config_print() must say of it (no file: it must not load), NAME.err what
+ * the diagnostics must be (no file: there must be none). What is printed must load to the same.
  */
 #include "support.h"
 
@@ -123,7 +123,8 @@ START_TEST(every_example_gives_what_is_expected) {
         for (struct dirent *entry; (entry = readdir(d));) {
                 const char *suffix = strrchr(entry->d_name, '.');
 
-                if (strcmp(suffix, ".conf") != 0 && strcmp(suffix, ".socket") != 0)
+                if (strcmp(suffix, ".conf") != 0 && strcmp(suffix, ".socket") != 0 &&
+                    strcmp(suffix, ".service") != 0)
                         continue;
                 check_file(entry->d_name);
                 count++;

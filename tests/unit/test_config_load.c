@@ -119,13 +119,13 @@ END_TEST
 
 START_TEST(files_that_have_no_effect_are_warned_of) {
         test_write("fdpass.conf", "[Socket web]\nListenStream=1\n");
-        test_write("hermes.service", "[Service]\nExecStart=/bin/true\n");
+        test_write("hermes@.service", "[Service]\nExecStart=/bin/true\n");
         test_write("web.conf", "[Socket x]\nListenStream=2\n");
         test_write("none.socket.d/x.conf", "[Socket]\nBacklog=1\n");
         test_write("web@.socket", "[Socket]\nListenStream=%i\n");
         assert_loads(NULL, 1);
         ck_assert_uint_eq(diagnostics.warnings, 4);
-        assert_warning("hermes.service", "components come in a later version");
+        assert_warning("hermes@.service", "template");
         assert_warning("web.conf", "is not read");
         assert_warning("none.socket.d", "there is no none.socket");
         assert_warning("web@.socket", "template");

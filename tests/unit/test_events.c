@@ -104,6 +104,29 @@ START_TEST(an_event_read_by_a_call_is_not_lost_for_the_loop) {
 }
 END_TEST
 
+static void count_event(void *owner, const struct assignments *event) {
+        unsigned *count = owner;
+
+        ck_assert(text_equal(*assignments_get(event, "NAME"), *count == 0 ? "a" : "b"));
+        ++*count;
+}
+
+START_TEST(who_wants_to_hears_events_while_a_call_waits) {
+        struct fake fake = fake_start(script_event_before_answer);
+        struct fdpass *c = fake_open(&fake);
+        unsigned count = 0;
+        int fd;
+
+        fdpass_hear_events(c, count_event, &count);
+        ck_assert_int_eq(fdpass_acquire(c, "web", &fd), 0);
+        close_fd(fd);
+        ck_assert_uint_eq(count, 2);
+        ck_assert_int_eq(fdpass_get_timeout(c), -1); /* none is left for the loop */
+        fdpass_close(c);
+        fake_join(&fake);
+}
+END_TEST
+
 static void script_flood(int listening) {
         int c = fake_accept(listening);
         char text[64];
@@ -407,6 +430,7 @@ END_TEST
 SUITE("events", {
         TEST(an_event_is_shown_with_its_values);
         TEST(an_event_read_by_a_call_is_not_lost_for_the_loop);
+        TEST(who_wants_to_hears_events_while_a_call_waits);
         TEST(a_full_queue_drops_the_oldest_and_says_so);
         TEST(an_answer_that_nobody_waits_for_kills_the_connection);
         TEST(a_loop_does_not_spin_while_the_broker_is_away);

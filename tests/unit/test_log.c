@@ -54,6 +54,33 @@ START_TEST(a_line_names_program_and_level_and_is_one_line) {
 }
 END_TEST
 
+/* In a UTF-8 terminal U+009B begins a sequence as ESC [ does, and 0x9b in one of eight bits. */
+START_TEST(what_steers_a_terminal_is_taken_out_of_text_that_others_wrote) {
+        char text[4096];
+        struct log *log;
+        int ends[2], old;
+
+        ck_assert_int_eq(pipe2(ends, O_CLOEXEC | O_NONBLOCK), 0);
+        old = stderr_replaced(ends[1]);
+        ck_assert_int_eq(log_new(&log, "unit", LOG_TARGET_STDERR, LEVEL_INFO), 0);
+        log_pass_on(log, LEVEL_INFO, "",
+                    "a\xc2\x9b"
+                    "31mb\x9b"
+                    "31mc\xe2\x80\xae"
+                    "d");
+        log_pass_on(log, LEVEL_INFO, "", "\xe2\x81\xa7\xd8\x9c\xed\xa0\x80\xe2\x82");
+        log_pass_on(log, LEVEL_INFO, "", "gr\xc3\xbc\xc3\x9f \xe2\x82\xac \xf0\x9f\x98\x80");
+        log_free(log);
+        stderr_restore(old);
+        drain(ends[0], text, sizeof(text));
+        ck_assert_str_eq(text, "a  31mb?31mc   d\n"
+                               "     ?????\n"
+                               "gr\xc3\xbc\xc3\x9f \xe2\x82\xac \xf0\x9f\x98\x80\n");
+        close_fd(ends[0]);
+        close_fd(ends[1]);
+}
+END_TEST
+
 START_TEST(a_full_pipe_drops_lines_and_tells_how_many) {
         static char text[1 << 20];
         int ends[2], old, lines = 0;
@@ -131,6 +158,7 @@ END_TEST
 
 SUITE("log", {
         TEST(a_line_names_program_and_level_and_is_one_line);
+        TEST(what_steers_a_terminal_is_taken_out_of_text_that_others_wrote);
         TEST(a_full_pipe_drops_lines_and_tells_how_many);
         TEST(a_full_socket_does_not_block_either);
         TEST(levels_have_names_both_ways);

@@ -67,6 +67,33 @@ START_TEST(a_timer_fires_once_and_can_be_set_anew_or_stopped) {
 }
 END_TEST
 
+/* Whichever comes first stops both. */
+static void stop_both(void *data) {
+        struct owner *o = data;
+
+        o[0].calls++;
+        timer_stop(&o[0].timer);
+        timer_stop(&o[1].timer);
+}
+
+/* Its owner may be freed right after. */
+START_TEST(a_timer_that_is_due_and_stopped_is_silent) {
+        struct owner *o = calloc(2, sizeof(*o));
+        uint64_t begin = loop_now_usec();
+        struct loop *loop;
+
+        ck_assert_int_eq(loop_new(&loop), 0);
+        timer_start(&o[0].timer, loop, 1000, stop_both, o);
+        timer_start(&o[1].timer, loop, 1000, stop_both, o);
+        while (loop_now_usec() - begin < 5000)
+                ; /* both are due in one turn */
+        loop_run_once(loop, true);
+        ck_assert_int_eq(o[0].calls, 1);
+        loop_free(loop);
+        free(o);
+}
+END_TEST
+
 static void count_io(void *data, int events) {
         struct owner *o = data;
 
@@ -180,6 +207,7 @@ END_TEST
 SUITE("loop", {
         TEST(a_handler_may_free_its_owner);
         TEST(a_timer_fires_once_and_can_be_set_anew_or_stopped);
+        TEST(a_timer_that_is_due_and_stopped_is_silent);
         TEST(starting_again_changes_what_is_waited_for);
         TEST(an_idle_loop_sleeps_without_a_limit);
         TEST(a_killed_child_is_collected_by_the_loop);

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include "cleanup.h"
 #include "message.h"
@@ -203,7 +204,61 @@ START_TEST(kernel_padding_takes_a_second_descriptor) {
 }
 END_TEST
 
+START_TEST(the_sender_is_told_in_the_kernels_words) {
+        struct message_sender sender;
+        int s[2], on = 1;
+
+        ck_assert_int_eq(socketpair(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0, s), 0);
+        ck_assert_int_eq(message_send(s[0], "A=1", 3, NULL, 0), 0);
+        ck_assert_int_eq(message_receive_from(s[1], &m, &sender), 1);
+        ck_assert(!sender.is_known); /* nobody had asked */
+        ck_assert_int_eq(sender.pidfd, -1);
+        ck_assert_int_eq(setsockopt(s[1], SOL_SOCKET, SO_PASSCRED, &on, sizeof(on)), 0);
+        (void) setsockopt(s[1], SOL_SOCKET, 76 /* SO_PASSPIDFD */, &on, sizeof(on));
+        /* The sender takes none of the room of the descriptors. */
+        send_copies(s[0], s[0], FD_LIST_MAX);
+        ck_assert_int_eq(message_receive_from(s[1], &m, &sender), 1);
+        ck_assert(sender.is_known);
+        ck_assert_int_eq(sender.pid, getpid());
+        ck_assert_uint_eq(sender.uid, getuid());
+        ck_assert_uint_eq(sender.gid, getgid());
+        if (sender.pidfd >= 0)
+                ck_assert(fcntl(sender.pidfd, F_GETFD) & FD_CLOEXEC);
+        ck_assert_uint_eq(m.fds.count, FD_LIST_MAX);
+        message_clear(&m);
+        close_fd(sender.pidfd);
+        close_fd(s[0]);
+        close_fd(s[1]);
+}
+END_TEST
+
+START_TEST(truncated_descriptors_are_left_to_who_asked_for_the_sender) {
+        struct message_sender sender;
+        struct rlimit old, low;
+        int s[2];
+
+        if (getenv("UNDER_VALGRIND")) /* it keeps this limit for itself and not in the kernel */
+                return;
+        ck_assert_int_eq(socketpair(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0, s), 0);
+        send_copies(s[0], s[0], 10);
+        ck_assert_int_eq(getrlimit(RLIMIT_NOFILE, &old), 0);
+        low = old;
+        low.rlim_cur = (rlim_t) s[1] + 4;
+        ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &low), 0);
+        int r = message_receive_from(s[1], &m, &sender);
+        ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &old), 0);
+        ck_assert_int_eq(r, -EMFILE);
+        ck_assert_uint_gt(m.fds.count, 0);
+        ck_assert_uint_lt(m.fds.count, 10);
+        message_clear(&m);
+        close_fd(s[0]);
+        close_fd(s[1]);
+}
+END_TEST
+
 SUITE("message", {
+        TEST(the_sender_is_told_in_the_kernels_words);
+        TEST(truncated_descriptors_are_left_to_who_asked_for_the_sender);
         TEST(descriptors_arrive_with_their_packet_and_close_on_exec);
         TEST(the_maximum_passes_and_one_more_is_refused);
         TEST(truncated_descriptors_are_an_error_and_none_leaks);

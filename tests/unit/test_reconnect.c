@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "cleanup.h"
+#include "client.h"
 #include "fake_broker.h"
 #include "fdpass.h"
 #include "message.h"
@@ -224,6 +225,22 @@ START_TEST(a_broker_that_does_not_come_back_in_time_is_an_error) {
 }
 END_TEST
 
+/* Without an end to the call itself there is one to looking for a broker. */
+START_TEST(patience_with_a_lost_broker_is_bounded_apart_from_the_call) {
+        struct fake fake = fake_start(script_gone);
+        struct fdpass *c = fake_open(&fake);
+        long took;
+
+        ck_assert_int_eq(fdpass_set_timeout(c, -1), 0);
+        fdpass_set_patience(c, 150);
+        took = timed_acquire(c, -EHOSTDOWN);
+        ck_assert_msg(took >= 149 && took < 10000, "%ld ms", took);
+        fake_assert_dead(c);
+        fdpass_close(c);
+        fake_join(&fake);
+}
+END_TEST
+
 static void script_always_hangs_up(int listening) {
         int attempts = 0;
 
@@ -301,6 +318,7 @@ SUITE("reconnect", {
         TEST(a_lost_broker_is_found_again_and_the_request_repeated);
         TEST(a_broker_that_starts_anew_is_waited_for);
         TEST(a_broker_that_does_not_come_back_in_time_is_an_error);
+        TEST(patience_with_a_lost_broker_is_bounded_apart_from_the_call);
         TEST(a_broker_that_always_hangs_up_is_asked_less_and_less_often);
         TEST(an_answer_cut_off_between_parts_is_asked_for_again);
 })

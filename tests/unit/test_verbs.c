@@ -9,6 +9,7 @@
 
 #include "cleanup.h"
 #include "control/descriptor.h"
+#include "control/operate.h"
 #include "control/upgrade.h"
 #include "control/verbs.h"
 #include "control_fixture.h"
@@ -33,9 +34,11 @@ static char *read_source(const char *name) {
 static const char *rights[] = {
         [RIGHT_ANYONE] = "anyone",
         [RIGHT_SEE] = "who may see it",
+        [RIGHT_SEE_ANY] = "who may see it",
         [RIGHT_ACQUIRE] = "who may acquire it",
         [RIGHT_STORE] = "who may store",
         [RIGHT_OPERATE] = "operators of the broker",
+        [RIGHT_OPERATE_COMPONENT] = "operators of the broker",
         [RIGHT_OWN] = "root and the broker's own user",
 };
 
@@ -55,7 +58,11 @@ static void add(char *row, size_t size, const char *format, ...) {
 static void add_key(char *row, size_t size, const struct verb_key *k) {
         char text_limit[32];
 
-        (void) snprintf(text_limit, sizeof(text_limit), "%zu bytes", k->length_max);
+        (void) snprintf(text_limit, sizeof(text_limit), "%s%zu bytes",
+                        k->form == FORM_NAMES ? "names, "
+                        : k->form == FORM_ID  ? "an id, "
+                                              : "",
+                        k->length_max);
         if (k->form == FORM_ONE)
                 add(row, size, "`%s=1`", k->name);
         else
@@ -156,6 +163,7 @@ START_TEST(the_limits_on_the_page_are_those_of_the_code) {
                 {"packets that wait for a session", limits.answers_per_session},
                 {"descriptors sent to a session and not read", limits.fds_in_flight_per_session},
                 {"the same, of all sessions", limits.fds_in_flight},
+                {"components in one request", OPERATE_NAMES_MAX},
                 {"bytes of data with one STORE", STORED_DATA_MAX},
                 {"descriptors stored", limits.stored},
                 {"descriptors stored by a user", limits.stored_per_user},
@@ -171,9 +179,17 @@ END_TEST
 /* ---- each row ---------------------------------------------------------------------------------*/
 
 static const char *valid_value(const struct verb_key *k) {
-        return k->form == FORM_ONE || k->form == FORM_NUMBER ? "1"
-               : k->form == FORM_NAME                        ? "web"
-                                                             : "text";
+        return k->form == FORM_ONE || k->form == FORM_NUMBER || k->form == FORM_ID ? "1"
+               : k->form == FORM_NAME || k->form == FORM_NAMES                     ? "web"
+                                                                                   : "text";
+}
+
+/* Is this (NULL: no) one of the keys of which a single one is needed? */
+static bool is_one_of(const struct verb *v, const char *name) {
+        for (const struct verb_key *k = v->keys; name && k->name; k++)
+                if (k->need == ONE_OF && strcmp(k->name, name) == 0)
+                        return true;
+        return false;
 }
 
 /* The row's request with its required keys (and the first of those of which one is needed), but not
@@ -184,7 +200,7 @@ static void compose_request(char *ret, size_t size, const struct verb *v, const 
         ret[0] = '\0';
         add(ret, size, "VERB=%s", v->name);
         for (const struct verb_key *k = v->keys; k->name; k++) {
-                if (k->need == OPTIONAL || (k->need == ONE_OF && (one || without)))
+                if (k->need == OPTIONAL || (k->need == ONE_OF && (one || is_one_of(v, without))))
                         continue;
                 if (without && strcmp(without, k->name) == 0)
                         continue;
@@ -213,6 +229,11 @@ static struct fixture *with_web(void) {
         return fixture_new(compose("[Socket web]\n%s", fixture_port()));
 }
 
+/* Those that want a component, of which there is none. */
+static bool needs_component(const struct verb *v) {
+        return v->right == RIGHT_OPERATE_COMPONENT;
+}
+
 /* The fixture's broker is no process that could execute another program. */
 static bool needs_process(const struct verb *v) {
         return v->right == RIGHT_OWN;
@@ -229,6 +250,7 @@ START_TEST(each_verb_is_answered_with_what_its_row_needs) {
                 add(request, sizeof(request), "\nX-%s=ignored", "WHATEVER");
                 ask_verb(f, fd, &verbs[i], request,
                          needs_process(&verbs[i])              ? "ERROR=EOPNOTSUPP\nSERIAL=s 1\n"
+                         : needs_component(&verbs[i])          ? "ERROR=ENOENT\nSERIAL=s 1\n"
                          : strcmp(verbs[i].name, "OFFER") == 0 ? "ERROR=EEXIST\nSERIAL=s 1\n"
                                                                : "OK=1\nSERIAL=s 1\n");
         }
@@ -276,11 +298,16 @@ END_TEST
 
 /* STORE comes first of its family, so the others find what it stored under the longest name. */
 static const char *answer_at_limit(const struct verb *v, const struct verb_key *k) {
-        bool of_listener = v->right == RIGHT_SEE || v->right == RIGHT_ACQUIRE ||
-                           strcmp(v->name, "RELEASE") == 0 || strcmp(v->name, "OFFER") == 0;
+        bool of_listener = v->right == RIGHT_SEE || v->right == RIGHT_SEE_ANY ||
+                           v->right == RIGHT_ACQUIRE || strcmp(v->name, "RELEASE") == 0 ||
+                           strcmp(v->name, "OFFER") == 0;
 
         if (needs_process(v))
                 return "ERROR=EOPNOTSUPP\n";
+        if (strcmp(k->name, "ALL") == 0)
+                return "OK=1\n"; /* none of them */
+        if (needs_component(v) || strcmp(k->name, "COMPONENT") == 0)
+                return "ERROR=ENOENT\n";
         if (k->form == FORM_NUMBER)
                 return "ERROR="; /* its digits fit, and there is no such size and no such user */
         return k->form == FORM_NAME && of_listener ? "ERROR=ENOENT\n" : "OK=1\n";
@@ -295,6 +322,9 @@ START_TEST(a_value_one_byte_over_its_limit_is_refused_and_at_it_is_not) {
                 for (const struct verb_key *k = verbs[i].keys; k->name; k++) {
                         compose_request(short_of, sizeof(short_of), &verbs[i], k->name);
                         memset(value, '1', k->length_max + 1);
+                        /* Names of 63 bytes, as many as are allowed. */
+                        for (size_t p = 63; k->form == FORM_NAMES && p < k->length_max; p += 64)
+                                value[p] = ' ';
                         value[k->length_max + 1] = '\0';
                         (void) snprintf(request, sizeof(request), "%s\n%s=%s", short_of, k->name,
                                         value);
@@ -330,6 +360,16 @@ START_TEST(one_descriptor_over_is_refused) {
 }
 END_TEST
 
+/* "a a a" */
+static const char *names_of_one_letter(size_t n) {
+        char *names = keep(calloc(n, 2));
+
+        for (size_t i = 0; i < n; i++)
+                memcpy(names + 2 * i, "a ", 2);
+        names[2 * n - 1] = '\0';
+        return names;
+}
+
 START_TEST(unknown_verbs_and_bad_values_are_answered_and_the_conversation_goes_on) {
         struct fixture *f = with_web();
         int fd = client_connect(f);
@@ -342,6 +382,18 @@ START_TEST(unknown_verbs_and_bad_values_are_answered_and_the_conversation_goes_o
         ask(f, fd, "VERB=NOTIFY\nREADY=yes", "ERROR=EINVAL\n");
         ask(f, fd, compose("VERB=HELLO\nSERIAL=%064d", 0), "OK=1\n");
         ask(f, fd, compose("VERB=HELLO\nSERIAL=%065d", 0), "ERROR=EINVAL\nMESSAGE=");
+        ask(f, fd, "VERB=START\nNAMES=a  b", "ERROR=EINVAL\n");
+        ask(f, fd, "VERB=START\nNAMES=a ", "ERROR=EINVAL\n");
+        ask(f, fd, "VERB=START\nNAMES= a", "ERROR=EINVAL\n");
+        ask(f, fd, "VERB=START\nNAMES=", "ERROR=EINVAL\n");
+        ask(f, fd, "VERB=START\nNAMES=a b/c", "ERROR=EINVAL\n");
+        ask(f, fd, "VERB=START\nNAMES=a\nALL=1", "ERROR=EINVAL\n");
+        ask(f, fd, "VERB=START\nALL=1\nJOB=", "ERROR=EINVAL\n");
+        ask(f, fd, "VERB=START\nALL=1\nJOB=a_b", "ERROR=EINVAL\n");
+        ask(f, fd, compose("VERB=START\nNAMES=%s", names_of_one_letter(OPERATE_NAMES_MAX)),
+            "ERROR=ENOENT\n");
+        ask(f, fd, compose("VERB=START\nNAMES=%s", names_of_one_letter(OPERATE_NAMES_MAX + 1)),
+            "ERROR=EINVAL\n");
         ask(f, fd, "VERB=HELLO", "OK=1\n");
         close_fd(fd);
         fixture_free(f);

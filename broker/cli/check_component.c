@@ -1,0 +1,60 @@
+/* What `fdpass check --json` says of a component: what it is to the others and how it is run. */
+#include "cli/check_component.h"
+
+#include "cli/document.h"
+#include "config/component_config.h"
+
+static const char *const type_words[] = {
+        [COMPONENT_SIMPLE] = "simple", [COMPONENT_EXEC] = "exec", [COMPONENT_NOTIFY] = "notify"};
+static const char *const handover_words[] = {
+        [HANDOVER_OVERLAP] = "overlap", [HANDOVER_STOP_FIRST] = "stop-first"};
+
+static json_t *json_names(char *const *names, size_t n) {
+        json_t *array = json_array();
+
+        for (size_t i = 0; i < n; i++)
+                (void) json_array_append_new(array, document_string(names[i]));
+        return array;
+}
+
+static json_t *json_arguments(const struct command *command) {
+        json_t *array = json_array();
+
+        for (char **a = command->arguments; *a; a++)
+                (void) json_array_append_new(array, document_string(*a));
+        return array;
+}
+
+static json_t *json_text(const char *text) {
+        return text ? document_string(text) : json_null();
+}
+
+json_t *check_component(const struct component_config *c) {
+        const struct {
+                const char *key;
+                json_t *value;
+        } members[] = {
+                {"name", document_string(c->name)},
+                {"file", document_string(c->file)},
+                {"line", json_integer(c->line)},
+                {"description", json_text(c->description)},
+                {"listeners", json_names(c->sockets, c->n_sockets)},
+                {"after", json_names(c->after, c->n_after)},
+                {"requires", json_names(c->requires, c->n_requires)},
+                {"wants", json_names(c->wants, c->n_wants)},
+                {"type", json_string(type_words[c->type])},
+                {"program", document_string(c->start.path)},
+                {"arguments", json_arguments(&c->start)},
+                {"user", json_text(c->user)},
+                {"handover", json_string(handover_words[c->handover])},
+                {"instances", json_integer(c->instances)},
+                {"start", json_string(c->on_demand ? "on-demand"
+                                      : c->manual  ? "manual"
+                                                   : "auto")},
+        };
+        json_t *object = json_object();
+
+        for (size_t i = 0; i < sizeof(members) / sizeof(members[0]); i++)
+                (void) json_object_set_new(object, members[i].key, members[i].value);
+        return object;
+}

@@ -1,0 +1,207 @@
+/*
+ * The components of the document of STATUS, a row each. Of two generations at once the row shows
+ * the one that serves, and the notes what the others do.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cleanup.h"
+#include "cli/display.h"
+#include "cli/document.h"
+#include "cli/status_table.h"
+#include "cli/table.h"
+
+enum { NAME, STATE, GENERATION, PIDS, UPTIME, RESTARTS, LAST_END, CONNECTIONS, QUEUE, NOTES };
+static const struct table_column columns[] = {
+        [NAME] = {"COMPONENT"},       [STATE] = {"STATE"},
+        [GENERATION] = {"GEN", true}, [PIDS] = {"PID"},
+        [UPTIME] = {"UPTIME"},        [RESTARTS] = {"RESTARTS", true},
+        [LAST_END] = {"LAST END"},    [CONNECTIONS] = {"CONNECTIONS", true},
+        [QUEUE] = {"QUEUE", true},    [NOTES] = {"NOTES"}};
+
+static const struct {
+        const char *state;
+        enum tint tint;
+} tints[] = {{"ready", TINT_GOOD},       {"restarting", TINT_GOOD}, {"failed", TINT_BAD},
+             {"back-off", TINT_WARNING}, {"paused", TINT_WARNING},  {"draining", TINT_WARNING}};
+
+/* Process ids in one cell; of more there are "+3". */
+#define PIDS_MAX 4
+
+static void table_free_p(struct table **table) {
+        *table = table_free(*table);
+}
+
+static enum tint tint_of(const char *state) {
+        for (size_t i = 0; i < sizeof(tints) / sizeof(tints[0]); i++)
+                if (strcmp(tints[i].state, state) == 0)
+                        return tints[i].tint;
+        return TINT_NONE;
+}
+
+static bool is_current(const json_t *component, const json_t *instance) {
+        return document_number(instance, "generation") == document_number(component, "generation");
+}
+
+static int add_generation(struct table *table, const json_t *component) {
+        unsigned long long generation = document_number(component, "generation");
+
+        return generation > 0 ? table_cellf(table, GENERATION, TINT_NONE, "%llu", generation)
+                              : table_cell(table, GENERATION, TINT_NONE, "-");
+}
+
+static int add_pids(struct table *table, const json_t *component) {
+        char text[PIDS_MAX * 12 + 16] = "";
+        size_t i, used = 0, n = 0;
+        const json_t *instance;
+
+        json_array_foreach(json_object_get(component, "instances"), i, instance) {
+                unsigned long long pid = document_number(instance, "pid");
+
+                if (!is_current(component, instance) || pid == 0 || ++n > PIDS_MAX)
+                        continue;
+                used += (size_t) snprintf(text + used, sizeof(text) - used, "%s%llu",
+                                          n > 1 ? "," : "", pid);
+                if (used >= sizeof(text))
+                        break;
+        }
+        if (n > PIDS_MAX && used < sizeof(text))
+                (void) snprintf(text + used, sizeof(text) - used, " +%zu", n - PIDS_MAX);
+        return table_cell(table, PIDS, TINT_NONE, n > 0 ? text : "-");
+}
+
+/* Of the one that serves longest. */
+static int add_uptime(struct table *table, const json_t *component, uint64_t now_usec) {
+        char age[DISPLAY_AGE_SIZE];
+        const json_t *instance;
+        uint64_t since = 0;
+        size_t i;
+
+        json_array_foreach(json_object_get(component, "instances"), i, instance) {
+                uint64_t one = document_number(instance, "since_usec");
+
+                if (is_current(component, instance) && (since == 0 || one < since))
+                        since = one;
+        }
+        return table_cell(table, UPTIME, TINT_NONE,
+                          since > 0 ? display_age(since, now_usec, age) : "-");
+}
+
+static int add_last_end(struct table *table, const json_t *component, uint64_t now_usec) {
+        const json_t *end = json_object_get(component, "last_end");
+        char age[DISPLAY_AGE_SIZE];
+
+        if (!json_is_object(end))
+                return table_cell(table, LAST_END, TINT_NONE, "-");
+        (void) display_age(document_number(end, "time_usec"), now_usec, age);
+        return table_cellf(table, LAST_END, TINT_NONE, "%s (%s%s)", document_text(end, "text"), age,
+                           strcmp(age, "now") == 0 ? "" : " ago");
+}
+
+static int add_connections(struct table *table, const json_t *component) {
+        unsigned long long sum = 0;
+        const json_t *instance;
+        size_t i;
+
+        json_array_foreach(json_object_get(component, "instances"), i, instance) sum +=
+                document_number(instance, "connections");
+        return table_cellf(table, CONNECTIONS, TINT_NONE, "%llu", sum);
+}
+
+static unsigned long long queue_of(const json_t *listener) {
+        unsigned long long sum = 0;
+        const json_t *socket;
+        size_t i;
+
+        json_array_foreach(json_object_get(listener, "sockets"), i, socket) sum +=
+                document_number(json_object_get(socket, "queue"), "length");
+        return sum;
+}
+
+/* Of all its listeners that this user may see. */
+static int add_queue(struct table *table, const json_t *document, const json_t *component) {
+        const json_t *name, *listener;
+        unsigned long long sum = 0;
+        size_t i, j;
+
+        json_array_foreach(json_object_get(component, "listeners"), i, name)
+                json_array_foreach(json_object_get(document, "listeners"), j, listener) {
+                if (json_equal(name, json_object_get(listener, "name")))
+                        sum += queue_of(listener);
+        }
+        return table_cellf(table, QUEUE, TINT_NONE, "%llu", sum);
+}
+
+/* "generation 9 starting, changed configuration: from the next start on" */
+static int add_notes(struct table *table, const json_t *component) {
+        unsigned long long back_off = document_number(component, "back_off_ms");
+        const char *reason = document_text(component, "reason");
+        bool is_outdated = false;
+        const json_t *instance;
+        char text[1024];
+        size_t i, used;
+
+        used = (size_t) snprintf(text, sizeof(text), "%s", reason);
+        json_array_foreach(json_object_get(component, "instances"), i, instance) {
+                is_outdated = is_outdated || document_truth(instance, "outdated");
+                if (is_current(component, instance) || used >= sizeof(text))
+                        continue;
+                used += (size_t) snprintf(
+                        text + used, sizeof(text) - used, "%sgeneration %llu %s", used ? ", " : "",
+                        (unsigned long long) document_number(instance, "generation"),
+                        document_text(instance, "state"));
+        }
+        if (back_off > 0 && used < sizeof(text))
+                used += (size_t) snprintf(text + used, sizeof(text) - used, "%sagain in %llu s",
+                                          used ? ", " : "", back_off / 1000 + 1);
+        if (is_outdated && used < sizeof(text))
+                (void) snprintf(text + used, sizeof(text) - used,
+                                "%schanged configuration: from the next start on",
+                                used ? ", " : "");
+        return table_cell(table, NOTES, *reason ? TINT_WARNING : TINT_NONE, text);
+}
+
+static int add_component(struct table *table, const json_t *document, const json_t *component,
+                         uint64_t now_usec) {
+        const char *state = document_text(component, "state");
+        int r = table_row(table);
+
+        if (r == 0)
+                r = table_cell(table, NAME, TINT_NONE, document_text(component, "name"));
+        if (r == 0)
+                r = table_cell(table, STATE, tint_of(state), state);
+        if (r == 0)
+                r = add_generation(table, component);
+        if (r == 0)
+                r = add_pids(table, component);
+        if (r == 0)
+                r = add_uptime(table, component, now_usec);
+        if (r == 0)
+                r = table_cellf(table, RESTARTS, TINT_NONE, "%llu",
+                                (unsigned long long) document_number(component, "restarts"));
+        if (r == 0)
+                r = add_last_end(table, component, now_usec);
+        if (r == 0)
+                r = add_connections(table, component);
+        if (r == 0)
+                r = add_queue(table, document, component);
+        return r < 0 ? r : add_notes(table, component);
+}
+
+int status_table_components(const json_t *document, uint64_t now_usec, bool color, FILE *stream) {
+        _cleanup_(table_free_p)
+        struct table *table = NULL;
+        const json_t *component;
+        size_t i;
+        int r = table_new(&table, columns, sizeof(columns) / sizeof(columns[0]), color);
+
+        if (r < 0)
+                return r;
+        json_array_foreach(json_object_get(document, "components"), i, component) {
+                r = add_component(table, document, component, now_usec);
+                if (r < 0)
+                        return r;
+        }
+        return table_print(table, stream);
+}

@@ -1,0 +1,88 @@
+/* Counting for all: the child sees the table as it was when it was forked. */
+#include "components/census.h"
+
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "components/component_table.h"
+#include "components/connections.h"
+
+#define DEADLINE_USEC (500 * 1000)
+#define INODES_MAX 64
+
+struct counted {
+        uint64_t number; /* of the instance */
+        uint64_t count;
+};
+
+_Static_assert(CENSUS_MAX * sizeof(struct counted) <= HELPER_RESULT_MAX, "the result of one write");
+
+static bool can_be_counted(const struct instance *i) {
+        return i->life == LIFE_READY && i->config->n_sockets > 0;
+}
+
+static void count_all(void *argument, int result_fd) {
+        const struct census *census = argument;
+        struct counted all[CENSUS_MAX];
+        uint64_t inodes[INODES_MAX];
+        struct connections found;
+        size_t n = 0;
+
+        for (const struct component *c = component_first(census->table); c; c = component_next(c)) {
+                size_t n_inodes = component_listener_inodes(c, inodes, INODES_MAX);
+                const struct instance *i;
+
+                TAILQ_FOREACH (i, &c->instances, entry)
+                        if (can_be_counted(i) && n < CENSUS_MAX &&
+                            connection_count_now(&i->tree, inodes, n_inodes, &found) == 0)
+                                all[n++] = (struct counted){i->number, found.count};
+        }
+        (void) !write(result_fd, all, n * sizeof(*all));
+}
+
+static void take_count(const struct census *census, const struct counted *counted) {
+        for (const struct component *c = component_first(census->table); c; c = component_next(c)) {
+                struct instance *i;
+
+                TAILQ_FOREACH (i, &c->instances, entry)
+                        if (i->number == counted->number)
+                                i->held.count = counted->count;
+        }
+}
+
+static void on_counted(void *owner, const char *result, size_t size) {
+        const struct census *census = owner;
+        struct counted counted;
+
+        for (size_t at = 0; at + sizeof(counted) <= size; at += sizeof(counted)) {
+                memcpy(&counted, result + at, sizeof(counted));
+                take_count(census, &counted);
+        }
+        census->done(census->owner);
+}
+
+int census_start(struct census *census, struct component_table *table, void (*done)(void *owner),
+                 void *owner) {
+        size_t n = 0;
+
+        for (const struct component *c = component_first(table); c; c = component_next(c)) {
+                const struct instance *i;
+
+                TAILQ_FOREACH (i, &c->instances, entry)
+                        n += can_be_counted(i);
+        }
+        if (n == 0)
+                return -ENOENT;
+        if (n > CENSUS_MAX)
+                return -E2BIG;
+        census->table = table;
+        census->done = done;
+        census->owner = owner;
+        return helper_start(&census->helper, table->loop, DEADLINE_USEC, count_all, census,
+                            on_counted, census);
+}
+
+void census_stop(struct census *census) {
+        helper_cancel(&census->helper);
+}

@@ -1,0 +1,38 @@
+/*
+ * The few files of a cgroup v2 that a tree needs (cgroups(7), and the kernel's cgroup-v2.rst).
+ * None of them blocks for longer than the kernel's own lock.
+ */
+#ifndef COMPONENTS_CGROUP_H
+#define COMPONENTS_CGROUP_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <sys/types.h>
+
+#include "components/process_tree.h"
+
+/* Make one below the root, called `name`, or that with a number when it is taken; *ret_fd is its
+ * folder. 0 or -errno. */
+int cgroup_make(const struct cgroup_root *root, const char *name, char ret_name[CGROUP_NAME_SIZE],
+                int *ret_fd);
+/* The folder of one that was made, or -errno. */
+int cgroup_open(const struct cgroup_root *root, const char *name);
+/* Remove it with what was made below it, as far as no process is in it. */
+void cgroup_remove(const struct cgroup_root *root, const char *name);
+
+/* cgroup.events, to be polled for EPOLLPRI; or -errno. */
+int cgroup_open_events(int cgroup_fd);
+/* Is there a living process in it or below? Makes the next change readable. */
+bool cgroup_is_populated(int events_fd);
+
+/* SIGKILL to all in it and below, by the kernel at once (5.14). 0 or -errno. */
+int cgroup_kill(int cgroup_fd);
+/* Stop all in it, so that what is killed one by one cannot fork meanwhile. 0 or -errno. */
+int cgroup_freeze(int cgroup_fd);
+
+/* Its processes and those below, at most max; their number. */
+size_t cgroup_pids(int cgroup_fd, pid_t *ret, size_t max);
+/* Is the process in it or below? */
+bool cgroup_has(const struct cgroup_root *root, const char *name, pid_t pid);
+
+#endif

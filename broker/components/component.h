@@ -1,0 +1,114 @@
+/*
+ * A component: a program that the broker runs, under a name, in generations. What it is doing is
+ * not stored but follows from its instances and from what is wanted of it, so that the two can
+ * never contradict each other.
+ */
+#ifndef COMPONENTS_COMPONENT_H
+#define COMPONENTS_COMPONENT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/queue.h>
+
+#include "components/instance.h"
+#include "components/output.h"
+#include "components/restart_policy.h"
+#include "config/component_config.h"
+#include "core/hash.h"
+#include "core/loop.h"
+#include "keeper/state.h"
+
+struct component_table;
+struct operation;
+
+TAILQ_HEAD(operation_list, operation);
+
+enum component_state {
+        COMPONENT_STOPPED, /* not wanted */
+        COMPONENT_WAITING, /* on demand: for the first connection */
+        COMPONENT_STARTING,
+        COMPONENT_READY,
+        COMPONENT_RESTARTING, /* ready, and its next generation is starting */
+        COMPONENT_DRAINING,   /* on its way to stopped or paused */
+        COMPONENT_PAUSED,
+        COMPONENT_BACK_OFF, /* ended; is started again after a delay */
+        COMPONENT_FAILED,   /* ended; left alone until somebody asks */
+};
+
+const char *component_state_name(enum component_state state);
+
+/* What is wanted of it. */
+enum component_goal { GOAL_STOPPED, GOAL_RUNNING, GOAL_PAUSED, GOAL_FAILED };
+
+struct component {
+        char *name;
+        struct component_table *table;
+        struct component_config *config; /* a reference; of the next generation */
+        bool is_new;                     /* since the last apply: to be started if it is of those */
+        bool found_again;                /* it was kept by the broker before us */
+        bool removed;                    /* not configured any more: ends with its last instance */
+        enum component_goal goal;
+        char reason[REASON_SIZE]; /* why it failed or backs off; "" */
+        uint64_t last_generation;
+        struct instance_list instances;
+        size_t n_instances;
+
+        struct operation *operation;    /* the one that starts or stops now; NULL */
+        struct operation *next;         /* waits for it; NULL */
+        struct operation_list draining; /* have their verdict and wait for the old generation */
+        struct restart_policy policy;
+        bool is_touched; /* it waits for its turn */
+        TAILQ_ENTRY(component) in_touched;
+        struct timer back_off;
+        uint64_t back_off_until_usec; /* CLOCK_MONOTONIC */
+        uint64_t restarts;            /* that nobody asked for */
+        /* How the last instance ended that nobody asked to end. */
+        enum process_end last_end;
+        int last_status;
+        uint64_t last_end_usec; /* CLOCK_REALTIME; 0: none has */
+        char last_reason[REASON_SIZE];
+
+        struct trigger *trigger; /* on demand: watches its listeners; NULL */
+        struct stall *stall;     /* StallSec=; NULL */
+        struct output_log output;
+        char id[STATE_ID_SIZE]; /* of its record; "" not kept */
+        UT_hash_handle hh;      /* by name */
+};
+
+enum component_state component_state(const struct component *component);
+
+/* The instance of this place that serves, that starts; NULL. */
+struct instance *component_serving(const struct component *component, unsigned index);
+struct instance *component_starting(const struct component *component, unsigned index);
+/* Of any place; its generation is the highest that serves. 0: none. */
+uint64_t component_generation(const struct component *component);
+/* Of all its listeners; their number. */
+size_t component_listener_inodes(const struct component *component, uint64_t *ret, size_t max);
+bool component_serves(const struct component *component);            /* in all its places */
+uint64_t component_served_places(const struct component *component); /* bit by place */
+
+/* ---- for operation.c and those that ask ------------------------------------------------------ */
+
+#define INSTANCES_MAX 64
+
+/* Look at it in the next turn of the loop: nothing about a component is done from within. */
+void component_touch(struct component *component);
+void component_untouch(struct component *component); /* before it is freed */
+void component_set_goal(struct component *component, enum component_goal goal, const char *reason);
+/* `forgive`: earlier failures do not count any more, because somebody asked for a new start. */
+void component_stop_back_off(struct component *component, bool forgive);
+/* It was to be started then, CLOCK_MONOTONIC; 0: it was not. */
+void component_resume_back_off(struct component *component, uint64_t until_usec);
+uint64_t component_new_generation(struct component *component);
+void component_begin(struct component *component, struct instance *instance); /* its life */
+/* So many drain in this place that no more can be started yet; the oldest is ended for it. */
+bool component_is_crowded(struct component *component, unsigned index);
+
+/* ---- for instance.c: what became of one ------------------------------------------------------ */
+
+void component_instance_changed(struct component *component, struct instance *instance,
+                                enum life before);
+/* Its health checks fail. */
+void component_instance_sick(struct component *component, struct instance *instance);
+
+#endif

@@ -1,0 +1,366 @@
+/*
+ * Counting by two lists: the accepted sockets of the kernel's list (sock_diag), and what processes
+ * of the tree have open (/proc). Neither tells by which listener a connection was accepted, but it
+ * has its listener's address: a port that nobody else can have bound, or the same file.
+ */
+#include "components/connections.h"
+
+#include <errno.h>
+#include <netinet/tcp.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "cleanup.h"
+#include "components/process_tree.h"
+#include "components/socket_owner.h"
+#include "core/helper.h"
+#include "core/process.h"
+#include "sockets/process_sockets.h"
+#include "sockets/socket_diag.h"
+
+#define DEADLINE_USEC (5 * 1000 * 1000)
+#define INODES_MAX 256
+#define PATH_SIZE 4096
+
+_Static_assert(sizeof(struct connections) <= HELPER_RESULT_MAX, "the result of one write");
+
+struct connection_count {
+        const struct process_tree *tree;
+        size_t n_inodes;
+        uint64_t inodes[INODES_MAX];
+        bool want_strays;
+        size_t n_known;
+        pid_t *known; /* owned */
+        struct helper helper;
+        void (*done)(void *owner, const struct connections *result);
+        void *owner;
+};
+
+/* ---- in the child ---- */
+
+struct accepted {
+        uint32_t inode;
+        bool counted;
+};
+
+struct counting {
+        const struct connection_count *wanted;
+        size_t n_listeners;
+        struct diag_socket listeners[INODES_MAX];
+        size_t n_accepted, capacity;
+        struct accepted *accepted; /* owned; by inode */
+        char program[PATH_SIZE];   /* ours */
+        struct connections result;
+};
+
+static bool is_wanted(const struct counting *c, uint64_t inode) {
+        for (size_t i = 0; i < c->wanted->n_inodes; i++)
+                if (c->wanted->inodes[i] == inode)
+                        return true;
+        return false;
+}
+
+static int note_listener(void *owner, const struct diag_socket *s) {
+        struct counting *c = owner;
+
+        if (s->state == TCP_LISTEN && c->n_listeners < INODES_MAX && is_wanted(c, s->inode))
+                c->listeners[c->n_listeners++] = *s;
+        return 0;
+}
+
+static bool is_any(const struct in6_addr *host) {
+        static const struct in6_addr any4 = {{{0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff}}};
+
+        return IN6_IS_ADDR_UNSPECIFIED(host) || IN6_ARE_ADDR_EQUAL(host, &any4);
+}
+
+static bool has_address_of(const struct diag_socket *s, const struct diag_socket *listener) {
+        if ((s->family == AF_UNIX) != (listener->family == AF_UNIX))
+                return false;
+        if (s->family != AF_UNIX)
+                return s->local_port == listener->local_port &&
+                       (is_any(&listener->local) ||
+                        IN6_ARE_ADDR_EQUAL(&s->local, &listener->local));
+        if (listener->has_file)
+                return s->has_file && s->file_inode == listener->file_inode &&
+                       s->file_device == listener->file_device;
+        return listener->name_length > 0 && s->name_length == listener->name_length &&
+               memcmp(s->name, listener->name, s->name_length) == 0;
+}
+
+static bool is_accepted(const struct counting *c, const struct diag_socket *s) {
+        if (s->inode == 0 || (s->state != TCP_ESTABLISHED && s->state != TCP_CLOSE_WAIT))
+                return false;
+        for (size_t i = 0; i < c->n_listeners; i++)
+                if (has_address_of(s, &c->listeners[i]))
+                        return true;
+        return false;
+}
+
+static int note_accepted(void *owner, const struct diag_socket *s) {
+        struct counting *c = owner;
+
+        if (!is_accepted(c, s))
+                return 0;
+        if (c->n_accepted == c->capacity) {
+                size_t capacity = c->capacity ? c->capacity * 2 : 1024;
+                struct accepted *more = reallocarray(c->accepted, capacity, sizeof(*more));
+
+                if (!more)
+                        return -ENOMEM;
+                c->accepted = more;
+                c->capacity = capacity;
+        }
+        c->accepted[c->n_accepted++] = (struct accepted){.inode = s->inode};
+        return 0;
+}
+
+/* A kernel without one kind of list has no sockets of that kind that we could count. */
+static bool went_well(int r) {
+        return r == 0 || r == -ENOENT;
+}
+
+static int find_accepted(struct counting *c) {
+        static const int families[] = {AF_INET, AF_INET6};
+        bool well = true;
+
+        for (size_t f = 0; f < 2; f++)
+                well &= went_well(socket_diag_tcp_listening(families[f], note_listener, c));
+        for (size_t i = 0, n = c->n_listeners; i < n; i++)
+                well &= went_well(socket_diag_tcp(c->listeners[i].family,
+                                                  c->listeners[i].local_port, note_accepted, c));
+        if (c->n_listeners < c->wanted->n_inodes) {
+                well &= went_well(socket_diag_unix(note_listener, c));
+                well &= went_well(socket_diag_unix(note_accepted, c));
+        }
+        return well ? 0 : -EIO;
+}
+
+static int compare(const void *a, const void *b) {
+        uint32_t x = ((const struct accepted *) a)->inode, y = ((const struct accepted *) b)->inode;
+
+        return x < y ? -1 : x > y;
+}
+
+static void note_holder(struct connections *result, pid_t pid) {
+        size_t i;
+
+        result->count++;
+        for (i = 0; i < result->n_holders; i++)
+                if (result->holders[i].pid == pid)
+                        break;
+        if (i == CONNECTION_HOLDERS_MAX)
+                return;
+        if (i == result->n_holders) {
+                result->n_holders++;
+                result->holders[i].pid = pid;
+                process_name(pid, result->holders[i].name);
+        }
+        result->holders[i].count++;
+}
+
+static int count_socket(void *owner, const struct process_socket *found) {
+        struct counting *c = owner;
+        struct accepted wanted = {.inode = found->inode};
+        struct accepted *a = c->n_accepted == 0 ? NULL
+                                                : bsearch(&wanted, c->accepted, c->n_accepted,
+                                                          sizeof(wanted), compare);
+
+        if (a && !a->counted) {
+                a->counted = true;
+                note_holder(&c->result, found->pid);
+        }
+        return 0;
+}
+
+static int count_tree(struct counting *c) {
+        _cleanup_free_ pid_t *pids = calloc(TREE_PIDS_MAX, sizeof(*pids));
+        size_t n;
+
+        if (!pids)
+                return -ENOMEM;
+        if (c->n_accepted > 0)
+                qsort(c->accepted, c->n_accepted, sizeof(*c->accepted), compare);
+        n = process_tree_pids(c->wanted->tree, pids, TREE_PIDS_MAX);
+        for (size_t i = 0; i < n; i++)
+                (void) process_sockets_of(pids[i], count_socket, c);
+        return 0;
+}
+
+/* ---- strays ---- */
+
+static pid_t parent_of(pid_t pid) {
+        char path[64], line[256] = "";
+        int parent = 0;
+        const char *name_end;
+        FILE *f;
+
+        (void) snprintf(path, sizeof(path), "/proc/%d/stat", (int) pid);
+        f = fopen(path, "re");
+        if (f && !fgets(line, sizeof(line), f))
+                line[0] = '\0';
+        if (f)
+                (void) fclose(f);
+        name_end = strrchr(line, ')'); /* a name may have any of these in it */
+        if (!name_end || sscanf(name_end, ") %*c %d", &parent) != 1)
+                return 0;
+        return parent;
+}
+
+static void program_of(const char *pid, char ret[PATH_SIZE]) {
+        char path[64];
+        ssize_t n;
+
+        (void) snprintf(path, sizeof(path), "/proc/%s/exe", pid);
+        n = readlink(path, ret, PATH_SIZE - 1);
+        ret[n > 0 ? n : 0] = '\0';
+}
+
+/*
+ * The broker is our parent. Its other children have its descriptors until they exec or exit, and
+ * who started it is the keeper, or systemd with its fd store: they have the listeners for it.
+ */
+static bool is_of_broker(const struct counting *c, pid_t pid) {
+        char number[16], program[PATH_SIZE];
+
+        if (pid == getpid() || pid == getppid() || pid == parent_of(getppid()))
+                return true;
+        if (parent_of(pid) != getppid())
+                return false;
+        (void) snprintf(number, sizeof(number), "%d", (int) pid);
+        program_of(number, program);
+        return program[0] != '\0' && strcmp(program, c->program) == 0;
+}
+
+static bool is_known(const struct connection_count *wanted, pid_t pid) {
+        for (size_t i = 0; i < wanted->n_known; i++)
+                if (wanted->known[i] == pid)
+                        return true;
+        return process_tree_has(wanted->tree, pid);
+}
+
+static int note_stray(void *owner, const struct process_socket *found) {
+        struct counting *c = owner;
+        struct connections *result = &c->result;
+
+        if (!is_wanted(c, found->inode))
+                return 0;
+        for (size_t i = 0; i < result->n_strays; i++)
+                if (result->strays[i].pid == found->pid)
+                        return 0;
+        if (is_known(c->wanted, found->pid) || is_of_broker(c, found->pid))
+                return 0;
+        result->strays[result->n_strays].pid = found->pid;
+        process_name(found->pid, result->strays[result->n_strays].name);
+        return ++result->n_strays == CONNECTION_HOLDERS_MAX;
+}
+
+static void count(void *argument, int result_fd) {
+        _cleanup_free_ struct counting *c = calloc(1, sizeof(*c));
+        int r;
+
+        if (!c)
+                return;
+        c->wanted = argument;
+        r = find_accepted(c);
+        if (r == 0)
+                r = count_tree(c);
+        if (r == 0 && c->wanted->want_strays) {
+                program_of("self", c->program);
+                r = process_sockets_walk(note_stray, c);
+        }
+        free(c->accepted);
+        if (r >= 0)
+                (void) !write(result_fd, &c->result, sizeof(c->result));
+}
+
+int connection_count_now(const struct process_tree *tree, const uint64_t *inodes, size_t n_inodes,
+                         struct connections *ret) {
+        _cleanup_free_ struct connection_count *wanted = calloc(1, sizeof(*wanted));
+        _cleanup_free_ struct counting *c = calloc(1, sizeof(*c));
+        int r;
+
+        if (!wanted || !c)
+                return -ENOMEM;
+        wanted->tree = tree;
+        wanted->n_inodes = n_inodes < INODES_MAX ? n_inodes : INODES_MAX;
+        memcpy(wanted->inodes, inodes, wanted->n_inodes * sizeof(*inodes));
+        c->wanted = wanted;
+        r = find_accepted(c);
+        if (r == 0)
+                r = count_tree(c);
+        free(c->accepted);
+        *ret = c->result;
+        return r;
+}
+
+/* ---- in the broker ---- */
+
+static void count_free(struct connection_count *count) {
+        free(count->known);
+        free(count);
+}
+
+static void on_counted(void *owner, const char *text, size_t size) {
+        struct connection_count *count = owner;
+        void (*done)(void *, const struct connections *) = count->done;
+        void *whose = count->owner;
+        struct connections result;
+
+        if (size == sizeof(result))
+                memcpy(&result, text, sizeof(result));
+        count_free(count);
+        done(whose, size == sizeof(result) ? &result : NULL);
+}
+
+static int copy_known(struct connection_count *count, const pid_t *known, size_t n_known) {
+        count->want_strays = known;
+        if (!known || n_known == 0)
+                return 0;
+        count->known = calloc(n_known, sizeof(*known));
+        if (!count->known)
+                return -ENOMEM;
+        memcpy(count->known, known, n_known * sizeof(*known));
+        count->n_known = n_known;
+        return 0;
+}
+
+int connection_count_start(struct connection_count **ret, struct loop *loop,
+                           const struct process_tree *tree, const uint64_t *inodes, size_t n_inodes,
+                           const pid_t *known, size_t n_known,
+                           void (*done)(void *owner, const struct connections *result),
+                           void *owner) {
+        struct connection_count *new;
+        int r;
+
+        if (*ret)
+                return -EBUSY;
+        new = calloc(1, sizeof(*new));
+        if (!new)
+                return -ENOMEM;
+        new->tree = tree;
+        new->n_inodes = n_inodes < INODES_MAX ? n_inodes : INODES_MAX;
+        memcpy(new->inodes, inodes, new->n_inodes * sizeof(*inodes));
+        new->done = done;
+        new->owner = owner;
+        r = copy_known(new, known, n_known);
+        if (r == 0)
+                r = helper_start(&new->helper, loop, DEADLINE_USEC, count, new, on_counted, new);
+        if (r < 0) {
+                count_free(new);
+                return r;
+        }
+        *ret = new;
+        return 0;
+}
+
+struct connection_count *connection_count_stop(struct connection_count *old) {
+        if (old) {
+                helper_cancel(&old->helper);
+                count_free(old);
+        }
+        return NULL;
+}

@@ -1,0 +1,61 @@
+/*
+ * Who is still talking: established connections (TCP, Unix stream and seqpacket) that were accepted
+ * from given listeners and are owned by a tree; counted by sock_diag and /proc in a disposable
+ * child.
+ */
+#ifndef COMPONENTS_CONNECTIONS_H
+#define COMPONENTS_CONNECTIONS_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "core/loop.h"
+
+struct process_tree;
+
+#define CONNECTION_HOLDERS_MAX 8
+
+struct connections {
+        uint64_t count;
+        size_t n_holders; /* processes that have some, the first few */
+        struct {
+                pid_t pid;
+                char name[16];
+                uint64_t count;
+        } holders[CONNECTION_HOLDERS_MAX];
+        /* Processes outside of the tree, of no generation that we know, that have the listener
+         * open: stragglers that left their cgroup or group. Filled when asked for. */
+        size_t n_strays;
+        struct {
+                pid_t pid;
+                char name[16];
+        } strays[CONNECTION_HOLDERS_MAX];
+};
+
+struct connection_count;
+
+/*
+ * A connection counts when it is accepted and the other end has not been told that it is over:
+ * established, or closed by the other end alone (CLOSE_WAIT), who may still wait for an answer.
+ * What several processes share counts once, for the first of them.
+ */
+
+/* The local addresses of a connection are those of the listeners: give their inodes, which
+ * sock_diag turns into addresses. `known` are pids that may have the listener (strays are all
+ * others); NULL: do not look for strays. done(NULL): it could not be found out in time. We
+ * ourselves and those of our children that run our program (disposable ones, and those on their way
+ * to exec) are no strays. *ret as in evidence_search_start(). 0, -EBUSY, -EAGAIN, -ENOMEM, -EMFILE.
+ */
+int connection_count_start(struct connection_count **ret, struct loop *loop,
+                           const struct process_tree *tree, const uint64_t *inodes, size_t n_inodes,
+                           const pid_t *known, size_t n_known,
+                           void (*done)(void *owner, const struct connections *result),
+                           void *owner);
+struct connection_count *connection_count_stop(struct connection_count *count); /* returns NULL */
+
+/* The same count, here and now: it blocks, so it is for disposable children. 0, -ENOMEM, -EIO. */
+int connection_count_now(const struct process_tree *tree, const uint64_t *inodes, size_t n_inodes,
+                         struct connections *ret);
+
+#endif

@@ -1,0 +1,323 @@
+/*
+ * Evidence without a probe: what /proc tells of the processes of a tree. See health.h.
+ *
+ * Who may be looked into: /proc/PID/fd and fdinfo of processes of our user that can be traced, and
+ * with root of all. /proc/PID/task/TID/syscall and the memory of poll() and select() need the right
+ * to attach, which Yama (ptrace_scope) takes away from all but root: then a server in accept(),
+ * poll() or select() is only seen to hold its listener, EVIDENCE_HOLDS. Accepts by io_uring are
+ * seen nowhere.
+ */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/sysmacros.h>
+#include <sys/uio.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "cleanup.h"
+#include "components/health.h"
+#include "components/process_tree.h"
+#include "components/socket_owner.h"
+#include "core/helper.h"
+#include "sockets/process_sockets.h"
+
+#define DEADLINE_USEC (3 * 1000 * 1000)
+#define ROUNDS 10
+#define ROUND_PAUSE_NSEC (1000 * 1000)
+#define INODES_MAX 256
+#define FDS_MAX 256     /* of the listeners in one process */
+#define POLLED_MAX 4096 /* descriptors in one poll() or select() that are looked at */
+
+struct evidence_search {
+        const struct process_tree *tree;
+        size_t n_inodes;
+        uint64_t inodes[INODES_MAX];
+        struct helper helper;
+        void (*done)(void *owner, enum evidence best);
+        void *owner;
+};
+
+const char *evidence_text(enum evidence evidence) {
+        static const char *const texts[] = {
+                [EVIDENCE_NONE] = "no process of it has the listener open",
+                [EVIDENCE_HOLDS] = "having the listener open",
+                [EVIDENCE_WATCHES] = "waiting for connections",
+                [EVIDENCE_ACCEPTS] = "waiting in accept()",
+                [EVIDENCE_SERVED] = "accepting a probe",
+        };
+
+        return texts[evidence];
+}
+
+/* ---- in the child ---- */
+
+struct look {
+        const struct evidence_search *search;
+        int result_fd;
+        enum evidence best;
+        uint32_t socket_device; /* of all sockets, as the kernel writes it */
+        size_t n_fds;           /* of the process that is looked at: wanted ones */
+        int fds[FDS_MAX];
+};
+
+/* At once: at the deadline what was found so far counts. */
+static void improve(struct look *look, enum evidence evidence) {
+        unsigned char byte = (unsigned char) evidence;
+
+        if (evidence <= look->best)
+                return;
+        look->best = evidence;
+        (void) !write(look->result_fd, &byte, 1);
+}
+
+static bool is_wanted(const struct look *look, uint64_t inode) {
+        for (size_t i = 0; i < look->search->n_inodes; i++)
+                if (look->search->inodes[i] == inode)
+                        return true;
+        return false;
+}
+
+static bool has_fd(const struct look *look, int fd) {
+        for (size_t i = 0; i < look->n_fds; i++)
+                if (look->fds[i] == fd)
+                        return true;
+        return false;
+}
+
+static int note_socket(void *owner, const struct process_socket *found) {
+        struct look *look = owner;
+
+        if (!is_wanted(look, found->inode))
+                return 0;
+        improve(look, EVIDENCE_HOLDS);
+        if (look->n_fds < FDS_MAX)
+                look->fds[look->n_fds++] = atoi(found->entry);
+        return 0;
+}
+
+/* The lines of an epoll set: "tfd: 3 events: 19 data: 3 pos:0 ino:2b1 sdev:8", proc(5). */
+static void look_into_epoll(struct look *look, pid_t pid, const char *entry) {
+        char path[64], line[256];
+        FILE *f;
+
+        (void) snprintf(path, sizeof(path), "/proc/%d/fdinfo/%.16s", (int) pid, entry);
+        f = fopen(path, "re");
+        if (!f)
+                return;
+        while (fgets(line, sizeof(line), f)) {
+                unsigned events, device;
+                unsigned long inode;
+
+                if (sscanf(line, "tfd: %*d events: %x data: %*x pos:%*d ino:%lx sdev:%x", &events,
+                           &inode, &device) == 3 &&
+                    events & POLLIN && device == look->socket_device && is_wanted(look, inode))
+                        improve(look, EVIDENCE_WATCHES);
+        }
+        (void) fclose(f);
+}
+
+static void look_at_epolls(struct look *look, pid_t pid) {
+        char path[64], target[32];
+        struct dirent *entry;
+        DIR *folder;
+
+        (void) snprintf(path, sizeof(path), "/proc/%d/fd", (int) pid);
+        folder = opendir(path);
+        while (folder && (entry = readdir(folder))) {
+                ssize_t n = readlinkat(dirfd(folder), entry->d_name, target, sizeof(target) - 1);
+
+                target[n > 0 ? n : 0] = '\0';
+                if (strcmp(target, "anon_inode:[eventpoll]") == 0)
+                        look_into_epoll(look, pid, entry->d_name);
+        }
+        if (folder)
+                (void) closedir(folder);
+}
+
+/* ---- a thread that waits ---- */
+
+/* What its system call was given. */
+struct call {
+        pid_t tid;
+        unsigned long long arguments[3];
+};
+
+static bool read_memory(pid_t tid, unsigned long long address, void *ret, size_t size) {
+        struct iovec here = {.iov_base = ret, .iov_len = size};
+        struct iovec there = {.iov_base = (void *) (uintptr_t) address, .iov_len = size};
+
+        return process_vm_readv(tid, &here, 1, &there, 1, 0) == (ssize_t) size;
+}
+
+static void in_accept(struct look *look, const struct call *call) {
+        if (has_fd(look, (int) call->arguments[0]))
+                improve(look, EVIDENCE_ACCEPTS);
+}
+
+static void in_poll(struct look *look, const struct call *call) {
+        static struct pollfd polled[POLLED_MAX]; /* in a child of its own */
+        unsigned long long n = call->arguments[1] < POLLED_MAX ? call->arguments[1] : POLLED_MAX;
+
+        if (!read_memory(call->tid, call->arguments[0], polled, n * sizeof(polled[0])))
+                return;
+        for (size_t i = 0; i < n; i++)
+                if (polled[i].events & POLLIN && has_fd(look, polled[i].fd))
+                        improve(look, EVIDENCE_WATCHES);
+}
+
+static void in_select(struct look *look, const struct call *call) {
+        unsigned long long n = call->arguments[0] < POLLED_MAX ? call->arguments[0] : POLLED_MAX;
+        unsigned char set[POLLED_MAX / 8];
+
+        if (!read_memory(call->tid, call->arguments[1], set, (n + 7) / 8))
+                return;
+        for (size_t i = 0; i < look->n_fds; i++) {
+                unsigned fd = (unsigned) look->fds[i];
+
+                /* fd_set is made of longs; bytes are the same on a little-endian machine. */
+                if (fd < n && set[fd / 8] & 1U << fd % 8)
+                        improve(look, EVIDENCE_WATCHES);
+        }
+}
+
+static const struct waiting_call {
+        long number;
+        void (*look)(struct look *look, const struct call *call);
+} waiting_calls[] = {
+        {SYS_accept, in_accept},   {SYS_accept4, in_accept},
+#ifdef SYS_poll
+        {SYS_poll, in_poll},
+#endif
+        {SYS_ppoll, in_poll},
+#ifdef SYS_select
+        {SYS_select, in_select},
+#endif
+        {SYS_pselect6, in_select},
+};
+
+/* "running", or "43 0x3 0x0 0x0 … SP PC": the number and the arguments. */
+static void look_at_thread(struct look *look, pid_t pid, pid_t tid) {
+        struct call call = {.tid = tid};
+        char path[64], text[256];
+        _cleanup_close_ int fd = -1;
+        ssize_t n = -1;
+        long number;
+
+        (void) snprintf(path, sizeof(path), "/proc/%d/task/%d/syscall", (int) pid, (int) tid);
+        fd = open(path, O_RDONLY | O_CLOEXEC);
+        if (fd >= 0)
+                n = read(fd, text, sizeof(text) - 1);
+        text[n > 0 ? n : 0] = '\0';
+        if (sscanf(text, "%ld %llx %llx %llx", &number, &call.arguments[0], &call.arguments[1],
+                   &call.arguments[2]) != 4)
+                return;
+        for (size_t i = 0; i < sizeof(waiting_calls) / sizeof(waiting_calls[0]); i++)
+                if (waiting_calls[i].number == number)
+                        waiting_calls[i].look(look, &call);
+}
+
+static void look_at_threads(struct look *look, pid_t pid) {
+        char path[64];
+        struct dirent *entry;
+        DIR *folder;
+
+        (void) snprintf(path, sizeof(path), "/proc/%d/task", (int) pid);
+        folder = opendir(path);
+        while (folder && look->best < EVIDENCE_ACCEPTS && (entry = readdir(folder))) {
+                int tid = atoi(entry->d_name);
+
+                if (tid > 0)
+                        look_at_thread(look, pid, tid);
+        }
+        if (folder)
+                (void) closedir(folder);
+}
+
+/* As it is in fdinfo: the kernel's inside form of a device, 12 bits of major above 20 of minor. */
+static uint32_t device_of_sockets(void) {
+        _cleanup_close_ int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+        struct stat st;
+
+        if (fd < 0 || fstat(fd, &st) < 0)
+                return 0;
+        return (uint32_t) (major(st.st_dev) << 20 | (minor(st.st_dev) & 0xfffff));
+}
+
+static void look_once(struct look *look, const pid_t *pids, size_t n) {
+        for (size_t i = 0; i < n && look->best < EVIDENCE_ACCEPTS; i++) {
+                look->n_fds = 0;
+                (void) process_sockets_of(pids[i], note_socket, look);
+                look_at_epolls(look, pids[i]);
+                if (look->n_fds > 0)
+                        look_at_threads(look, pids[i]);
+        }
+}
+
+/* One that is busy with connections waits for them only now and then, for a moment. */
+static void look(void *argument, int result_fd) {
+        static const struct timespec pause = {.tv_nsec = ROUND_PAUSE_NSEC};
+        struct look look = {.search = argument, .result_fd = result_fd};
+        _cleanup_free_ pid_t *pids = calloc(TREE_PIDS_MAX, sizeof(*pids));
+        size_t n = pids ? process_tree_pids(look.search->tree, pids, TREE_PIDS_MAX) : 0;
+
+        look.socket_device = device_of_sockets();
+        look_once(&look, pids, n);
+        for (unsigned round = 1; round < ROUNDS && look.best == EVIDENCE_HOLDS; round++) {
+                (void) nanosleep(&pause, NULL);
+                n = process_tree_pids(look.search->tree, pids, TREE_PIDS_MAX);
+                look_once(&look, pids, n);
+        }
+}
+
+/* ---- in the broker ---- */
+
+static void on_looked(void *owner, const char *result, size_t size) {
+        struct evidence_search *search = owner;
+        void (*done)(void *, enum evidence) = search->done;
+        void *whose = search->owner;
+        /* Each byte is better than the one before. */
+        enum evidence best = size > 0 ? (enum evidence) result[size - 1] : EVIDENCE_NONE;
+
+        free(search);
+        done(whose, best);
+}
+
+int evidence_search_start(struct evidence_search **ret, struct loop *loop,
+                          const struct process_tree *tree, const uint64_t *inodes, size_t n_inodes,
+                          void (*done)(void *owner, enum evidence best), void *owner) {
+        struct evidence_search *search;
+        int r;
+
+        if (*ret)
+                return -EBUSY;
+        search = calloc(1, sizeof(*search));
+        if (!search)
+                return -ENOMEM;
+        search->tree = tree;
+        search->n_inodes = n_inodes < INODES_MAX ? n_inodes : INODES_MAX;
+        memcpy(search->inodes, inodes, search->n_inodes * sizeof(*inodes));
+        search->done = done;
+        search->owner = owner;
+        r = helper_start(&search->helper, loop, DEADLINE_USEC, look, search, on_looked, search);
+        if (r < 0) {
+                free(search);
+                return r;
+        }
+        *ret = search;
+        return 0;
+}
+
+struct evidence_search *evidence_search_stop(struct evidence_search *search) {
+        if (search) {
+                helper_cancel(&search->helper);
+                free(search);
+        }
+        return NULL;
+}

@@ -1,0 +1,100 @@
+/*
+ * Does a component serve? Probes of TCP, HTTP or a command, none of which ever blocks the loop, and
+ * under overlap the evidence that it was the new generation that answered: both take from one
+ * queue, so an answer alone proves nothing (a new generation that never accepted "passed" 200 of
+ * 200 probes, which the old one had answered).
+ */
+#ifndef COMPONENTS_HEALTH_H
+#define COMPONENTS_HEALTH_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/socket.h>
+
+#include "config/component_config.h"
+#include "core/loop.h"
+
+struct cgroup_root;
+struct process_tree;
+struct log;
+
+enum health_result {
+        HEALTH_GOOD,
+        HEALTH_REFUSED, /* no connection, a wrong answer, a command that failed */
+        HEALTH_TIMEOUT,
+        HEALTH_ELSEWHERE, /* accepted, but not by this tree, or nobody can tell by whom */
+};
+
+/* What is to be probed. All lent, until health_stop(). */
+struct health_target {
+        const struct health_config *config;
+        const struct component_config *component; /* for the environment of an exec: command */
+        struct sockaddr_storage address;          /* bound to; a wildcard is probed as loopback */
+        socklen_t address_size;
+        const struct process_tree *tree; /* must own the accepted socket; NULL: whoever answers */
+        struct cgroup_root *cgroups;     /* for the tree of an exec: command; NULL: process group */
+};
+
+struct health_probe; /* one in flight: health.c's */
+
+#define HEALTH_TEXT_SIZE 160
+
+struct health {
+        struct loop *loop;
+        struct log *log;
+        struct health_target target;
+        struct health_probe *probe; /* owned; NULL: none in flight */
+        /* text: "HTTP status 503 from /health", "no answer within 2 s"; for people */
+        void (*done)(void *owner, enum health_result result, const char *text);
+        void *owner;
+};
+
+/*
+ * What a probe proves:
+ *   tcp   that somebody accepted: a connection by itself is the kernel's work. The kernel shows an
+ *         accepted socket by its inode
+ *   http  the status. With `tree`, the last two bytes of the request are held back until the owner
+ *         of the accepted socket is known: a server that had its request could be done and have
+ *         closed before anybody looked
+ *   exec  that the command says so: nobody can tell who served it, so `tree` does not count
+ * A listener with DeferAcceptSec= hands on no connection on which nothing was said, which a tcp
+ * probe does not: use http or exec there.
+ *
+ * One probe; done() is called once, from the loop, within the timeout of the configuration and the
+ * time that a disposable child takes to look for the owner (bounded likewise). 0, -EBUSY, -ENOMEM,
+ * -EMFILE, -EAGAIN.
+ */
+int health_start(struct health *health, struct loop *loop, struct log *log,
+                 const struct health_target *target,
+                 void (*done)(void *owner, enum health_result result, const char *text),
+                 void *owner);
+void health_stop(struct health *health); /* done() is not called any more */
+
+/* ---- evidence without a probe --------------------------------------------------------------- */
+
+enum evidence {
+        EVIDENCE_NONE,
+        EVIDENCE_HOLDS,   /* a process of the tree has the socket open; proves nothing yet */
+        EVIDENCE_WATCHES, /* in an epoll set of the tree (fdinfo), or waited for in poll or select
+                           */
+        EVIDENCE_ACCEPTS, /* a thread of the tree waits in accept() on it
+                             (/proc/PID/task/TID/syscall) */
+        EVIDENCE_SERVED,  /* a probe was accepted by the tree */
+};
+
+const char *evidence_text(enum evidence evidence); /* for the receipt */
+
+/*
+ * The best evidence for any of these sockets (inodes), looked for by a disposable child: reading
+ * /proc takes long on a busy machine and can hang. *ret is NULL before, and stays what it was when
+ * this fails; the search is gone when done() is called, once and from the loop, and *ret is the
+ * caller's to forget. 0, -EBUSY (*ret is another search), -EAGAIN, -ENOMEM, -EMFILE.
+ */
+struct evidence_search;
+int evidence_search_start(struct evidence_search **ret, struct loop *loop,
+                          const struct process_tree *tree, const uint64_t *inodes, size_t n_inodes,
+                          void (*done)(void *owner, enum evidence best), void *owner);
+struct evidence_search *evidence_search_stop(struct evidence_search *search); /* returns NULL */
+
+#endif

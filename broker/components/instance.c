@@ -1,0 +1,528 @@
+/*
+ * The life of one process of a generation. An entry into a state never causes another one from
+ * within: what it finds to have happened already comes in the next turn of the loop.
+ */
+#include "components/instance.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "components/instance_private.h"
+#include "core/clock.h"
+#include "core/process.h"
+
+#define CLEAN_USEC (10 * 1000 * 1000) /* for ExecStopPost= where TimeoutStopSec= is infinite */
+#define KILL_USEC (5 * 1000 * 1000)   /* a process that SIGKILL does not end in that time hangs */
+
+static void enter_preparing(struct instance *i);
+static void enter_starting(struct instance *i);
+static void enter_completing(struct instance *i);
+static void enter_ready(struct instance *i);
+static void enter_draining(struct instance *i);
+static void enter_killed(struct instance *i);
+static void enter_cleaning(struct instance *i);
+static void enter_stopped(struct instance *i);
+
+/* LIFE_NEW, to which nothing returns: the event does not concern this state. */
+static const struct {
+        const char *name; /* for users */
+        void (*enter)(struct instance *i);
+        enum life next[N_LIFE_EVENTS];
+} lives[N_LIVES] = {
+        [LIFE_NEW] = {"stopped",
+                      NULL,
+                      {[LIFE_BEGIN] = LIFE_PREPARING,
+                       [LIFE_COMMANDS_DONE] = LIFE_STARTING,
+                       [LIFE_STOP] = LIFE_STOPPED,
+                       [LIFE_FAIL] = LIFE_STOPPED}},
+        [LIFE_PREPARING] = {"starting",
+                            enter_preparing,
+                            {[LIFE_COMMANDS_DONE] = LIFE_STARTING,
+                             [LIFE_COMMAND_FAILED] = LIFE_KILLED,
+                             [LIFE_DEADLINE] = LIFE_KILLED,
+                             [LIFE_STOP] = LIFE_KILLED,
+                             [LIFE_FAIL] = LIFE_KILLED}},
+        [LIFE_STARTING] = {"starting",
+                           enter_starting,
+                           {[LIFE_IS_READY] = LIFE_COMPLETING,
+                            [LIFE_COMMANDS_DONE] = LIFE_READY,
+                            [LIFE_MAIN_ENDED] = LIFE_KILLED,
+                            [LIFE_TREE_ENDED] = LIFE_KILLED,
+                            [LIFE_DEADLINE] = LIFE_DRAINING,
+                            [LIFE_STOP] = LIFE_DRAINING,
+                            [LIFE_FAIL] = LIFE_DRAINING}},
+        [LIFE_COMPLETING] = {"starting",
+                             enter_completing,
+                             {[LIFE_COMMANDS_DONE] = LIFE_READY,
+                              [LIFE_COMMAND_FAILED] = LIFE_DRAINING,
+                              [LIFE_MAIN_ENDED] = LIFE_KILLED,
+                              [LIFE_TREE_ENDED] = LIFE_KILLED,
+                              [LIFE_DEADLINE] = LIFE_DRAINING,
+                              [LIFE_STOP] = LIFE_DRAINING,
+                              [LIFE_FAIL] = LIFE_DRAINING}},
+        [LIFE_READY] = {"ready",
+                        enter_ready,
+                        {[LIFE_MAIN_ENDED] = LIFE_DRAINING,
+                         [LIFE_TREE_ENDED] = LIFE_DRAINING,
+                         [LIFE_STOP] = LIFE_DRAINING,
+                         [LIFE_FAIL] = LIFE_DRAINING}},
+        [LIFE_DRAINING] = {"draining",
+                           enter_draining,
+                           {[LIFE_TREE_ENDED] = LIFE_CLEANING,
+                            [LIFE_COMMANDS_DONE] = LIFE_STOPPED,
+                            [LIFE_DEADLINE] = LIFE_KILLED}},
+        [LIFE_KILLED] = {"draining",
+                         enter_killed,
+                         {[LIFE_TREE_ENDED] = LIFE_CLEANING,
+                          [LIFE_COMMANDS_DONE] = LIFE_STOPPED,
+                          [LIFE_DEADLINE] = LIFE_STOPPED}},
+        [LIFE_CLEANING] = {"draining",
+                           enter_cleaning,
+                           {[LIFE_COMMANDS_DONE] = LIFE_STOPPED,
+                            [LIFE_COMMAND_FAILED] = LIFE_STOPPED,
+                            [LIFE_DEADLINE] = LIFE_STOPPED}},
+        [LIFE_STOPPED] = {"stopped", enter_stopped, {0}},
+};
+
+const char *life_name(enum life life) {
+        return lives[life].name;
+}
+
+static const char *readiness(const struct instance *i) {
+        bool seen = !i->by_own_word && i->evidence > EVIDENCE_HOLDS;
+
+        if (i->evidence == EVIDENCE_SERVED && i->health_text[0])
+                return i->health_text;
+        if (seen)
+                return evidence_text(i->evidence);
+        if (i->config->type == COMPONENT_NOTIFY)
+                return "its own word (READY=1)";
+        return i->config->n_sockets > 0 ? "its own word: it runs" : "running";
+}
+
+const char *instance_label(const struct instance *i, char *buffer, size_t size) {
+        if (i->config->instances > 1)
+                (void) snprintf(buffer, size, "%s.%u", i->component->name, i->index + 1);
+        else
+                (void) snprintf(buffer, size, "%s", i->component->name);
+        return buffer;
+}
+
+void instance_set_reason(struct instance *i, const char *format, ...) {
+        va_list arguments;
+
+        if (i->reason[0])
+                return;
+        va_start(arguments, format);
+        (void) vsnprintf(i->reason, sizeof(i->reason), format, arguments);
+        va_end(arguments);
+}
+
+/* ---- events -----------------------------------------------------------------------------------*/
+
+static void log_change(const struct instance *i, enum life before) {
+        char label[NAME_LENGTH_MAX + 16];
+
+        if (lives[before].name == lives[i->life].name && i->life != LIFE_KILLED)
+                return;
+        (void) instance_label(i, label, sizeof(label));
+        if (i->life == LIFE_KILLED && i->tree.main_ended)
+                return;
+        log_write(instance_table(i)->log, LEVEL_INFO, INSTANCE_ABOUT(i),
+                  "%s: generation %llu %s%s%s", label, (unsigned long long) i->generation,
+                  i->life == LIFE_KILLED ? "killed" : lives[i->life].name,
+                  i->reason[0] && i->life >= LIFE_DRAINING ? ": " : "",
+                  i->life >= LIFE_DRAINING ? i->reason : "");
+}
+
+static void set_state(struct instance *i, enum life next) {
+        enum life before = i->life;
+
+        timer_stop(&i->deadline);
+        timer_stop(&i->turn);
+        i->deadline_usec = 0;
+        i->life = next;
+        log_change(i, before);
+        if (lives[next].enter)
+                lives[next].enter(i);
+        if (next != LIFE_STOPPED)
+                instance_keep(i);
+        component_instance_changed(i->component, i, before); /* may free it when it is STOPPED */
+}
+
+void instance_event(struct instance *i, enum life_event event) {
+        enum life next = lives[i->life].next[event];
+
+        if (next != LIFE_NEW)
+                set_state(i, next);
+}
+
+static void on_turn(void *owner) {
+        struct instance *i = owner;
+
+        instance_event(i, i->pending);
+}
+
+void instance_defer(struct instance *i, enum life_event event) {
+        i->pending = event;
+        timer_start(&i->turn, instance_table(i)->loop, 0, on_turn, i);
+}
+
+/* ---- its processes ----------------------------------------------------------------------------*/
+
+static bool has_processes(const struct instance *i) {
+        return i->tree.pidfd >= 0 && !i->tree.ended;
+}
+
+/* systemd leaves what KillMode=process and none do not reach. */
+static bool leaves_others(const struct instance *i) {
+        return i->config->kill_mode == KILL_PROCESS || i->config->kill_mode == KILL_NONE;
+}
+
+static void all_ended(struct instance *i) {
+        bool ends = i->life == LIFE_DRAINING || i->life == LIFE_KILLED;
+
+        if (ends && i->commands)
+                return; /* ExecStop= still runs: it is waited for */
+        /* Without ExecStopPost= nothing comes after that. */
+        instance_event(i, ends && i->config->stop_post.count == 0 ? LIFE_COMMANDS_DONE
+                                                                  : LIFE_TREE_ENDED);
+}
+
+static void say_end(struct instance *i) {
+        char text[64];
+
+        (void) process_end_text(i->tree.end, i->tree.status, text, sizeof(text));
+        if (i->life < LIFE_DRAINING && i->was_ready)
+                instance_set_reason(i, "%s", text);
+        else if (i->life < LIFE_DRAINING)
+                instance_set_reason(i, "%s before it was ready", text);
+}
+
+/* The broker that started it died before it let it begin. */
+static bool was_never_released(const struct instance *i) {
+        return i->adopted && !i->executed && i->life == LIFE_STARTING &&
+               i->tree.end == PROCESS_EXITED && i->tree.status == SPAWN_UNRELEASED_STATUS;
+}
+
+/* All that was made for it is made anew. */
+static void start_again(struct instance *i) {
+        instance_watch_stop(i);
+        instance_forget(i);
+        process_tree_clear(&i->tree);
+        i->tree = (struct process_tree){.pidfd = -1, .cgroup_fd = -1, .events_fd = -1};
+        notify_socket_close(&i->notify, true);
+        output_pipe_close(&i->output);
+        output_pipe_close(&i->error);
+        i->adopted = false;
+        i->started_usec = i->said_ready_usec = 0;
+        i->life = LIFE_NEW;
+        instance_event(i, LIFE_COMMANDS_DONE);
+}
+
+void instance_main_ended(void *owner) {
+        struct instance *i = owner;
+
+        if (was_never_released(i)) {
+                start_again(i);
+                return;
+        }
+        notify_socket_drain(&i->notify); /* its last words: ERRNO=, STATUS= */
+        output_pipe_drain(&i->output);
+        output_pipe_drain(&i->error);
+        /* Why it could not be executed may not have been read yet. */
+        if (io_watch_is_started(&i->spawn_watch.watch))
+                i->spawn_watch.watch.handler(i->spawn_watch.watch.owner, IO_READ);
+        spawn_watch_stop(&i->spawn_watch);
+        say_end(i);
+        if (instance_is_ending(i) && (leaves_others(i) || i->tree.ended))
+                all_ended(i);
+        else if (i->life == LIFE_DRAINING && i->config->kill_mode == KILL_MIXED)
+                process_tree_kill(&i->tree);
+        else
+                instance_event(i, LIFE_MAIN_ENDED);
+}
+
+void instance_tree_ended(void *owner) {
+        all_ended(owner);
+}
+
+/* ---- entries ----------------------------------------------------------------------------------*/
+
+static void enter_preparing(struct instance *i) {
+        i->started_usec = loop_now_usec();
+        i->since_usec = clock_realtime_usec();
+        instance_set_deadline(i, i->config->timeout_start_usec);
+        instance_run_commands(i, &i->config->start_pre);
+}
+
+static void enter_starting(struct instance *i) {
+        if (i->started_usec == 0) {
+                i->started_usec = loop_now_usec();
+                i->since_usec = clock_realtime_usec();
+        }
+        instance_set_deadline(i, i->config->timeout_start_usec);
+        instance_spawn_main(i);
+}
+
+static void enter_completing(struct instance *i) {
+        instance_set_deadline(i, i->config->timeout_start_usec);
+        instance_run_commands(i, &i->config->start_post);
+}
+
+static void enter_ready(struct instance *i) {
+        i->ready_usec = loop_now_usec();
+        i->was_ready = true;
+        (void) snprintf(i->ready_by, sizeof(i->ready_by), "%s", readiness(i));
+        i->is_healthy = true;
+        instance_watch_start(i);
+        instance_feed_watchdog(i);
+}
+
+static void send_stop(struct instance *i) {
+        const struct component_config *c = i->config;
+        int signal = i->cause == END_BY_WATCHDOG ? c->watchdog_signal : c->kill_signal;
+
+        if (i->signaled || c->kill_mode == KILL_NONE)
+                return;
+        i->signaled = true;
+        if (i->tree.main_ended || c->kill_mode == KILL_CONTROL_GROUP)
+                (void) process_tree_signal_all(&i->tree, signal);
+        else
+                (void) process_tree_signal_main(&i->tree, signal);
+        if (c->send_sighup)
+                (void) process_tree_signal_main(&i->tree, SIGHUP);
+        instance_keep(i); /* at once: who dies now is not to have its successor say it again */
+}
+
+static void enter_draining(struct instance *i) {
+        instance_watch_stop(i);
+        instance_commands_stop(i);
+        i->drain_usec = loop_now_usec();
+        instance_set_deadline(i, i->config->timeout_stop_usec);
+        instance_drain_start(i);
+        if (!has_processes(i) || (i->tree.main_ended && leaves_others(i)))
+                instance_defer(i, i->config->stop_post.count > 0 ? LIFE_TREE_ENDED
+                                                                 : LIFE_COMMANDS_DONE);
+        else if (i->config->stop.count > 0 && !i->tree.main_ended && i->cause == END_BY_ITSELF &&
+                 !i->signaled)
+                instance_run_commands(i, &i->config->stop);
+        else
+                send_stop(i);
+}
+
+static void enter_killed(struct instance *i) {
+        instance_watch_stop(i);
+        instance_commands_stop(i);
+        if (i->drain_usec == 0)
+                i->drain_usec = loop_now_usec();
+        instance_set_deadline(i, KILL_USEC);
+        if (!has_processes(i) || (i->tree.main_ended && leaves_others(i))) {
+                instance_defer(i, i->config->stop_post.count > 0 ? LIFE_TREE_ENDED
+                                                                 : LIFE_COMMANDS_DONE);
+                return;
+        }
+        if (!i->config->send_sigkill)
+                return;
+        i->was_killed = true;
+        if (i->config->kill_mode == KILL_PROCESS)
+                (void) process_tree_signal_main(&i->tree, i->config->final_kill_signal);
+        else if (i->config->final_kill_signal != SIGKILL)
+                (void) process_tree_signal_all(&i->tree, i->config->final_kill_signal);
+        else
+                process_tree_kill(&i->tree);
+}
+
+static void enter_cleaning(struct instance *i) {
+        uint64_t usec = i->config->timeout_stop_usec;
+
+        instance_set_deadline(i, usec == USEC_INFINITY ? CLEAN_USEC : usec);
+        instance_run_commands(i, &i->config->stop_post);
+}
+
+static void enter_stopped(struct instance *i) {
+        i->ended_usec = loop_now_usec();
+        instance_watch_stop(i);
+        instance_commands_stop(i);
+        output_pipe_drain(&i->output);
+        output_pipe_drain(&i->error);
+}
+
+/* ---- commands that come before a next step
+ * -----------------------------------------------------*/
+
+static void stop_commands_ended(struct instance *i) {
+        if (!has_processes(i))
+                all_ended(i);
+        else
+                send_stop(i);
+}
+
+void instance_commands_ended(struct instance *i, bool good) {
+        const struct command_list *list = i->commands;
+
+        i->commands = NULL;
+        if (list == &i->config->stop) {
+                stop_commands_ended(i);
+        } else if (list == &i->config->reload) {
+                i->reloading = false;
+                instance_keep(i);
+                component_instance_changed(i->component, i, i->life);
+        } else {
+                instance_event(i, good ? LIFE_COMMANDS_DONE : LIFE_COMMAND_FAILED);
+        }
+}
+
+int instance_reload(struct instance *i) {
+        if (i->life != LIFE_READY)
+                return -ESRCH;
+        if (i->commands)
+                return -EBUSY;
+        i->reason[0] = '\0';
+        instance_set_deadline(i, i->config->timeout_start_usec);
+        if (i->config->reload.count == 0) {
+                /* Only who knows the protocol of Type=notify-reload says when it is done. */
+                i->reloading = i->config->reload_signal != 0;
+                instance_keep(i);
+                return process_tree_signal_main(&i->tree,
+                                                i->reloading ? i->config->reload_signal : SIGHUP);
+        }
+        i->reloading = true;
+        instance_run_commands(i, &i->config->reload);
+        return 0;
+}
+
+static void go_on_starting(struct instance *i) {
+        bool said_ready = i->said_ready_usec > 0;
+
+        i->said_ready_usec = 0;
+        /* One that has ended is not to be taken for ready before its end is told. */
+        if (i->config->type == COMPONENT_NOTIFY
+                    ? said_ready
+                    : i->tree.pidfd >= 0 && process_has_ended(i->tree.pidfd) == 0)
+                instance_watch_start(i);
+}
+
+static void go_on_draining(struct instance *i) {
+        instance_drain_start(i);
+        if (i->commands)
+                return; /* ExecStop= goes on */
+        if (!has_processes(i) || (i->tree.main_ended && leaves_others(i)))
+                instance_defer(i, i->config->stop_post.count > 0 ? LIFE_TREE_ENDED
+                                                                 : LIFE_COMMANDS_DONE);
+        else
+                send_stop(i); /* unless it was told already */
+}
+
+static void go_on_killed(struct instance *i) {
+        uint64_t deadline_usec = i->deadline_usec;
+
+        enter_killed(i);
+        instance_resume_deadline(i, deadline_usec);
+}
+
+void instance_go_on(struct instance *i, enum life life) {
+        i->life = life;
+        switch (life) {
+        case LIFE_STARTING:
+                go_on_starting(i);
+                break;
+        case LIFE_READY:
+                instance_watch_start(i);
+                instance_feed_watchdog(i); /* what it said meanwhile has not been read yet */
+                break;
+        case LIFE_DRAINING:
+                go_on_draining(i);
+                break;
+        case LIFE_KILLED:
+                go_on_killed(i);
+                break;
+        default:
+                break;
+        }
+        component_touch(i->component);
+}
+
+/* ---- from outside -----------------------------------------------------------------------------*/
+
+void instance_stop(struct instance *i) {
+        if (i->life >= LIFE_DRAINING)
+                return;
+        i->asked_to_stop = true;
+        instance_event(i, LIFE_STOP);
+}
+
+void instance_fail(struct instance *i, enum end_cause cause, const char *format, ...) {
+        char reason[REASON_SIZE];
+        va_list arguments;
+
+        if (lives[i->life].next[LIFE_FAIL] == LIFE_NEW)
+                return; /* on its way out: why that is has been said */
+        va_start(arguments, format);
+        (void) vsnprintf(reason, sizeof(reason), format, arguments);
+        va_end(arguments);
+        instance_set_reason(i, "%s", reason);
+        i->cause = cause;
+        instance_event(i, LIFE_FAIL);
+}
+
+/* It may have said MAINPID= and ended at once, as a daemon does that forks away. */
+static void on_main_exit(void *owner) {
+        struct instance *i = owner;
+
+        notify_socket_drain(&i->notify);
+}
+
+int instance_new(struct component *component, uint64_t generation, unsigned index,
+                 struct instance **ret) {
+        struct instance *i = calloc(1, sizeof(*i));
+
+        if (!i)
+                return -ENOMEM;
+        i->component = component;
+        i->config = component_config_ref(component->config);
+        i->generation = generation;
+        i->number = ++component->table->instances_made;
+        i->index = index;
+        i->tree.pidfd = i->tree.cgroup_fd = i->tree.events_fd = -1;
+        i->tree.on_main_exit = on_main_exit;
+        i->control_tree.pidfd = i->control_tree.cgroup_fd = i->control_tree.events_fd = -1;
+        i->spawn_watch.fd = i->control_watch.fd = -1;
+        i->notify.fd = i->output.fd = i->error.fd = i->command_output.fd = -1;
+        i->first_line = component->output.last_number + 1;
+        TAILQ_INSERT_TAIL(&component->instances, i, entry);
+        component->n_instances++;
+        *ret = i;
+        return 0;
+}
+
+void instance_free(struct instance *i) {
+        bool over = i->life == LIFE_STOPPED;
+
+        timer_stop(&i->deadline);
+        timer_stop(&i->turn);
+        instance_watch_stop(i);
+        spawn_watch_stop(&i->spawn_watch);
+        spawn_watch_stop(&i->control_watch);
+        if (over) {
+                /* First what only the records tell of: who dies now is to have a successor that
+                 * finds nothing left. */
+                notify_socket_unlink(&i->notify);
+                process_tree_remove_cgroup(&i->tree);
+                instance_forget(i);
+        }
+        process_tree_clear(&i->control_tree);
+        process_tree_clear(&i->tree);
+        notify_socket_close(&i->notify, over);
+        output_pipe_close(&i->output);
+        output_pipe_close(&i->error);
+        output_pipe_close(&i->command_output);
+        TAILQ_REMOVE(&i->component->instances, i, entry);
+        i->component->n_instances--;
+        component_config_unref(i->config);
+        free(i);
+}

@@ -1,0 +1,89 @@
+/* How long an instance may be in a state, and what is said when that was not enough. */
+#include <stdio.h>
+
+#include "components/instance_private.h"
+
+#define EXTENSION_START_USEC (UINT64_C(86400) * 1000 * 1000)
+#define EXTENSION_USEC (60 * 1000 * 1000)
+#define ADOPTED_USEC (500 * 1000) /* what a deadline that passed without us is extended by */
+
+static const char *too_slow(const struct instance *i) {
+        switch (i->life) {
+        case LIFE_PREPARING:
+                return "ExecStartPre= took longer than TimeoutStartSec=";
+        case LIFE_COMPLETING:
+                return "ExecStartPost= took longer than TimeoutStartSec=";
+        default:
+                return i->config->type == COMPONENT_NOTIFY && i->said_ready_usec == 0
+                               ? "not ready within TimeoutStartSec="
+                               : "not healthy within TimeoutStartSec=";
+        }
+}
+
+static void reload_is_too_slow(struct instance *i) {
+        instance_commands_stop(i);
+        i->reloading = false;
+        instance_set_reason(i, "reloading took longer than TimeoutStartSec= (%g s)",
+                            (double) i->config->timeout_start_usec / 1e6);
+        component_instance_changed(i->component, i, i->life);
+}
+
+static void on_deadline(void *owner) {
+        struct instance *i = owner;
+
+        if (i->life == LIFE_READY) {
+                if (i->reloading)
+                        reload_is_too_slow(i);
+                return;
+        }
+        if (instance_is_starting(i)) {
+                instance_set_reason(i, "%s (%g s)%s%s", too_slow(i),
+                                    (double) i->config->timeout_start_usec / 1e6,
+                                    i->health_text[0] ? "; last: " : "", i->health_text);
+                i->cause = END_BY_TIMEOUT;
+        } else if (i->life == LIFE_KILLED) {
+                log_error(
+                        instance_table(i)->log, INSTANCE_ABOUT(i),
+                        "%s: processes of generation %llu hang in the kernel and cannot be ended; "
+                        "they are left alone",
+                        i->component->name, (unsigned long long) i->generation);
+        }
+        instance_event(i, LIFE_DEADLINE);
+}
+
+void instance_set_deadline(struct instance *i, uint64_t usec) {
+        if (usec == USEC_INFINITY)
+                return;
+        i->deadline_usec = loop_now_usec() + usec;
+        timer_start(&i->deadline, instance_table(i)->loop, usec, on_deadline, i);
+}
+
+/* Who drains must ask again before this is over: a stop does not hang on one that asked for ever.
+ */
+static uint64_t extension_max(const struct instance *i) {
+        uint64_t usec = i->config->timeout_stop_usec;
+
+        if (i->life < LIFE_DRAINING)
+                return EXTENSION_START_USEC;
+        return usec > EXTENSION_USEC ? usec : EXTENSION_USEC;
+}
+
+void instance_extend_deadline(struct instance *i, uint64_t usec) {
+        if (usec > extension_max(i))
+                usec = extension_max(i);
+        if (i->deadline_usec == 0 || loop_now_usec() + usec <= i->deadline_usec)
+                return;
+        instance_set_deadline(i, usec);
+        instance_keep(i);
+}
+
+void instance_resume_deadline(struct instance *i, uint64_t deadline_usec) {
+        uint64_t now = loop_now_usec();
+
+        if (deadline_usec == 0)
+                return;
+        /* It may have done meanwhile what was waited for: that is to be heard first. */
+        if (deadline_usec < now + ADOPTED_USEC)
+                deadline_usec = now + ADOPTED_USEC;
+        instance_set_deadline(i, deadline_usec - now);
+}

@@ -1,0 +1,340 @@
+/*
+ * When is an instance ready, and does it still serve?
+ *
+ * Ready is READY=1 (Type=notify), the exec (exec), the fork (simple), and where HealthCheck= is
+ * set, a probe that this very instance answered. Without HealthCheck= we look for evidence that it
+ * accepts, for a little while: what is lacking is not held against it, and the receipt says "by its
+ * own word".
+ */
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "components/instance_private.h"
+#include "sockets/listener_table.h"
+
+#define PROBE_FIRST_USEC (10 * 1000)
+#define PROBE_MAX_USEC (1000 * 1000)
+#define BURST_USEC (5 * 1000) /* it serves, and so does the one before: from burst to burst */
+/* Evidence comes within milliseconds of the readiness of a program that notifies; one that does not
+ * has all its start-up before it. */
+#define EVIDENCE_NOTIFY_USEC (500 * 1000)
+#define EVIDENCE_EXEC_USEC (5 * 1000 * 1000)
+/* Answered so often by an older generation, and seen to wait for connections itself. */
+#define ELSEWHERE_MAX 100
+#define INODES_MAX 64
+
+static void schedule(struct instance *i, uint64_t usec);
+
+/* ---- ready ------------------------------------------------------------------------------------*/
+
+static void is_ready(struct instance *i) {
+        instance_event(i, i->config->start_post.count > 0 ? LIFE_IS_READY : LIFE_COMMANDS_DONE);
+}
+
+static bool has_health(const struct instance *i) {
+        return i->config->health.kind != HEALTH_NONE;
+}
+
+static uint64_t evidence_usec(const struct instance *i) {
+        return i->config->type == COMPONENT_NOTIFY ? EVIDENCE_NOTIFY_USEC : EVIDENCE_EXEC_USEC;
+}
+
+/* It starts, and is not to be kept from that: an eighth of the time that it has taken so far, so
+ * that little is lost when it is ready meanwhile. */
+static uint64_t pause_usec(const struct instance *i) {
+        uint64_t usec = (loop_now_usec() - i->started_usec) / 8;
+
+        if (usec < PROBE_FIRST_USEC)
+                return PROBE_FIRST_USEC;
+        return usec < PROBE_MAX_USEC ? usec : PROBE_MAX_USEC;
+}
+
+static bool waits_for_connections(const struct instance *i) {
+        return i->evidence >= EVIDENCE_WATCHES;
+}
+
+static void on_evidence(void *owner, enum evidence best) {
+        struct instance *i = owner;
+
+        i->search = NULL;
+        if (best > i->evidence)
+                i->evidence = best;
+        if (i->life != LIFE_STARTING)
+                return;
+        if (has_health(i)) {
+                if (i->elsewhere >= ELSEWHERE_MAX && waits_for_connections(i))
+                        is_ready(i);
+                else
+                        schedule(i, PROBE_FIRST_USEC);
+        } else if (waits_for_connections(i)) {
+                is_ready(i);
+        } else if (loop_now_usec() - i->said_ready_usec >= evidence_usec(i)) {
+                i->by_own_word = true;
+                is_ready(i);
+        } else {
+                schedule(i, pause_usec(i));
+        }
+}
+
+static void search(struct instance *i) {
+        uint64_t inodes[INODES_MAX];
+        size_t n = component_listener_inodes(i->component, inodes, INODES_MAX);
+
+        if (i->search)
+                return;
+        i->probes++;
+        if (n == 0) {
+                i->by_own_word = true;
+                is_ready(i);
+        } else if (evidence_search_start(&i->search, instance_table(i)->loop, &i->tree, inodes, n,
+                                         on_evidence, i) < 0) {
+                on_evidence(i, EVIDENCE_NONE); /* no process or descriptor to be had now */
+        }
+}
+
+static void stop_probes(struct instance *i) {
+        for (unsigned k = 0; k < INSTANCE_PROBES_MAX; k++)
+                health_stop(&i->health[k]);
+        i->n_probing = 0;
+}
+
+/* ---- health -----------------------------------------------------------------------------------*/
+
+static void became_sick(struct instance *i) {
+        if (!i->is_healthy)
+                return;
+        i->is_healthy = false;
+        log_warning(instance_table(i)->log, INSTANCE_ABOUT(i),
+                    "%s: generation %llu is not healthy: %s", i->component->name,
+                    (unsigned long long) i->generation, i->health_text);
+        component_instance_sick(i->component, i);
+}
+
+static void became_healthy(struct instance *i) {
+        i->failed_probes = 0;
+        if (i->is_healthy)
+                return;
+        i->is_healthy = true;
+        log_notice(instance_table(i)->log, INSTANCE_ABOUT(i),
+                   "%s: generation %llu is healthy again", i->component->name,
+                   (unsigned long long) i->generation);
+}
+
+/* All of a burst are back, and none was served by this instance. */
+static void burst_failed(struct instance *i) {
+        if (i->burst_result != HEALTH_ELSEWHERE) {
+                i->burst = 1;
+                schedule(i, pause_usec(i));
+                return;
+        }
+        i->burst = INSTANCE_PROBES_MAX;
+        if (i->elsewhere >= ELSEWHERE_MAX)
+                search(i);
+        else
+                schedule(i, BURST_USEC);
+}
+
+static void probed_while_starting(struct instance *i, enum health_result result) {
+        i->probes++;
+        if (result == HEALTH_GOOD) {
+                stop_probes(i);
+                i->evidence = EVIDENCE_SERVED;
+                is_ready(i);
+                return;
+        }
+        if (result == HEALTH_ELSEWHERE)
+                i->elsewhere++;
+        else
+                i->burst_result = result;
+        if (i->n_probing == 0)
+                burst_failed(i);
+}
+
+static void on_probed(void *owner, enum health_result result, const char *text) {
+        struct instance *i = owner;
+
+        i->n_probing--;
+        (void) snprintf(i->health_text, sizeof(i->health_text), "%s", text);
+        if (i->life == LIFE_STARTING) {
+                probed_while_starting(i, result);
+                return;
+        }
+        if (result == HEALTH_GOOD)
+                became_healthy(i);
+        else if (result != HEALTH_ELSEWHERE && ++i->failed_probes >= i->config->health.failures)
+                became_sick(i);
+        schedule(i, i->config->health.interval_usec);
+}
+
+/* The first socket of the listener that is to be probed. */
+static const struct listener_socket *probed_socket(const struct instance *i) {
+        const char *name = i->config->health.socket;
+        const struct listener *l;
+
+        if (!name && i->config->n_sockets > 0)
+                name = i->config->sockets[0];
+        l = name ? listener_table_find(instance_table(i)->listeners, name) : NULL;
+        return l && l->n_sockets > 0 ? l->sockets[0] : NULL;
+}
+
+static void probe(struct instance *i) {
+        const struct listener_socket *s = probed_socket(i);
+        struct health_target target = {.config = &i->config->health,
+                                       .component = i->config,
+                                       .cgroups = &instance_table(i)->cgroups};
+        struct component_table *t = instance_table(i);
+        unsigned n = i->life == LIFE_STARTING && i->burst > 1 ? i->burst : 1;
+
+        if (i->n_probing > 0)
+                return;
+        if (s) {
+                target.address_size = sizeof(target.address);
+                if (getsockname(s->fd, (struct sockaddr *) &target.address, &target.address_size) <
+                    0)
+                        target.address_size = 0;
+        }
+        if (i->config->health.kind != HEALTH_EXEC)
+                target.tree = &i->tree;
+        i->burst_result = HEALTH_ELSEWHERE;
+        for (unsigned k = 0; k < n; k++)
+                if (health_start(&i->health[k], t->loop, t->log, &target, on_probed, i) == 0)
+                        i->n_probing++;
+        if (i->n_probing == 0)
+                schedule(i, PROBE_MAX_USEC);
+}
+
+static void on_probe_timer(void *owner) {
+        struct instance *i = owner;
+
+        if (has_health(i))
+                probe(i);
+        else if (i->life == LIFE_STARTING)
+                search(i);
+}
+
+static void schedule(struct instance *i, uint64_t usec) {
+        if (usec > 0)
+                timer_start(&i->probe, instance_table(i)->loop, usec, on_probe_timer, i);
+}
+
+void instance_watch_start(struct instance *i) {
+        if (i->life == LIFE_READY) {
+                if (has_health(i))
+                        schedule(i, i->config->health.interval_usec);
+                return;
+        }
+        if (i->said_ready_usec > 0)
+                return;
+        i->said_ready_usec = loop_now_usec();
+        instance_keep(i); /* it says so only once */
+        if (has_health(i) || i->config->n_sockets > 0)
+                schedule(i, PROBE_FIRST_USEC / 2);
+        else
+                instance_defer(i, i->config->start_post.count > 0 ? LIFE_IS_READY
+                                                                  : LIFE_COMMANDS_DONE);
+}
+
+void instance_watch_stop(struct instance *i) {
+        instance_drain_stop(i);
+        timer_stop(&i->watchdog);
+        stop_probes(i);
+        i->search = evidence_search_stop(i->search);
+}
+
+void instance_executed(struct instance *i) {
+        if (i->life == LIFE_STARTING && i->config->type == COMPONENT_EXEC)
+                instance_watch_start(i);
+}
+
+/* ---- watchdog ---------------------------------------------------------------------------------*/
+
+static void on_watchdog(void *owner) {
+        struct instance *i = owner;
+
+        instance_fail(i, END_BY_WATCHDOG, "no WATCHDOG=1 for %llu ms (WatchdogSec=)",
+                      (unsigned long long) (i->watchdog_usec / 1000));
+}
+
+void instance_feed_watchdog(struct instance *i) {
+        if (i->watchdog_usec == 0)
+                i->watchdog_usec = i->config->watchdog_usec;
+        if (i->watchdog_usec > 0 && i->life == LIFE_READY)
+                timer_start(&i->watchdog, instance_table(i)->loop, i->watchdog_usec, on_watchdog,
+                            i);
+}
+
+/* ---- what it says of itself -------------------------------------------------------------------*/
+
+static void handle_main_pid(struct instance *i, pid_t pid) {
+        int r = process_tree_set_main(&i->tree, pid);
+        unsigned suppressed;
+
+        if (r == 0)
+                instance_keep(i);
+        else if (rate_limit_pass(&i->notify.refusals, loop_now_usec(), &suppressed))
+                log_warning(instance_table(i)->log, INSTANCE_ABOUT(i),
+                            "%s: MAINPID=%d is refused: %s (%u refusals since the last such line)",
+                            i->component->name, (int) pid,
+                            r == -EPERM ? "it is none of its processes" : strerror(-r), suppressed);
+}
+
+static void handle_ready(struct instance *i) {
+        if (i->reloading && !i->commands) {
+                i->reloading = false;
+                instance_keep(i);
+                component_instance_changed(i->component, i, i->life);
+        }
+        if (i->life == LIFE_STARTING && i->config->type == COMPONENT_NOTIFY)
+                instance_watch_start(i);
+}
+
+static void handle_store(struct instance *i, struct notify_packet *p) {
+        const struct component_callbacks *up = &instance_table(i)->callbacks;
+
+        if ((p->flags & NOTIFY_STORE) && up->store)
+                up->store(up->owner, i->component, p);
+        if ((p->flags & NOTIFY_REMOVE) && up->remove)
+                up->remove(up->owner, i->component, p->fd_name);
+}
+
+static void on_notify(void *owner, struct notify_packet *p) {
+        struct instance *i = owner;
+
+        if (p->flags & NOTIFY_HAS_STATUS)
+                memcpy(i->status, p->status, sizeof(i->status));
+        if (p->error > 0)
+                i->notify_error = p->error;
+        if (p->flags & NOTIFY_HAS_MAIN_PID)
+                handle_main_pid(i, p->main_pid);
+        if (p->flags & (NOTIFY_STORE | NOTIFY_REMOVE))
+                handle_store(i, p);
+        if (p->flags & NOTIFY_HAS_EXTEND)
+                instance_extend_deadline(i, p->extend_usec);
+        if (p->flags & NOTIFY_HAS_WATCHDOG_USEC)
+                i->watchdog_usec = p->watchdog_usec;
+        if (p->flags & (NOTIFY_WATCHDOG | NOTIFY_HAS_WATCHDOG_USEC))
+                instance_feed_watchdog(i);
+        if ((p->flags & NOTIFY_RELOADING) && !i->reloading) {
+                i->reloading = true;
+                instance_keep(i);
+        }
+        if (p->flags & NOTIFY_READY)
+                handle_ready(i);
+        if (p->flags & NOTIFY_TRIGGER)
+                instance_fail(i, END_BY_WATCHDOG, "it said WATCHDOG=trigger");
+}
+
+static void dispose(void *owner, struct fd_list *fds) {
+        const struct instance *i = owner;
+        const struct component_callbacks *up = &instance_table(i)->callbacks;
+
+        if (up->dispose)
+                up->dispose(up->owner, fds);
+}
+
+void instance_listen(struct instance *i) {
+        notify_socket_start(&i->notify, i->config->notify_access, &i->tree, on_notify, dispose, i);
+}

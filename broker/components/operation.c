@@ -1,0 +1,588 @@
+/* What is to be done next for one component, decided anew each time something changed. */
+#include "components/operation.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "components/component_table.h"
+#include "components/instance_private.h"
+#include "components/kept.h"
+
+/* ---- telling ----------------------------------------------------------------------------------*/
+
+void operation_tell(struct operation *op, const char *step, const struct instance *i,
+                    const char *format, ...) {
+        char text[512];
+        struct job_event event = {.component = op->component->name, .step = step, .text = text};
+        struct job_item *item;
+        va_list arguments;
+
+        if (LIST_EMPTY(&op->items))
+                return;
+        va_start(arguments, format);
+        (void) vsnprintf(text, sizeof(text), format, arguments);
+        va_end(arguments);
+        if (i) {
+                event.generation = i->generation;
+                event.pid = i->tree.pid;
+        }
+        LIST_FOREACH (item, &op->items, in_operation)
+                job_progress(item->job, &event);
+}
+
+void operation_tell_ended(struct operation *op, const struct instance *i) {
+        operation_tell(op, "ended", i, "%s: generation %llu ended%s%s", op->component->name,
+                       (unsigned long long) i->generation, i->reason[0] ? ": " : "", i->reason);
+}
+
+/* ---- its life ---------------------------------------------------------------------------------*/
+
+static int operation_new(struct component *c, enum job_kind kind, struct operation **ret) {
+        struct operation *op = calloc(1, sizeof(*op));
+
+        if (!op)
+                return -ENOMEM;
+        op->component = c;
+        op->kind = kind;
+        *ret = op;
+        return 0;
+}
+
+static void add_item(struct operation *op, struct job_item *item) {
+        if (item) {
+                LIST_INSERT_HEAD(&op->items, item, in_operation);
+                item->operation = op;
+        }
+}
+
+void operation_unlink_item(struct job_item *item) {
+        if (item->operation)
+                LIST_REMOVE(item, in_operation);
+        item->operation = NULL;
+}
+
+struct operation *operation_free(struct operation *op) {
+        if (op) {
+                if (timer_is_started(&op->sample))
+                        op->component->table->n_sampled--;
+                timer_stop(&op->sample);
+                connection_count_stop(op->strays);
+                while (!LIST_EMPTY(&op->items))
+                        operation_unlink_item(LIST_FIRST(&op->items));
+                receipt_clear(&op->receipt);
+                free(op);
+        }
+        return NULL;
+}
+
+static void give_receipt(const struct operation *op) {
+        struct job_item *item;
+
+        LIST_FOREACH (item, &op->items, in_operation)
+                (void) receipt_copy(&item->receipt, &op->receipt);
+}
+
+static void say_verdict(struct operation *op) {
+        char reason[REASON_SIZE + 8] = "";
+
+        if (LIST_EMPTY(&op->items))
+                return; /* nobody asked: what became of its instances is in the log already */
+        if (op->receipt.reason[0])
+                (void) snprintf(reason, sizeof(reason), ": %s", op->receipt.reason);
+        log_write(op->component->table->log,
+                  op->receipt.verdict == VERDICT_KEPT || op->receipt.verdict == VERDICT_FAILED
+                          ? LEVEL_ERROR
+                          : LEVEL_INFO,
+                  ABOUT(.component = op->component->name), "%s: %s: %s%s", op->component->name,
+                  job_kind_name(op->kind), verdict_name(op->receipt.verdict), reason);
+}
+
+static void decide(struct operation *op, enum verdict verdict, const char *reason) {
+        struct job_item *item, *next;
+
+        if (op->decided)
+                return;
+        op->decided = true;
+        op->receipt.verdict = verdict;
+        (void) snprintf(op->receipt.reason, sizeof(op->receipt.reason), "%s", reason);
+        say_verdict(op);
+        give_receipt(op);
+        for (item = LIST_FIRST(&op->items); item; item = next) {
+                next = LIST_NEXT(item, in_operation);
+                job_item_decided(item);
+        }
+}
+
+/* The receipt is complete. Frees it. */
+static void finish(struct operation *op) {
+        struct component *c = op->component;
+        struct job_item *item;
+
+        operation_sample_stop(op);
+        give_receipt(op);
+        op->is_over = true;
+        if (c->operation == op)
+                c->operation = NULL;
+        else if (c->next == op)
+                c->next = NULL;
+        else
+                TAILQ_REMOVE(&c->draining, op, entry);
+        while ((item = LIST_FIRST(&op->items))) {
+                operation_unlink_item(item);
+                job_item_finished(item);
+        }
+        operation_free(op);
+        component_touch(c);
+}
+
+static void cancel(struct operation *op, const char *reason) {
+        if (!op)
+                return;
+        decide(op, VERDICT_CANCELED, reason);
+        finish(op);
+}
+
+/* ---- starting and stopping --------------------------------------------------------------------*/
+
+static uint64_t bit(unsigned index) {
+        return UINT64_C(1) << index;
+}
+
+static bool starts(enum job_kind kind) {
+        return kind == JOB_START || kind == JOB_RESTART || kind == JOB_RESUME;
+}
+
+/* How far it has come: one that a broker after us resumes is not to begin anything twice. */
+static void keep_progress(const struct operation *op) {
+        struct job_item *item;
+
+        LIST_FOREACH (item, &op->items, in_operation) {
+                item->places = op->begun;
+                item->receipt.generation_before = op->receipt.generation_before;
+                item->receipt.generation = op->generation;
+                job_item_keep(item);
+        }
+}
+
+static void start_instance(struct operation *op, unsigned index) {
+        struct component *c = op->component;
+        struct instance *i;
+
+        if (op->generation == 0) {
+                op->generation = component_new_generation(c);
+                op->receipt.generation = op->generation;
+                op->begun = 0;
+        }
+        if (instance_new(c, op->generation, index, &i) == 0)
+                instance_keep(i); /* first: a place where one was begun and none is has failed */
+        else
+                i = NULL; /* seen as failed by the next look */
+        op->begun |= bit(index);
+        keep_progress(op);
+        if (!i)
+                return;
+        component_begin(c, i);
+        if (instance_is_starting(i))
+                operation_tell(op, "starting", i, "%s: generation %llu starting%s", c->name,
+                               (unsigned long long) i->generation, "");
+}
+
+/* All in this place that is older than this generation; 0: all. */
+static bool stop_older(struct operation *op, unsigned index, uint64_t generation) {
+        struct component *c = op->component;
+        struct instance *i, *next;
+        bool any = false;
+
+        for (i = TAILQ_FIRST(&c->instances); i; i = next) {
+                next = TAILQ_NEXT(i, entry);
+                if (i->index != index || (generation > 0 && i->generation >= generation) ||
+                    i->life == LIFE_STOPPED)
+                        continue;
+                any = true;
+                if (i->life < LIFE_DRAINING) {
+                        i->drain_by_operation = true;
+                        operation_tell(op, "draining", i, "%s: generation %llu draining", c->name,
+                                       (unsigned long long) i->generation);
+                        instance_stop(i);
+                }
+        }
+        return any;
+}
+
+/* Of places that the configuration has no more. */
+static void stop_surplus(const struct operation *op) {
+        struct instance *i;
+
+        TAILQ_FOREACH (i, &op->component->instances, entry)
+                if (i->index >= op->component->config->instances)
+                        instance_stop(i);
+}
+
+static void take_lines(struct operation *op, const struct instance *i) {
+        receipt_take_lines(&op->receipt, &op->component->output, i);
+}
+
+void operation_instance_failed(struct operation *op, struct instance *i) {
+        if (op->decided || i->generation != op->generation)
+                return;
+        if (!op->receipt.reason[0])
+                (void) snprintf(op->receipt.reason, sizeof(op->receipt.reason), "%s",
+                                i->reason[0] ? i->reason : "it ended");
+        if (op->receipt.n_lines == 0)
+                take_lines(op, i);
+}
+
+bool operation_drains(const struct operation *op, const struct instance *i) {
+        return i->drain_by_operation && (op->generation == 0 || i->generation < op->generation);
+}
+
+void operation_instance_drained(struct operation *op, const struct instance *i) {
+        uint64_t usec = i->ended_usec > i->drain_usec ? i->ended_usec - i->drain_usec : 0;
+
+        if (!operation_drains(op, i))
+                return;
+        if (usec > op->receipt.drain_usec)
+                op->receipt.drain_usec = usec;
+        if (i->was_killed) {
+                op->receipt.killed = true;
+                op->receipt.held_on = i->held;
+        }
+}
+
+/* ---- what is to be done next ------------------------------------------------------------------*/
+
+enum step {
+        STEP_WAIT,   /* for an instance to change */
+        STEP_DONE,   /* this place is as it should be */
+        STEP_FAILED, /* and will not be */
+};
+
+static enum step advance_place(struct operation *op, unsigned index) {
+        struct component *c = op->component;
+        struct instance *serving = component_serving(c, index),
+                        *starting = component_starting(c, index);
+
+        if (serving && (op->kind != JOB_RESTART ||
+                        (op->generation > 0 && serving->generation >= op->generation))) {
+                (void) stop_older(op, index, serving->generation);
+                return STEP_DONE;
+        }
+        if (starting && op->generation == 0 && op->kind != JOB_RESTART) {
+                op->generation = op->receipt.generation = starting->generation; /* on its way */
+                op->begun |= bit(index);
+                keep_progress(op);
+        }
+        if (starting && starting->generation == op->generation)
+                return STEP_WAIT;
+        if (starting) { /* by itself, after it had ended: what was asked for comes later */
+                instance_stop(starting);
+                return STEP_WAIT;
+        }
+        if (op->begun & bit(index))
+                return STEP_FAILED;
+        if (c->config->handover == HANDOVER_STOP_FIRST && stop_older(op, index, op->generation))
+                return STEP_WAIT;
+        if (component_is_crowded(c, index))
+                return STEP_WAIT;
+        start_instance(op, index);
+        return component_starting(c, index) ? STEP_WAIT : STEP_FAILED;
+}
+
+static void describe_ready(struct operation *op) {
+        struct component *c = op->component;
+        struct instance *i;
+        uint64_t usec;
+
+        op->receipt.instances = 0;
+        TAILQ_FOREACH (i, &c->instances, entry) {
+                if (i->generation != op->generation || i->life != LIFE_READY)
+                        continue;
+                op->receipt.instances++;
+                usec = i->ready_usec > i->started_usec ? i->ready_usec - i->started_usec : 0;
+                if (usec > op->receipt.ready_usec)
+                        op->receipt.ready_usec = usec;
+                (void) snprintf(op->receipt.ready_by, sizeof(op->receipt.ready_by), "%s",
+                                i->ready_by);
+        }
+}
+
+static void move_to_draining(struct operation *op) {
+        struct component *c = op->component;
+
+        if (c->operation == op) {
+                c->operation = NULL;
+                TAILQ_INSERT_TAIL(&c->draining, op, entry);
+        }
+}
+
+/* Places that the configuration has only now never served, and are no loss. */
+static bool is_kept(const struct operation *op) {
+        uint64_t serve = component_served_places(op->component);
+
+        return op->kind == JOB_RESTART && op->served && (serve & op->served) == op->served;
+}
+
+static void decide_start(struct operation *op, bool good) {
+        struct component *c = op->component;
+
+        if (good) {
+                describe_ready(op);
+                op->receipt.generation = component_generation(c);
+                decide(op, op->begun ? VERDICT_SERVES : VERDICT_NOTHING, "");
+        } else {
+                char reason[REASON_SIZE];
+
+                (void) snprintf(reason, sizeof(reason), "%s",
+                                op->receipt.reason[0] ? op->receipt.reason : "it did not start");
+                decide(op, is_kept(op) ? VERDICT_KEPT : VERDICT_FAILED, reason);
+        }
+        move_to_draining(op);
+}
+
+static void advance_start(struct operation *op) {
+        struct component *c = op->component;
+        bool one_by_one = op->kind == JOB_RESTART, waits = false;
+        unsigned index;
+
+        for (index = 0; index < c->config->instances; index++) {
+                switch (advance_place(op, index)) {
+                case STEP_DONE:
+                        continue;
+                case STEP_WAIT:
+                        waits = true;
+                        if (one_by_one)
+                                return;
+                        continue;
+                case STEP_FAILED:
+                        decide_start(op, false);
+                        return;
+                }
+        }
+        if (waits)
+                return;
+        stop_surplus(op);
+        decide_start(op, true);
+}
+
+static void advance_stop(struct operation *op) {
+        struct component *c = op->component;
+        struct instance *i, *next;
+
+        for (i = TAILQ_FIRST(&c->instances); i; i = next) {
+                next = TAILQ_NEXT(i, entry);
+                op->found = true;
+                if (i->life < LIFE_DRAINING) {
+                        i->drain_by_operation = true;
+                        operation_tell(op, "draining", i, "%s: generation %llu draining", c->name,
+                                       (unsigned long long) i->generation);
+                        instance_stop(i);
+                }
+        }
+        if (TAILQ_EMPTY(&c->instances) && !op->decided)
+                decide(op,
+                       op->found || op->receipt.generation_before > 0 ? VERDICT_DONE
+                                                                      : VERDICT_NOTHING,
+                       "");
+}
+
+static void advance_reload(struct operation *op) {
+        struct instance *i;
+        bool any = false;
+
+        TAILQ_FOREACH (i, &op->component->instances, entry) {
+                if (i->life == LIFE_READY && !(op->begun & bit(i->index))) {
+                        op->begun |= bit(i->index);
+                        (void) instance_reload(i);
+                        keep_progress(op);
+                }
+                any = any || i->life == LIFE_READY;
+                if (i->life == LIFE_READY && i->reloading)
+                        return;
+                if (i->life == LIFE_READY && i->reason[0]) {
+                        decide(op, VERDICT_FAILED, i->reason);
+                        i->reason[0] = '\0';
+                        return;
+                }
+        }
+        if (any)
+                decide(op, VERDICT_DONE, "");
+        else
+                decide(op, VERDICT_FAILED, "it does not run");
+}
+
+/* Those that are on their way out, and belong to its receipt. */
+static bool is_drained(struct operation *op) {
+        struct instance *i;
+
+        TAILQ_FOREACH (i, &op->component->instances, entry)
+                if (i->life != LIFE_STOPPED &&
+                    (op->generation == 0 || i->generation != op->generation) &&
+                    i->life >= LIFE_DRAINING)
+                        return false;
+        /* What failed is on its way out, too. */
+        if (!verdict_is_good(op->receipt.verdict))
+                TAILQ_FOREACH (i, &op->component->instances, entry)
+                        if (i->generation == op->generation && instance_is_ending(i))
+                                return false;
+        return true;
+}
+
+void operation_advance(struct operation *op) {
+        if (op->is_over)
+                return;
+        if (!op->decided) {
+                if (starts(op->kind))
+                        advance_start(op);
+                else if (op->kind == JOB_RELOAD)
+                        advance_reload(op);
+                else
+                        advance_stop(op);
+        }
+        if (op->decided && is_drained(op) && !operation_looks_for_strays(op)) {
+                op->receipt.drained = true;
+                finish(op);
+        }
+}
+
+/* ---- requests ---------------------------------------------------------------------------------*/
+
+static void set_goal(struct component *c, enum job_kind kind) {
+        if (starts(kind))
+                component_set_goal(c, GOAL_RUNNING, "");
+        else if (kind == JOB_STOP)
+                component_set_goal(c, GOAL_STOPPED, "");
+        else if (kind == JOB_PAUSE)
+                component_set_goal(c, GOAL_PAUSED, "");
+}
+
+void operation_begin(struct operation *op) {
+        struct component *c = op->component;
+
+        op->started_usec = loop_now_usec();
+        op->receipt.generation_before = component_generation(c);
+        op->served = component_served_places(c);
+        keep_progress(op);
+        set_goal(c, op->kind);
+        if (op->kind != JOB_RELOAD)
+                component_stop_back_off(c, !LIST_EMPTY(&op->items));
+        operation_sample_start(op);
+        component_touch(c);
+}
+
+static bool is_joined(struct operation *op, enum job_kind kind, struct job_item *item) {
+        if (!op || op->kind != kind)
+                return false;
+        add_item(op, item);
+        return true;
+}
+
+int operation_request(struct component *c, enum job_kind kind, struct job_item *item) {
+        bool stops = kind == JOB_STOP || kind == JOB_PAUSE;
+        struct operation *op;
+        int r;
+
+        /* A restart that is under way may have read the program before what is to be deployed. */
+        if (is_joined(c->next, kind, item))
+                return 0;
+        /* What waits to be restarted is started and reloaded by that, too. */
+        if (!stops && is_joined(c->next, JOB_RESTART, item))
+                return 0;
+        if (kind != JOB_RESTART && kind != JOB_RELOAD && is_joined(c->operation, kind, item)) {
+                if (stops)
+                        cancel(c->next, "it is being stopped"); /* was asked for before this */
+                return 0;
+        }
+        r = operation_new(c, kind, &op);
+        if (r < 0)
+                return r;
+        add_item(op, item);
+        if (stops) {
+                cancel(c->next, "it is being stopped");
+                cancel(c->operation, "it is being stopped");
+        }
+        if (c->operation) {
+                cancel(c->next, "something else was asked for later");
+                c->next = op;
+                return 0;
+        }
+        c->operation = op;
+        operation_begin(op);
+        return 0;
+}
+
+/* It has its verdict: the old generation's end is waited for. */
+static void resume_decided(struct operation *op, const struct job_item *item) {
+        op->decided = true;
+        (void) receipt_copy(&op->receipt, &item->receipt);
+        TAILQ_INSERT_TAIL(&op->component->draining, op, entry);
+        component_touch(op->component);
+}
+
+static void resume_begun(struct operation *op, const struct receipt *receipt, uint64_t places) {
+        struct component *c = op->component;
+
+        op->begun = places;
+        op->served = component_served_places(c);
+        op->receipt.generation = op->generation;
+        op->receipt.generation_before = receipt ? receipt->generation_before : 0;
+        op->started_usec = loop_now_usec();
+        c->operation = op;
+        operation_sample_start(op);
+        component_touch(c);
+}
+
+int operation_resume(struct component *c, enum job_kind kind, struct job_item *item) {
+        uint64_t generation = item->receipt.generation;
+        struct operation *op;
+        int r;
+
+        if (!item->decided && c->operation) {
+                if (c->operation->kind != kind || c->operation->generation != generation)
+                        return operation_request(c, kind, item);
+                add_item(c->operation, item); /* two jobs had asked for the same */
+                return 0;
+        }
+        if (!item->decided && !job_item_has_begun(item))
+                return operation_request(c, kind, item);
+        r = operation_new(c, kind, &op);
+        if (r < 0)
+                return r;
+        add_item(op, item);
+        op->generation = starts(kind) ? generation : 0;
+        if (item->decided)
+                resume_decided(op, item);
+        else
+                resume_begun(op, &item->receipt, item->places);
+        return 0;
+}
+
+/* Of another generation that is not yet on its way out, in a place of this one. */
+static bool has_older(const struct component *c, uint64_t generation, uint64_t places) {
+        const struct instance *i;
+
+        TAILQ_FOREACH (i, &c->instances, entry)
+                if (i->life < LIFE_DRAINING && i->generation < generation &&
+                    (places & bit(i->index)))
+                        return true;
+        return false;
+}
+
+void operation_resume_unasked(struct component *c) {
+        const struct instance *i;
+        struct operation *op;
+        uint64_t newest = 0, places = 0;
+
+        TAILQ_FOREACH (i, &c->instances, entry)
+                if (i->life < LIFE_DRAINING && i->generation > newest)
+                        newest = i->generation;
+        TAILQ_FOREACH (i, &c->instances, entry)
+                if (i->generation == newest)
+                        places |= bit(i->index);
+        if (c->operation || !has_older(c, newest, places) || operation_new(c, JOB_RESTART, &op) < 0)
+                return;
+        op->generation = newest;
+        resume_begun(op, NULL, places);
+}

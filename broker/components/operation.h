@@ -1,0 +1,91 @@
+/*
+ * One component on its way to what a job (or its own illness) asks of it. What is to be done next
+ * follows from its instances each time one of them changes, so an operation that a broker began is
+ * finished by the next one in the same way.
+ */
+#ifndef COMPONENTS_OPERATION_H
+#define COMPONENTS_OPERATION_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/queue.h>
+
+#include "components/component.h"
+#include "components/job.h"
+
+struct operation {
+        TAILQ_ENTRY(operation) entry; /* in component->draining */
+        struct component *component;
+        enum job_kind kind;
+        uint64_t generation;   /* that is to serve; 0 where none is started */
+        uint64_t begun;        /* bit by place: an instance of this generation was started there */
+        uint64_t served;       /* bit by place: one served there when it began */
+        bool found;            /* there was something to stop */
+        uint64_t started_usec; /* CLOCK_MONOTONIC */
+        bool decided;
+        bool is_over; /* being finished: not to be looked at again */
+        struct receipt receipt;
+        LIST_HEAD(, job_item) items;     /* that wait for it; none when nobody asked */
+        struct connection_count *strays; /* being looked for; NULL */
+        bool strays_known;
+        struct process_tree nobody; /* an empty one: strays are all that have no lease */
+        struct timer sample;        /* of the queue */
+        uint64_t waiting_since_usec;
+        uint64_t drops_before;
+};
+
+/*
+ * What was asked for begins, now or after what is under way: one operation of a component at a
+ * time starts instances, one more waits, and those that ask for the same join it. Stopping comes at
+ * once and ends what is under way. `item` may be NULL. 0 or -ENOMEM.
+ */
+int operation_request(struct component *component, enum job_kind kind, struct job_item *item);
+
+/*
+ * Go on with one that a broker before us began; the item and its receipt say how far it had come.
+ * 0 or -ENOMEM.
+ */
+int operation_resume(struct component *component, enum job_kind kind, struct job_item *item);
+/* The same with a restart that nobody had asked for: there is a newer generation, and none that
+ * takes its place. */
+void operation_resume_unasked(struct component *component);
+
+/* It is the component's turn to do this one. */
+void operation_begin(struct operation *operation);
+
+/* An instance changed, or time passed: see what is to be done next. It may be over after that. */
+void operation_advance(struct operation *operation);
+
+/* An instance that it started is no more and never was ready. */
+void operation_instance_failed(struct operation *operation, struct instance *instance);
+
+/* One that it replaced, or stopped, is no more. */
+void operation_instance_drained(struct operation *operation, const struct instance *instance);
+/* Its drain is part of this receipt. */
+bool operation_drains(const struct operation *operation, const struct instance *instance);
+
+/*
+ * Look for stragglers, once. Nobody leaves a cgroup by accident, but a session of its own is enough
+ * to leave a process group: only there they are looked for. True while that takes.
+ */
+bool operation_looks_for_strays(struct operation *operation);
+
+/* A line of progress to those who wait for it. */
+void operation_tell(struct operation *operation, const char *step, const struct instance *instance,
+                    const char *format, ...) __attribute__((format(printf, 4, 5)));
+void operation_tell_ended(struct operation *operation, const struct instance *instance);
+
+/* Nobody waits for it any more. */
+void operation_unlink_item(struct job_item *item);
+
+/* At the end of the broker: freed as it is. NULL allowed; returns NULL. */
+struct operation *operation_free(struct operation *operation);
+
+/* ---- operation_sample.c ---------------------------------------------------------------------- */
+
+/* The receipt is told how long connections wait in the queue, until _stop(): how many were dropped.
+ */
+void operation_sample_start(struct operation *operation);
+void operation_sample_stop(struct operation *operation);
+
+#endif

@@ -1,0 +1,48 @@
+/* How long connections wait, and how many are dropped, while an operation is under way. */
+#include "components/operation.h"
+
+#include "components/component_table.h"
+#include "components/queue_sample.h"
+
+#define SAMPLE_USEC (20 * 1000)
+/* The kernel finds a Unix socket's queue by walking all of them: when so many operations are under
+ * way at once, each is looked at less often. */
+#define SAMPLED_OFTEN 8
+
+static void on_sample(void *owner) {
+        struct operation *op = owner;
+        const struct component_table *t = op->component->table;
+        uint64_t now = loop_now_usec(), wait;
+
+        if (queue_sample_waits(op->component)) {
+                if (op->waiting_since_usec == 0)
+                        op->waiting_since_usec = now;
+                wait = now - op->waiting_since_usec;
+                if (wait > op->receipt.longest_wait_usec)
+                        op->receipt.longest_wait_usec = wait;
+        } else {
+                op->waiting_since_usec = 0;
+        }
+        timer_start(&op->sample, t->loop, SAMPLE_USEC * (1 + t->n_sampled / SAMPLED_OFTEN),
+                    on_sample, op);
+}
+
+void operation_sample_start(struct operation *op) {
+        if (op->component->config->n_sockets == 0)
+                return;
+        op->drops_before = queue_sample_drops(op->component);
+        if (!timer_is_started(&op->sample))
+                op->component->table->n_sampled++;
+        on_sample(op);
+}
+
+void operation_sample_stop(struct operation *op) {
+        uint64_t drops;
+
+        if (!timer_is_started(&op->sample))
+                return;
+        timer_stop(&op->sample);
+        op->component->table->n_sampled--;
+        drops = queue_sample_drops(op->component);
+        op->receipt.drops = drops > op->drops_before ? drops - op->drops_before : 0;
+}

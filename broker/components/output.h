@@ -1,0 +1,96 @@
+/*
+ * What a generation writes: read from a pipe whose read end is kept, so that nobody dies of SIGPIPE
+ * when the broker does. Split into lines, of which the last are remembered for the verdict and for
+ * `fdpass logs`, passed on to the broker's log or a file, and to those who follow. Reading is
+ * bounded per turn: a flood delays its own writer and nobody else.
+ */
+#ifndef COMPONENTS_OUTPUT_H
+#define COMPONENTS_OUTPUT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/queue.h>
+#include <sys/types.h>
+
+#include "core/log.h"
+#include "core/loop.h"
+
+#define OUTPUT_LINE_MAX 2048  /* longer ones are cut into several */
+#define OUTPUT_LINES_KEPT 200 /* of a component, all generations together */
+#define OUTPUT_BYTES_KEPT 65536
+#define OUTPUT_SHARE 65536 /* bytes read of a pipe in one turn of the loop: its capacity */
+
+struct output_line {
+        TAILQ_ENTRY(output_line) entry;
+        uint64_t number;    /* from 1, of the component */
+        uint64_t time_usec; /* CLOCK_REALTIME */
+        uint64_t generation;
+        unsigned instance;
+        bool is_error; /* from standard error */
+        size_t length;
+        char text[]; /* terminated; control characters as they came, but NUL and a last CR */
+};
+
+TAILQ_HEAD(output_lines, output_line);
+
+struct output_follower {
+        LIST_ENTRY(output_follower) entry;
+        void (*line)(void *owner, const struct output_line *line);
+        void *owner;
+};
+
+/* Of a component: outlives its generations. */
+struct output_log {
+        struct log *log;
+        const char *component; /* lent */
+        unsigned instances;    /* to name them in the prefix when there are several */
+        unsigned width; /* columns of the prefix on a terminal, so that lines stand in line */
+        struct output_lines lines;
+        size_t count, bytes;
+        uint64_t last_number;
+        LIST_HEAD(, output_follower) followers;
+};
+
+void output_log_init(struct output_log *log, struct log *to, const char *component);
+void output_log_clear(struct output_log *log);
+void output_follow(struct output_log *log, struct output_follower *follower);
+void output_unfollow(struct output_follower *follower);
+
+/* One pipe of one instance. */
+struct output_pipe {
+        struct output_log *to;
+        struct loop *loop;
+        int fd; /* the read end, owned, non-blocking; -1 */
+        uint64_t generation;
+        unsigned instance;
+        bool is_error;
+        struct io_watch watch;
+        struct timer pause; /* after its share of a turn */
+        size_t used;        /* of an unfinished line */
+        char line[OUTPUT_LINE_MAX];
+};
+
+/* A pipe: *ret_write_fd is the caller's, for the child, close-on-exec. 0, -EMFILE, -ENFILE. */
+int output_pipe_open(struct output_pipe *pipe, int *ret_write_fd);
+/*
+ * Begin (or go on) reading: fd is -1 for the pipe that was opened, or one of a former life, which
+ * is taken. At the end of the file reading stops, and the descriptor stays until
+ * output_pipe_close().
+ */
+void output_pipe_start(struct output_pipe *pipe, struct loop *loop, struct output_log *to, int fd,
+                       uint64_t generation, unsigned instance, bool is_error);
+/*
+ * Read what is in it now, at most OUTPUT_SHARE bytes: the last words of who has just ended. A line
+ * without its end counts as one.
+ */
+void output_pipe_drain(struct output_pipe *pipe);
+void output_pipe_close(struct output_pipe *pipe);
+
+/* Columns of the name before each of its lines on a terminal. */
+unsigned output_name_width(const struct output_log *log);
+
+/* Log a line of a component as its own: prefix and colour on a terminal, journal fields else. */
+void output_line_write(struct output_log *log, const struct output_line *line);
+
+#endif

@@ -1,0 +1,127 @@
+/*
+ * How a process ended. waitid(2) answers its parent only; PIDFD_GET_INFO (PIDFD_INFO_EXIT, Linux
+ * 6.15) answers whoever holds a pidfd, but not before the parent has collected the process.
+ */
+#include "components/process_end.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "cleanup.h"
+
+/* <linux/pidfd.h> of Linux 6.15; the headers that we are built with may be older. */
+struct pidfd_answer {
+        uint64_t mask;
+        uint64_t cgroup_id;
+        uint32_t pid, tgid, ppid;
+        uint32_t ruid, rgid, euid, egid, suid, sgid, fsuid, fsgid;
+        int32_t exit_code;
+};
+
+#define PIDFD_ASK _IOWR(0xFF, 11, struct pidfd_answer)
+#define PIDFD_ASK_EXIT (UINT64_C(1) << 3)
+
+static void from_wait_status(int status, enum process_end *ret, int *ret_status) {
+        if (WIFEXITED(status)) {
+                *ret = PROCESS_EXITED;
+                *ret_status = WEXITSTATUS(status);
+        } else {
+                *ret = WCOREDUMP(status) ? PROCESS_DUMPED : PROCESS_KILLED;
+                *ret_status = WTERMSIG(status);
+        }
+}
+
+static void from_child(const siginfo_t *info, enum process_end *ret, int *ret_status) {
+        *ret = info->si_code == CLD_EXITED   ? PROCESS_EXITED
+               : info->si_code == CLD_DUMPED ? PROCESS_DUMPED
+                                             : PROCESS_KILLED;
+        *ret_status = info->si_status;
+}
+
+bool process_end_read(int pidfd, enum process_end *ret, int *ret_status) {
+        struct pidfd_answer answer = {.mask = PIDFD_ASK_EXIT};
+        siginfo_t info = {0};
+
+        if (waitid(P_PIDFD, (id_t) pidfd, &info, WEXITED | WNOHANG | WNOWAIT) == 0) {
+                if (info.si_pid == 0)
+                        return false;
+                from_child(&info, ret, ret_status);
+                return true;
+        }
+        *ret = PROCESS_UNKNOWN;
+        *ret_status = 0;
+        /*
+         * Once the process is collected, a kernel that does not know the answer refuses: an older
+         * one does not know the question (ENOTTY, EINVAL), or tells of living processes alone
+         * (ESRCH), and then it is not known whether it was collected: no use in asking again.
+         */
+        if (ioctl(pidfd, PIDFD_ASK, &answer) < 0)
+                return true;
+        if (!(answer.mask & PIDFD_ASK_EXIT))
+                return false;
+        from_wait_status(answer.exit_code, ret, ret_status);
+        return true;
+}
+
+void process_end_collect(int pidfd) {
+        siginfo_t info;
+
+        (void) waitid(P_PIDFD, (id_t) pidfd, &info, WEXITED | WNOHANG);
+}
+
+const char *process_end_text(enum process_end end, int status, char *buffer, size_t size) {
+        const char *name = sigabbrev_np(status); /* NULL for real-time signals */
+        const char *dumped = end == PROCESS_DUMPED ? ", core dumped" : "";
+
+        switch (end) {
+        case PROCESS_RUNS:
+                (void) snprintf(buffer, size, "runs");
+                break;
+        case PROCESS_EXITED:
+                (void) snprintf(buffer, size, "exited with status %d", status);
+                break;
+        case PROCESS_KILLED:
+        case PROCESS_DUMPED:
+                if (name)
+                        (void) snprintf(buffer, size, "killed by SIG%s%s", name, dumped);
+                else
+                        (void) snprintf(buffer, size, "killed by signal %d%s", status, dumped);
+                break;
+        case PROCESS_UNKNOWN:
+                (void) snprintf(buffer, size, "ended, nobody knows how");
+                break;
+        }
+        return buffer;
+}
+
+int process_stat_read(pid_t pid, struct process_stat *ret) {
+        char path[64], text[1024], *p;
+        _cleanup_close_ int fd = -1;
+        struct process_stat stat = {0};
+        long long start = 0;
+        ssize_t n;
+
+        (void) snprintf(path, sizeof(path), "/proc/%d/stat", (int) pid);
+        fd = open(path, O_RDONLY | O_CLOEXEC);
+        n = fd >= 0 ? read(fd, text, sizeof(text) - 1) : -1;
+        if (n <= 0)
+                return -ESRCH;
+        text[n] = '\0';
+        /* The name stands in parentheses and may hold any character, those too: from the end. */
+        p = strrchr(text, ')');
+        if (!p || sscanf(p + 1,
+                         " %c %d %d %d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %*d "
+                         "%*d %lld",
+                         &stat.state, &stat.parent, &stat.group, &stat.session, &start) != 5)
+                return -ESRCH;
+        stat.start_time = (uint64_t) start;
+        *ret = stat;
+        return 0;
+}

@@ -1,0 +1,164 @@
+/*
+ * One [Component NAME], or one NAME.service file: what the broker runs. Immutable once loaded and
+ * counted by references, because a generation goes by the configuration with which it was started
+ * while the next one may be started with another.
+ */
+#ifndef CONFIG_COMPONENT_CONFIG_H
+#define CONFIG_COMPONENT_CONFIG_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/resource.h>
+#include <sys/types.h>
+
+/*
+ * One command line, read as systemd.service(5) says: quotes and escapes undone, specifiers
+ * expanded, $VARIABLES left for the start (environment.h), because environment files are read anew
+ * for each generation.
+ */
+struct command {
+        char *path;          /* absolute, or to be looked for in PATH at each start */
+        char **arguments;    /* argv, [0] included ("@" replaces that); ends with NULL */
+        bool ignore_failure; /* "-" */
+        bool no_variables;   /* ":" */
+        bool privileged;     /* "+", "!": as the broker's own user */
+};
+
+struct command_list {
+        struct command *items;
+        size_t count;
+};
+
+enum component_type { COMPONENT_SIMPLE, COMPONENT_EXEC, COMPONENT_NOTIFY };
+enum notify_access { NOTIFY_NONE, NOTIFY_MAIN, NOTIFY_EXEC, NOTIFY_ALL };
+enum kill_mode { KILL_CONTROL_GROUP, KILL_MIXED, KILL_PROCESS, KILL_NONE };
+enum handover_mode { HANDOVER_OVERLAP, HANDOVER_STOP_FIRST };
+
+/* Restart=, as bits of how a generation ended. */
+enum restart_when {
+        RESTART_ON_SUCCESS = 1, /* exit status 0, or by SIGHUP, SIGINT, SIGTERM, SIGPIPE */
+        RESTART_ON_EXIT = 2,    /* another exit status */
+        RESTART_ON_SIGNAL = 4,  /* another signal, or a core dump */
+        RESTART_ON_TIMEOUT = 8,
+        RESTART_ON_WATCHDOG = 16 /* also: unhealthy, stalled */
+};
+
+enum output_kind { OUTPUT_INHERIT, OUTPUT_NULL, OUTPUT_FILE, OUTPUT_APPEND, OUTPUT_TRUNCATE };
+
+struct output_config {
+        enum output_kind kind; /* INHERIT and journal: through the broker's log */
+        char *path;            /* of a file */
+};
+
+enum health_kind { HEALTH_NONE, HEALTH_TCP, HEALTH_HTTP, HEALTH_EXEC };
+
+struct health_config {
+        enum health_kind kind;
+        char *path;             /* HTTP */
+        unsigned status;        /* HTTP: the one that is healthy; 0: any of 200 to 399 */
+        struct command command; /* EXEC */
+        char *socket;           /* HealthCheckSocket=; NULL: the first of `sockets` */
+        uint64_t interval_usec; /* HealthCheckIntervalSec=, after ready; 0: no further checks */
+        uint64_t timeout_usec;  /* of one probe */
+        unsigned failures;      /* so many in a row are an illness */
+};
+
+struct environment_file {
+        char *path;
+        bool optional; /* "-" */
+};
+
+#define USEC_INFINITY UINT64_MAX
+
+struct component_config {
+        unsigned references;
+        char *name;
+        char *file; /* where it begins, for messages */
+        unsigned line;
+        bool is_unit_file;
+        char *description; /* NULL when there is none */
+
+        char **sockets; /* names of listeners, in the order of their descriptors */
+        size_t n_sockets;
+        char **after; /* names of components: those of After=, and those whose Before= names us */
+        size_t n_after;
+        char **requires; /* Requires=, BindsTo=: components; started with us, fails without them */
+        size_t n_requires;
+        char **wants; /* started with us; does not fail without them */
+        size_t n_wants;
+
+        enum component_type type;
+        struct command_list start_pre, start_post, reload, stop, stop_post;
+        struct command start; /* ExecStart= */
+
+        char **environment; /* Environment=, "NAME=VALUE"; ends with NULL; never NULL */
+        struct environment_file *environment_files;
+        size_t n_environment_files;
+        char **pass_environment; /* names of our own variables; ends with NULL; never NULL */
+        char *working_directory; /* NULL: "/", or the home of User= for "~" */
+        bool working_directory_optional;
+
+        bool has_user; /* User= or Group=: to be changed to */
+        char *user;    /* its name; NULL: the broker's own */
+        char *home, *shell;
+        uid_t uid;
+        gid_t gid;
+        gid_t *groups; /* supplementary: those of User= and of SupplementaryGroups= */
+        size_t n_groups;
+        mode_t umask;
+        bool has_limit[RLIM_NLIMITS];
+        struct rlimit limits[RLIM_NLIMITS]; /* Limit*= */
+        bool has_nice;
+        int nice;
+        bool has_oom_score_adjust;
+        int oom_score_adjust;
+
+        uint64_t timeout_start_usec; /* USEC_INFINITY: none */
+        uint64_t timeout_stop_usec;
+        uint64_t watchdog_usec; /* 0: none */
+        int kill_signal;
+        int restart_kill_signal; /* RestartKillSignal=; as kill_signal */
+        int final_kill_signal;
+        int watchdog_signal;
+        int reload_signal; /* Type=notify-reload: ReloadSignal=; 0: none */
+        enum kill_mode kill_mode;
+        bool send_sigkill, send_sighup;
+
+        unsigned restart; /* restart_when */
+        uint64_t restart_usec;
+        unsigned restart_steps; /* 0: restart_usec always */
+        uint64_t restart_max_delay_usec;
+        uint64_t start_limit_interval_usec; /* 0: no limit */
+        unsigned start_limit_burst;
+        uint64_t trigger_limit_interval_usec; /* of on-demand starts; of its [Socket] section */
+        unsigned trigger_limit_burst;
+        uint8_t success_status[256 / 8];    /* SuccessExitStatus=, bit by exit status; 0 included */
+        uint64_t success_signals;           /* bit by signal number */
+        uint8_t no_restart_status[256 / 8]; /* RestartPreventExitStatus= */
+        uint64_t no_restart_signals;
+
+        enum notify_access notify_access;
+        unsigned stored_max; /* FileDescriptorStoreMax= */
+        struct output_config standard_output, standard_error;
+
+        struct health_config health;
+        enum handover_mode handover;
+        unsigned instances;  /* Instances=, 1 to 64 */
+        bool on_demand;      /* Start=on-demand: by the first connection or packet */
+        bool manual;         /* Start=manual: only when it is asked for */
+        uint64_t stall_usec; /* StallSec=; 0: not watched */
+        bool stall_restart;  /* StallAction=restart: by hand-over; else it is reported */
+        bool non_blocking;   /* NonBlocking= */
+};
+
+/* With the defaults of its kind and one reference; NULL when out of memory. */
+struct component_config *component_config_new(const char *name, bool is_unit_file);
+struct component_config *component_config_ref(struct component_config *config);
+/* Frees it with the last reference. NULL allowed; returns NULL. */
+struct component_config *component_config_unref(struct component_config *config);
+
+/* Would a generation started by a be started by b in the same way? Name and place do not count. */
+bool component_config_equal(const struct component_config *a, const struct component_config *b);
+
+#endif

@@ -1,0 +1,629 @@
+"""The life of components: started in order, handed over, kept, paused, started again, supervised."""
+import os
+import re
+import signal
+import socket
+import time
+
+import pytest
+
+from testing.broker import DEADLINE, free_address
+from testing.load import Load
+from testing.scene import REQUEST, Scene, alive, until
+
+NOTIFY = "Type=notify\n"
+#: Comes back at once, and as often as it likes.
+TIRELESS = "Restart=always\nRestartSec=10ms\nRestartSteps=0\nStartLimitIntervalSec=0\n"
+
+
+@pytest.fixture
+def scene(broker, tmp_path):
+    return lambda components, **kwargs: Scene(broker, tmp_path, components, **kwargs)
+
+
+def waiting_connection(address, path="/"):
+    connection = socket.create_connection(address, timeout=DEADLINE)
+    connection.sendall(f"GET {path} HTTP/1.0\r\n\r\n".encode())
+    return connection
+
+
+# ---- order -----------------------------------------------------------------------------------------------------
+
+
+def test_components_start_after_those_they_come_after_and_stop_before_them(scene):
+    manual = NOTIFY + "Start=manual\n"
+    s = scene({"engram": manual, "hermes": manual + "After=engram\nRequires=engram\n", "iris": manual})
+    gate = s.file("gate")
+    s.do("engram", f"starts-while={gate}")
+    job = s.job("START", "hermes", "iris")
+    job.step("ready", "iris")  # is not held up by the other two
+    assert s.state("engram") == "starting" and s.instances("hermes") == {}
+    gate.unlink()
+    receipts = job.wait()
+    assert [receipts[name]["verdict"] for name in ("engram", "hermes", "iris")] == ["serves"] * 3
+    assert (receipts["engram"]["asked_for"], receipts["hermes"]["asked_for"]) == (False, True)
+    steps = job.steps()
+    assert steps.index(("engram", "ready", 1)) < steps.index(("hermes", "starting", 1))
+    s.do("hermes", f"linger={s.file('hold')}")
+    s.receipt("RESTART", "hermes")
+    job = s.job("STOP", ALL=1)
+    job.step("draining", "hermes")
+    s.wait_state("iris", "stopped")
+    assert s.instances("engram") == {(1, 0): "ready"}
+    (s.folder / "hold").unlink()
+    job.wait()
+    steps = job.steps()
+    assert steps.index(("hermes", "ended", 2)) < steps.index(("engram", "draining", 1))
+
+
+def test_what_a_component_requires_failed_so_it_is_skipped(scene):
+    manual = NOTIFY + "Start=manual\nRestart=no\n"
+    s = scene({"engram": manual, "hermes": manual + "After=engram\nRequires=engram\n",
+               "iris": manual + "After=engram\nWants=engram\n"})
+    s.do("engram", "exit=3")
+    receipts = s.job("START", "hermes", "iris").wait()
+    assert {name: one["verdict"] for name, one in receipts.items()} == \
+        {"engram": "failed", "hermes": "skipped", "iris": "serves"}
+    assert receipts["hermes"]["reason"] == "it requires engram, which failed"
+    assert s.component("hermes")["instances"] == []
+    assert s.component("engram")["state"] == "failed"
+
+
+# ---- hand-over -------------------------------------------------------------------------------------------------
+
+
+def test_restarts_under_load_lose_no_connection(scene):
+    s = scene({"hermes": NOTIFY})
+    with Load(s.addresses["hermes"], request=REQUEST) as load:
+        load.wait_served(20)
+        for generation in range(2, 6):
+            receipt = s.receipt("RESTART", "hermes")
+            assert (receipt["verdict"], receipt["generation_before"], receipt["generation"]) == \
+                ("serves", generation - 1, generation)
+            assert receipt["drained"] and not receipt["killed"] and receipt["drops"] == 0
+            load.wait_served(20)
+    assert load.made == load.served, str(load)
+    assert s.instances("hermes") == {(5, 0): "ready"}
+
+
+#: What the next generation is told, directives, and why the old one is kept.
+KEPT = {
+    "exits": ("exit=3", NOTIFY, r"exited with status 3 before it was ready"),
+    "killed": ("kill-self=SIGKILL", NOTIFY, r"killed by SIGKILL before it was ready"),
+    "hangs": ("never", NOTIFY + "TimeoutStartSec=300ms\n", r"not ready within TimeoutStartSec="),
+    "exits, exec": ("exit=3", "HealthCheck=http:/\n", r"exited with status 3 before it was ready"),
+    "is deaf": ("deaf", NOTIFY + "HealthCheck=http:/\nTimeoutStartSec=500ms\n",
+                r"not healthy within TimeoutStartSec= \(0.5 s\); last: accepted, but by no process of this generation"),
+    "is deaf, tcp": ("deaf", "HealthCheck=tcp\nTimeoutStartSec=500ms\n", r"not healthy within TimeoutStartSec="),
+    "is sick": ("sick=/", "HealthCheck=http:/\nTimeoutStartSec=700ms\n", r"not healthy within"),
+    "command fails": ("", "HealthCheck=exec:/bin/sh -c 'exit $SICK'\nTimeoutStartSec=500ms\n", r"not healthy within"),
+}
+
+
+@pytest.mark.parametrize("words, directives, reason", KEPT.values(), ids=KEPT)
+def test_a_generation_that_does_not_serve_leaves_the_old_one_serving(scene, words, directives, reason):
+    s = scene({"hermes": "Start=manual\n" + directives})
+    s.do("hermes", "", "SICK=0\n")
+    assert s.receipt("START", "hermes")["verdict"] == "serves"
+    s.do("hermes", "say=3 " + words, "SICK=1\n")
+    with Load(s.addresses["hermes"], threads=1, request=REQUEST, timeout=5) as load:
+        job = s.job("RESTART", "hermes")
+        receipt = job.wait()["hermes"]
+        load.wait_served(5)
+        assert (receipt["verdict"], receipt["generation_before"]) == ("kept", 1)
+        assert receipt["generation"] == 2
+        assert re.search(reason, receipt["reason"]), receipt
+        assert [line for line in receipt["last_lines"] if line.startswith("line")] == ["line 0", "line 1", "line 2"]
+        assert job.document["result"] == "bad"
+        s.do("hermes", "")
+        until(lambda: s.instances("hermes") == {(1, 0): "ready"}, "the end of the second")
+    # While a deaf one was there, nobody was cut: what it had taken nobody had.
+    assert (load.refused, load.cut, load.others) == (0, 0, {}), str(load)
+    assert s.component("hermes")["goal"] == "running"
+    s.do("hermes", "", "SICK=0\n")
+    assert s.receipt("RESTART", "hermes")["generation"] == 3
+    assert s.generation("hermes") == 3
+
+
+BEFORE_EXEC = {
+    "program": ("ExecStart=/nonexistent/hermes\n", r"/nonexistent/hermes.*: No such file or directory"),
+    "folder": ("WorkingDirectory=/nonexistent\n", r"/nonexistent.*: No such file or directory"),
+    "environment": ("EnvironmentFile=/nonexistent/env\n", r"/nonexistent/env.*: No such file or directory"),
+    "start-pre": ("ExecStartPre=/bin/sh -c 'echo no room; exit 4'\n", r"ExecStartPre=/bin/sh: exited with status 4"),
+    "start-pre missing": ("ExecStartPre=/nonexistent/pre\n", r"/nonexistent/pre.*: No such file or directory"),
+    "start-pre slow": ("ExecStartPre=/bin/sleep 100\nTimeoutStartSec=200ms\n", r"ExecStartPre= took longer"),
+    "start-post": ("ExecStartPost=/bin/false\n", r"ExecStartPost=/bin/false: exited with status 1"),
+    "start-post slow": ("ExecStartPost=/bin/sleep 100\nTimeoutStartSec=500ms\n", r"ExecStartPost= took longer"),
+}
+
+
+@pytest.mark.parametrize("directives, reason", BEFORE_EXEC.values(), ids=BEFORE_EXEC)
+def test_a_changed_configuration_that_cannot_be_started_leaves_the_old_generation(scene, directives, reason):
+    s = scene({"hermes": NOTIFY})
+    s.components["hermes"] = NOTIFY + directives
+    s.apply()
+    receipt = s.receipt("RESTART", "hermes")
+    assert receipt["verdict"] == "kept" and re.search(reason, receipt["reason"]), receipt
+    assert s.generation("hermes") == 1
+    s.components["hermes"] = NOTIFY
+    s.apply()
+    assert s.receipt("RESTART", "hermes")["verdict"] == "serves"
+
+
+def test_stop_first_ends_the_old_generation_before_and_connections_wait(scene):
+    s = scene({"hermes": NOTIFY + "Handover=stop-first\n"})
+    old = s.pids("hermes")[1]
+    gate = s.file("gate")
+    s.do("hermes", f"starts-while={gate}")
+    job = s.job("RESTART", "hermes").step("starting", generation=2)
+    assert not alive(old) and s.instances("hermes") == {(2, 0): "starting"}
+    with waiting_connection(s.addresses["hermes"]) as waits:
+        begin = time.monotonic()
+        until(lambda: time.monotonic() > begin + 0.1, "a wait worth telling")
+        gate.unlink()
+        assert s.read(waits)["generation"] == "2"
+    receipt = job.wait()["hermes"]
+    assert (receipt["verdict"], receipt["generation_before"], receipt["drained"]) == ("serves", 1, True)
+    assert receipt["longest_wait_ms"] >= 50
+
+
+def test_stop_first_whose_next_generation_fails_tries_again_and_holds_the_listener(scene):
+    s = scene({"hermes": NOTIFY + "Handover=stop-first\nRestartSec=50ms\nRestartSteps=0\n"})
+    s.do("hermes", "exit=3")
+    receipt = s.receipt("RESTART", "hermes")
+    assert receipt["verdict"] == "failed" and "exited with status 3" in receipt["reason"]
+    with waiting_connection(s.addresses["hermes"]) as waits:
+        s.do("hermes", "")
+        assert int(s.read(waits)["generation"]) >= 3
+    assert s.wait_state("hermes", "ready")["restarts"] >= 1
+
+
+def test_several_instances_are_replaced_one_by_one(scene):
+    s = scene({"hermes": NOTIFY + "Instances=3\n"})
+    until(lambda: list(s.instances("hermes").values()) == ["ready"] * 3, "three")
+    with Load(s.addresses["hermes"], request=REQUEST) as load:
+        load.wait_served(20)
+        job = s.job("RESTART", "hermes")
+        receipt = job.wait()["hermes"]
+        load.wait_served(20)
+    assert (receipt["verdict"], receipt["instances"], receipt["generation"]) == ("serves", 3, 2)
+    assert s.instances("hermes") == {(2, 0): "ready", (2, 1): "ready", (2, 2): "ready"}
+    begins = [step for _, step, generation in job.steps() if generation == 2 and step in ("starting", "ready")]
+    assert begins == ["starting", "ready"] * 3
+    assert load.made == load.served, str(load)
+
+
+def test_of_several_instances_those_not_yet_replaced_stay_when_one_fails(scene):
+    s = scene({"hermes": NOTIFY + "Instances=3\nExecStartPre=/bin/sh -c 'test $FDPASS_INSTANCE != $BAD'\n"})
+    s.do("hermes", "", "BAD=none\n")
+    s.wait_state("hermes", "ready", "failed", "back-off")
+    # Instances are numbered as in FDPASS_INSTANCE, which the second one is to fail by.
+    numbers = sorted({s.ask("hermes")["instance"] for _ in range(50)})
+    s.do("hermes", "", "BAD=1\n")
+    receipt = s.receipt("RESTART", "hermes")
+    assert receipt["verdict"] == "kept" and "ExecStartPre=" in receipt["reason"], (receipt, numbers)
+    until(lambda: "draining" not in s.instances("hermes").values(), "the drain")
+    assert len([one for one in s.instances("hermes").values() if one == "ready"]) == 3
+    s.do("hermes", "", "BAD=none\n")
+    receipt = s.receipt("RESTART", "hermes")
+    assert receipt["verdict"] == "serves"
+    assert set(s.instances("hermes")) == {(receipt["generation"], k) for k in range(3)}
+
+
+def test_fewer_and_more_instances_come_with_the_next_restart(scene):
+    s = scene({"hermes": NOTIFY + "Instances=2\n"})
+    until(lambda: list(s.instances("hermes").values()) == ["ready"] * 2, "two")
+    s.components["hermes"] = NOTIFY + "Instances=3\n"
+    s.apply()
+    s.do("hermes", "exit=3")
+    receipt = s.receipt("RESTART", "hermes")
+    assert receipt["verdict"] == "kept", receipt  # the two go on
+    s.do("hermes", "")
+    assert s.receipt("RESTART", "hermes")["instances"] == 3
+    assert set(s.instances("hermes").values()) == {"ready"} and len(s.instances("hermes")) == 3
+    s.components["hermes"] = NOTIFY + "Instances=1\n"
+    s.apply()
+    assert s.receipt("RESTART", "hermes")["instances"] == 1
+    until(lambda: len(s.instances("hermes")) == 1, "the end of the others")
+
+
+# ---- pause, reload ---------------------------------------------------------------------------------------------
+
+
+def test_paused_it_is_drained_and_what_comes_waits_until_it_is_resumed(scene):
+    s = scene({"hermes": NOTIFY + TIRELESS})
+    assert s.receipt("PAUSE", "hermes")["verdict"] == "done"
+    assert s.receipt("PAUSE", "hermes")["verdict"] == "nothing"
+    assert s.state("hermes") == "paused" and s.component("hermes")["instances"] == []
+    with Load(s.addresses["hermes"], threads=2, request=REQUEST) as load:
+        until(lambda: s.broker.listener("hermes")["sockets"][0]["queue"]["length"] == 2, "the queue")
+        assert load.served == 0
+        receipt = s.receipt("RESUME", "hermes")
+        assert (receipt["verdict"], receipt["generation"]) == ("serves", 2)
+        load.wait_served(2)
+        assert s.receipt("RESUME", "hermes")["verdict"] == "nothing"
+    assert load.made == load.served, str(load)
+
+
+def test_reload_by_command_by_signal_and_by_its_word(scene):
+    s = scene({"echo": NOTIFY + "ExecReload=/bin/sh -c 'echo again $MAINPID'\n",
+               "fails": NOTIFY + "ExecReload=/bin/sh -c 'echo broken; exit 5'\n",
+               "hup": NOTIFY, "word": "Type=notify-reload\n"})
+    for name in s.components:
+        s.do(name, f"reload-while={s.folder / 'busy'}")
+        s.receipt("RESTART", name)
+    before = {name: s.pids(name) for name in s.components}
+    assert s.receipt("RELOAD", "echo")["verdict"] == "done"
+    s.said("echo", f"^again {before['echo'][2]}$")
+    receipt = s.receipt("RELOAD", "fails")
+    assert receipt["verdict"] == "failed" and "ExecReload=/bin/sh: exited with status 5" in receipt["reason"]
+    s.said("fails", "^broken$")
+    assert s.receipt("RELOAD", "hup")["verdict"] == "done"
+    s.said("hup", "^reloads$")
+    busy = s.file("busy")
+    job = s.job("RELOAD", "word")
+    s.said("word", "^reloads$")
+    assert not job.is_over()
+    busy.unlink()
+    assert job.wait()["word"]["verdict"] == "done"
+    assert {name: s.pids(name) for name in s.components} == before
+    assert s.receipt("STOP", "hup")["verdict"] == "done"
+    assert s.receipt("RELOAD", "hup")["verdict"] == "failed"
+
+
+# ---- on demand, back-off ---------------------------------------------------------------------------------------
+
+
+def test_on_demand_the_first_connection_starts_it_and_it_may_end_again(scene):
+    s = scene({"hermes": NOTIFY + "Start=on-demand\nRestart=no\n"})
+    leave = s.folder / "leave"
+    s.do("hermes", f"leave={leave}")
+    assert s.state("hermes") == "waiting" and s.component("hermes")["instances"] == []
+    for generation in (1, 2):
+        assert s.generation("hermes") == generation
+        leave.touch()
+        s.wait_state("hermes", "waiting")
+        leave.unlink()
+    assert s.receipt("STOP", "hermes")["verdict"] == "nothing"
+    assert s.state("hermes") == "stopped"
+
+
+def test_trigger_limits_pause_and_never_close(scene):
+    limits = "TriggerLimitIntervalSec=2s\nTriggerLimitBurst=3\n"
+    address = free_address()
+    s = scene({"hermes": NOTIFY + "Sockets=hermes\nStart=on-demand\nRestart=no\n"},
+              more=f"[Socket hermes]\nListenStream={address[0]}:{address[1]}\n{limits}")
+    # Ends with success before it accepts: the connection goes on waiting and triggers again.
+    s.do("hermes", "exit=0")
+    with waiting_connection(address) as waits:
+        s.wait_log(r"hermes was started too often by connections")
+        assert s.component("hermes")["last_end"]["text"] == "exited with status 0"
+        assert s.broker.log().count("a connection waits") == 3
+        s.do("hermes", "")
+        assert s.read(waits)["generation"] == "4"  # after the pause, by itself
+    s.wait_state("hermes", "ready")
+
+
+def test_a_program_that_fails_again_and_again_is_left_alone_with_the_reason(scene):
+    s = scene({"hermes": NOTIFY + "Restart=on-failure\nRestartSec=20ms\nRestartSteps=0\n"
+                                  "StartLimitIntervalSec=60\nStartLimitBurst=3\n"})
+    inode = s.broker.inode("hermes")
+    leave = s.folder / "leave"
+    s.do("hermes", "exit=7")
+    os.kill(s.pids("hermes")[1], signal.SIGKILL)
+    with waiting_connection(s.addresses["hermes"]) as waits:
+        failed = s.wait_state("hermes", "failed")
+        assert "started too often" in failed["reason"] and "exited with status 7" in failed["reason"]
+        assert s.component("hermes")["last_end"]["text"] == "exited with status 7"
+        assert failed["restarts"] == 3
+        s.do("hermes", f"leave={leave}")
+        assert s.receipt("START", "hermes")["verdict"] == "serves"
+        assert s.read(waits)["component"] == "hermes"
+    assert s.broker.inode("hermes") == inode
+    assert s.component("hermes")["reason"] is None
+
+
+def test_an_end_is_answered_as_restart_says(scene):
+    s = scene({"never": NOTIFY + "Restart=no\n", "always": NOTIFY + TIRELESS,
+               "failure": NOTIFY + "Restart=on-failure\nRestartSec=10ms\n",
+               "prevented": NOTIFY + TIRELESS + "RestartPreventExitStatus=9\n"})
+    for name in ("never", "prevented"):
+        s.do(name, f"status=9 leave={s.folder / name}")
+        s.receipt("RESTART", name)
+        s.file(name)
+        assert s.wait_state(name, "failed")["reason"] == "exited with status 9"
+    for name, number in (("always", signal.SIGTERM), ("failure", signal.SIGSEGV)):
+        os.kill(s.pids(name)[1], number)
+        until(lambda: s.instances(name) == {(2, 0): "ready"}, "the second generation")
+    os.kill(s.pids("failure")[2], signal.SIGTERM)  # ends well
+    assert s.wait_state("failure", "stopped")["last_end"]["text"] == "exited with status 0"
+
+
+# ---- in the middle of it ---------------------------------------------------------------------------------------
+
+
+def starting(s, name):
+    return [one for one in s.instances(name).values() if one == "starting"]
+
+
+def test_two_restarts_at_once_are_two_generations_and_never_both_starting(scene):
+    s = scene({"hermes": NOTIFY})
+    gate = s.file("gate")
+    s.do("hermes", f"starts-while={gate}")
+    first = s.job("RESTART", "hermes").step("starting", generation=2)
+    others = [s.job("RESTART", "hermes") for _ in range(3)]
+    assert s.instances("hermes") == {(1, 0): "ready", (2, 0): "starting"}
+    gate.unlink()
+    assert first.wait()["hermes"]["generation"] == 2
+    receipts = [job.wait()["hermes"] for job in others]
+    assert [(one["verdict"], one["generation"]) for one in receipts] == [("serves", 3)] * 3
+    until(lambda: s.instances("hermes") == {(3, 0): "ready"}, "the last generation")
+
+
+def test_a_stop_during_a_start_wins_and_the_start_says_so(scene):
+    s = scene({"hermes": NOTIFY + "Start=manual\n"})
+    gate = s.file("gate")
+    s.do("hermes", f"starts-while={gate}")
+    start = s.job("START", "hermes").step("starting")
+    pid = s.pids("hermes")[1]
+    stop = s.receipt("STOP", "hermes")
+    assert stop["verdict"] == "done"
+    receipt = start.wait()["hermes"]
+    assert (receipt["verdict"], receipt["reason"]) == ("canceled", "it is being stopped")
+    assert not alive(pid) and s.state("hermes") == "stopped"
+
+
+def test_a_stop_during_a_restart_ends_both_generations(scene):
+    s = scene({"hermes": NOTIFY})
+    s.do("hermes", f"starts-while={s.file('gate')}")
+    restart = s.job("RESTART", "hermes").step("starting", generation=2)
+    assert s.receipt("STOP", "hermes")["verdict"] == "done"
+    assert restart.wait()["hermes"]["verdict"] == "canceled"
+    assert s.component("hermes")["instances"] == [] and s.state("hermes") == "stopped"
+    s.do("hermes", "")
+    assert s.receipt("START", "hermes")["generation"] == 3
+
+
+def test_a_start_during_a_stop_comes_after_it(scene):
+    s = scene({"hermes": NOTIFY + "Start=manual\n"})
+    linger = s.file("linger")
+    s.do("hermes", f"linger={linger}")
+    s.receipt("START", "hermes")
+    stop = s.job("STOP", "hermes").step("draining")
+    start = s.job("START", "hermes")
+    s.said("hermes", "asked to stop")
+    assert s.instances("hermes")[1, 0] == "draining"
+    linger.unlink()
+    assert stop.wait()["hermes"]["verdict"] == "done"
+    assert start.wait()["hermes"]["generation"] == 2
+    assert s.generation("hermes") == 2
+
+
+def test_a_restart_while_the_last_one_drains_does_not_wait_for_it(scene):
+    s = scene({"hermes": NOTIFY})
+    linger = s.file("linger")
+    s.do("hermes", f"linger={linger}")
+    s.receipt("RESTART", "hermes")
+    slow = s.job("RESTART", "hermes").step("ready", generation=3)
+    assert s.instances("hermes")[2, 0] == "draining"
+    s.do("hermes", "")
+    quick = s.job("RESTART", "hermes").step("ready", generation=4)
+    until(lambda: s.generation("hermes") == 4, "the fourth")
+    linger.unlink()
+    assert [job.wait()["hermes"]["generation"] for job in (slow, quick)] == [3, 4]
+    assert ("hermes", "ended", 2) in slow.steps() and ("hermes", "ended", 3) in quick.steps()
+    until(lambda: s.instances("hermes") == {(4, 0): "ready"}, "the end of the others")
+
+
+def test_old_generations_that_drain_are_bounded_in_number(scene):
+    s = scene({"hermes": NOTIFY + "TimeoutStopSec=60\n"})
+    linger = s.file("linger")
+    s.do("hermes", f"linger={linger}")
+    s.receipt("RESTART", "hermes")
+    jobs = []
+    for generation in range(3, 10):
+        jobs.append(s.job("RESTART", "hermes").step("ready", generation=generation))
+        assert len([one for one in s.instances("hermes").values() if one == "draining"]) <= 4
+    linger.unlink()
+    assert [job.wait()["hermes"]["verdict"] for job in jobs] == ["serves"] * 7
+
+
+def test_an_apply_in_the_middle_of_restarts_adds_removes_and_changes(scene):
+    s = scene({"hermes": NOTIFY, "engram": NOTIFY, "iris": NOTIFY})
+    gate = s.file("gate")
+    s.do("hermes", f"starts-while={gate}")
+    s.do("engram", f"starts-while={gate}")
+    changed = s.job("RESTART", "hermes").step("starting")
+    removed = s.job("RESTART", "engram").step("starting")
+    pids = s.pids("engram")
+    del s.components["engram"]
+    s.components["hermes"] = NOTIFY + "Environment=GREETING=changed\n"
+    s.components["added"] = NOTIFY
+    s.do("added", "")
+    with Load(s.addresses["iris"], threads=1, request=REQUEST) as load:
+        load.wait_served(1)
+        s.apply()
+        assert s.generation("added") == 1
+        receipt = removed.wait()["engram"]
+        assert receipt["verdict"] == "canceled", receipt
+        until(lambda: s.component("engram") is None, "the end of engram")
+        assert not any(map(alive, pids.values()))
+        gate.unlink()
+        assert changed.wait()["hermes"]["generation"] == 2
+        load.wait_served(1)
+    assert load.made == load.served, str(load)
+    assert s.ask("hermes")["greeting"] == ""  # what was starting had been started before
+    s.receipt("RESTART", "hermes")
+    assert s.ask("hermes")["greeting"] == "changed"
+
+
+def test_removed_and_added_again_while_it_drains_it_serves_again(scene):
+    s = scene({"hermes": NOTIFY})
+    linger = s.file("linger")
+    s.do("hermes", f"linger={linger}")
+    s.wait_state("hermes", "ready")
+    s.receipt("RESTART", "hermes")
+    directives = s.components.pop("hermes")
+    s.apply()
+    s.said("hermes", "asked to stop")
+    assert s.job("START", "hermes").refusal()["ERROR"] == "ENOENT"
+    s.components["hermes"] = directives
+    s.apply()
+    linger.unlink()
+    assert s.generation("hermes") == 3
+    assert s.wait_state("hermes", "ready")["goal"] == "running"
+
+
+# ---- what it says of itself ------------------------------------------------------------------------------------
+
+
+def test_a_slow_start_that_asks_for_more_time_gets_it(scene):
+    s = scene({"hermes": NOTIFY + "Start=manual\nTimeoutStartSec=500ms\n"})
+    s.do("hermes", "extend=4")
+    receipt = s.receipt("START", "hermes")
+    assert receipt["verdict"] == "serves" and receipt["ready_ms"] > 1000
+
+
+def test_a_slow_stop_that_asks_for_more_time_gets_it(scene):
+    s = scene({"hermes": NOTIFY + "TimeoutStopSec=200ms\n"})
+    s.do("hermes", "extend-stop=20 drain=0.6")
+    s.receipt("RESTART", "hermes")
+    receipt = s.receipt("STOP", "hermes")
+    assert (receipt["killed"], receipt["drain_ms"] >= 600) == (False, True), receipt
+
+
+def test_who_forked_away_and_says_so_is_supervised(scene):
+    s = scene({"hermes": NOTIFY + "RestartSec=10ms\n"})
+    gate = s.file("gate")
+    s.do("hermes", f"fork-away starts-while={gate}")
+    job = s.job("RESTART", "hermes").step("starting", generation=2)
+    first, broker = s.pids("hermes")[2], s.broker.broker_pid
+    os.kill(broker, signal.SIGSTOP)  # its end and what it said before are seen in the same turn
+    gate.unlink()
+    until(lambda: not alive(first), "the end of the first process")
+    os.kill(broker, signal.SIGCONT)
+    assert job.wait()["hermes"]["verdict"] == "serves"
+    serving = int(s.ask("hermes")["pid"])
+    assert s.pids("hermes")[2] == serving
+    os.kill(serving, signal.SIGKILL)
+    assert s.generation("hermes") == 3
+    assert s.component("hermes")["restarts"] == 1
+    assert s.receipt("STOP", "hermes")["verdict"] == "done"
+
+
+def test_who_feeds_no_watchdog_is_ended_and_started_again(scene):
+    s = scene({"hermes": NOTIFY + "WatchdogSec=300ms\nRestartSec=10ms\n"})
+    unfed = s.folder / "unfed"
+    s.do("hermes", f"feed unfed={unfed}")
+    s.receipt("RESTART", "hermes")
+    s.do("hermes", "feed")
+    time_of_three = time.monotonic() + 0.9
+    until(lambda: time.monotonic() > time_of_three or s.state("hermes") != "ready", "three times its time")
+    assert s.generation("hermes") == 2
+    unfed.touch()
+    until(lambda: s.generation("hermes") > 2, "the next generation")
+    s.wait_log(r"no WATCHDOG=1 for 300 ms")
+    assert "SIGABRT" in s.component("hermes")["last_end"]["text"]
+
+
+def test_the_sick_is_replaced_by_hand_over_when_restart_says_so(scene):
+    health = "HealthCheck=http:/\nHealthCheckIntervalSec=50ms\nHealthCheckFailures=2\n"
+    s = scene({"hermes": NOTIFY + health + "Restart=always\n", "iris": NOTIFY + health + "Restart=on-abort\n"})
+    for name in s.components:
+        s.do(name, f"sick={s.folder / name}")
+        s.receipt("RESTART", name)
+        s.do(name, "")
+    with Load(s.addresses["hermes"], threads=2, request=REQUEST) as load:
+        s.file("hermes")
+        until(lambda: s.instances("hermes") == {(3, 0): "ready"}, "the third generation")
+        load.wait_served(2)
+    assert load.made == load.served, str(load)
+    assert s.component("hermes")["restarts"] == 1
+    s.wait_log("hermes: generation 2 is not healthy: .*500")
+    s.file("iris")
+    s.wait_log("iris: generation 2 is not healthy")
+    (s.folder / "iris").unlink()
+    s.wait_log("iris: generation 2 is healthy again")
+    assert s.instances("iris") == {(2, 0): "ready"}
+
+
+def test_an_ignored_queue_is_a_stall(scene):
+    s = scene({"reported": NOTIFY + "StallSec=200ms\n",
+               "restarted": NOTIFY + "Restart=always\nStallSec=200ms\nStallAction=restart\n"})
+    for name in s.components:
+        s.do(name, f"deaf={s.folder / name}")
+        s.receipt("RESTART", name)
+        s.do(name, "")
+        s.file(name)
+        s.said(name, "^deaf$")
+    with waiting_connection(s.addresses["reported"]) as first, waiting_connection(s.addresses["restarted"]) as second:
+        assert s.read(second)["generation"] == "3"
+        s.wait_log("reported is stalled: 1 connections? wait")
+        assert s.instances("reported") == {(2, 0): "ready"}
+        (s.folder / "reported").unlink()
+        s.wait_log("reported accepts connections again")
+        assert s.read(first)["generation"] == "2"
+
+
+# ---- anew for each generation ----------------------------------------------------------------------------------
+
+
+def test_environment_working_directory_and_program_are_resolved_anew(scene):
+    s = scene({"hermes": NOTIFY})
+    current = s.folder / "current"
+    for release in ("one", "two"):
+        (s.folder / release).mkdir()
+        (s.folder / release / "run").symlink_to(
+            os.path.join(os.path.dirname(os.path.dirname(__file__)), "testing", "server.py"))
+    current.symlink_to(s.folder / "one")
+    s.components["hermes"] = (f"WorkingDirectory={current}\nExecStart={os.sys.executable} -IS run\n" + NOTIFY)
+    s.do("hermes", "", "GREETING=hello\n")
+    s.apply()
+    s.receipt("RESTART", "hermes")
+    answer = s.ask("hermes")
+    assert (answer["greeting"], answer["cwd"]) == ("hello", str(s.folder / "one"))
+    current.unlink()
+    current.symlink_to(s.folder / "two")
+    s.do("hermes", "", "GREETING=good day\n")
+    s.receipt("RESTART", "hermes")
+    answer = s.ask("hermes")
+    assert (answer["greeting"], answer["cwd"]) == ("good day", str(s.folder / "two"))
+    (s.folder / "two" / "run").unlink()
+    receipt = s.receipt("RESTART", "hermes")
+    assert receipt["verdict"] == "kept" and "exited with status 2" in receipt["reason"]
+    assert s.generation("hermes") == 3
+
+
+# ---- commands around it ----------------------------------------------------------------------------------------
+
+
+def test_commands_run_in_their_places_with_the_main_pid(scene):
+    def note(word):
+        return f"/bin/sh -c 'echo {word} $MAINPID $FDPASS_GENERATION'"
+    s = scene({"hermes": NOTIFY + f"ExecStartPre={note('pre')}\nExecStartPre=-/bin/false\n"
+                                  f"ExecStartPost={note('post')}\nExecStop={note('stop')}\n"
+                                  f"ExecStopPost={note('after')}\n"})
+    pid = s.pids("hermes")[1]
+    assert s.receipt("STOP", "hermes")["verdict"] == "done"
+    assert s.lines("hermes") == ["pre 1", f"post {pid} 1", f"stop {pid} 1", "asked to stop", "bye",
+                                 "after 1"]
+
+
+def test_commands_of_the_end_that_fail_or_hang_do_not_hold_up_the_stop(scene):
+    s = scene({"fails": NOTIFY + "ExecStop=/bin/false\nExecStopPost=/bin/false\n",
+               "hangs": NOTIFY + "TimeoutStopSec=300ms\nExecStop=/bin/sleep 100\nExecStopPost=/bin/sleep 100\n",
+               "missing": NOTIFY + "ExecStop=/nonexistent/a\nExecStopPost=/nonexistent/b\n"})
+    receipts = s.job("STOP", ALL=1).wait()
+    assert {one["verdict"] for one in receipts.values()} == {"done"}
+    assert receipts["hangs"]["killed"] and not receipts["fails"]["killed"]
+    for name in s.components:
+        assert s.state(name) == "stopped" and s.component(name)["instances"] == []
+    assert "bye" in s.lines("fails") and "bye" in s.lines("missing")
+
+
+def test_after_a_failed_start_the_stop_post_commands_clean_up(scene):
+    s = scene({"hermes": NOTIFY + "Start=manual\nRestart=no\nExecStopPost=/bin/sh -c 'echo cleaned'\n"})
+    s.do("hermes", "exit=3")
+    assert s.receipt("START", "hermes")["verdict"] == "failed"
+    s.said("hermes", "^cleaned$")
+    s.wait_state("hermes", "failed")

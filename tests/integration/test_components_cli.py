@@ -1,0 +1,471 @@
+"""`fdpass start`, `stop`, `restart`, `logs`, `status` and their verbs, against components that run."""
+import json
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import textwrap
+import time
+
+import pytest
+
+from testing.broker import DEADLINE, FDPASS, free_address
+
+#: A component that does what files in its folder tell it: see Component.
+PROGRAM = textwrap.dedent("""
+    import array, os, select, signal, socket, sys, time
+    folder = sys.argv[1]
+    def there(name):
+        return os.path.exists(os.path.join(folder, name))
+    def notify(text, fds=()):
+        s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        path = os.environ["NOTIFY_SOCKET"]
+        s.connect("\\0" + path[1:] if path[0] == "@" else path)
+        control = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
+        s.sendmsg([text.encode()], control)
+        s.close()
+    generation = os.environ["FDPASS_GENERATION"]
+    names = os.environ.get("LISTEN_FDNAMES", "").split(":")
+    print("generation", generation, "has", " ".join(names), flush=True)
+    print("grumble", file=sys.stderr, flush=True)
+    for i, name in enumerate(names):
+        if name.startswith("kept"):
+            print(name, "says", os.pread(3 + i, 100, 0).decode(), flush=True)
+    if there("fail"):
+        print("cannot open the database", file=sys.stderr, flush=True)
+        sys.exit(3)
+    while there("wait"):
+        time.sleep(0.01)
+    stop = []
+    signal.signal(signal.SIGTERM, lambda *_: stop.append(1))
+    if there("store"):
+        for n in range(3):
+            fd = os.memfd_create("m")
+            os.write(fd, b"%d of %s" % (n, generation.encode()))
+            notify("FDSTORE=1\\nFDNAME=kept", [fd, fd])
+        notify("FDSTORE=1\\nFDNAME=other", [fd])
+        fd = os.memfd_create("other")
+        os.write(fd, b"other")
+        notify("FDSTORE=1\\nFDNAME=kept-other", [fd])
+    if there("remove"):
+        notify("FDSTOREREMOVE=1\\nFDNAME=kept")
+    notify("READY=1\\nSTATUS=serving")
+    listener = socket.socket(fileno=3)
+    listener.setblocking(False)
+    said = 0
+    while not stop or there("linger"):
+        if select.select([listener], [], [], 0.01)[0]:
+            try:
+                connection, _ = listener.accept()
+            except BlockingIOError:
+                continue
+            connection.settimeout(None)
+            connection.sendall(generation.encode())
+            connection.close()
+        while os.path.exists(os.path.join(folder, "say-%d" % said)):
+            print("said", said, flush=True)
+            said += 1
+    print("bye from", generation, flush=True)
+""")
+
+
+def until(condition, what):
+    """Wait for it, bounded."""
+    end = time.monotonic() + DEADLINE
+    while not (found := condition()):
+        assert time.monotonic() < end, f"waited in vain for {what}"
+        time.sleep(0.01)
+    return found
+
+
+class Hermes:
+    """A broker with one component, and the files by which the program is told what to do."""
+
+    def __init__(self, broker, tmp_path, more=""):
+        self.folder = tmp_path
+        self.address = free_address()
+        program = tmp_path / "program.py"
+        program.write_text(PROGRAM)
+        self.config = (f"[Socket web]\nListenStream={self.address[0]}:{self.address[1]}\n"
+                       f"[Component hermes]\nSockets=web\nType=notify\nTimeoutStartSec={DEADLINE}\n"
+                       f"TimeoutStopSec={DEADLINE}\nExecStart={sys.executable} {program} {tmp_path}\n{more}")
+        self.broker = broker(self.config)
+        until(lambda: self.component()["state"] == "ready", "the first generation")
+
+    def tell(self, name):
+        (self.folder / name).touch()
+
+    def untell(self, name):
+        (self.folder / name).unlink()
+
+    def component(self):
+        return self.broker.status()["components"][0]
+
+    def states(self):
+        return {i["generation"]: i["state"] for i in self.component()["instances"]}
+
+    def who_answers(self):
+        with socket.create_connection(self.address, timeout=DEADLINE) as connection:
+            return int(connection.recv(100))
+
+    def lines(self, *arguments):
+        text = self.broker.fdpass("logs", "hermes", "--json", *arguments).stdout
+        return [json.loads(line) for line in text.splitlines()]
+
+    def start(self, *arguments):
+        """A command in the background."""
+        return subprocess.Popen([FDPASS, *arguments], env=self.broker.environment(), stdin=subprocess.DEVNULL,
+                                stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+@pytest.fixture
+def hermes(broker, tmp_path):
+    return lambda more="": Hermes(broker, tmp_path, more)
+
+
+# ---- receipts --------------------------------------------------------------------------------------------------
+
+
+def test_a_restart_tells_what_happens_and_ends_with_a_receipt(hermes):
+    h = hermes()
+    done = h.broker.fdpass("restart", "hermes")
+    assert "hermes: generation 2 starting (pid " in done.stderr
+    assert "hermes: generation 2 ready" in done.stderr
+    assert done.stdout.startswith("hermes: generation 2 serves (was 1); ready after ")
+    assert "; 1 drained in " in done.stdout
+    assert done.stdout.endswith("; 0 connections dropped\n")
+    assert "\033" not in done.stdout + done.stderr
+    assert h.who_answers() == 2
+
+
+def test_a_restart_as_json_is_the_receipt_alone(hermes):
+    h = hermes()
+    done = h.broker.fdpass("restart", "hermes", "--json")
+    receipt = json.loads(done.stdout)
+    assert done.stderr == ""
+    assert (receipt["kind"], receipt["result"], receipt["schema"]) == ("restart", "good", 1)
+    one, = receipt["components"]
+    assert one["name"] == "hermes" and one["verdict"] == "serves" and one["asked_for"]
+    assert (one["generation_before"], one["generation"], one["drained"], one["killed"]) == (1, 2, True, False)
+    assert one["drops"] == 0 and one["last_lines"] == [] and one["held_on"] == []
+
+
+def test_a_restart_that_fails_keeps_the_old_generation_and_shows_the_last_lines(hermes):
+    h = hermes()
+    h.tell("fail")
+    done = h.broker.fdpass("restart", "hermes", check=False)
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert "hermes: kept generation 1: generation 2 does not serve: exited with status 3" in done.stderr
+    assert "\n    cannot open the database\n" in done.stderr
+    assert h.who_answers() == 1
+    done = h.broker.fdpass("restart", "hermes", "--json", check=False)
+    assert done.returncode == 1
+    receipt = json.loads(done.stdout)
+    assert receipt["result"] == "bad" and receipt["components"][0]["verdict"] == "kept"
+    assert "cannot open the database" in receipt["components"][0]["last_lines"]
+
+
+def test_stop_start_pause_resume_and_reload(hermes):
+    h = hermes("ExecReload=/bin/echo reloaded")
+    assert "1 drained in" not in h.broker.fdpass("reload", "hermes").stdout
+    assert "reloaded" in [line["text"] for line in h.lines()]
+    assert h.broker.fdpass("stop", "hermes").stdout.startswith("hermes: done; 1 drained in ")
+    assert h.component()["state"] == "stopped"
+    assert h.broker.fdpass("stop", "--all").stdout == "hermes: nothing to do\n"
+    assert h.broker.fdpass("start", "--all").stdout.startswith("hermes: generation 2 serves; ready after ")
+    h.broker.fdpass("pause", "hermes")
+    assert h.component()["state"] == "paused"
+    with socket.create_connection(h.address, timeout=DEADLINE) as waits:
+        h.broker.fdpass("resume", "hermes")
+        assert waits.recv(100) == b"3"
+
+
+def test_stop_without_waiting_comes_back_while_the_component_still_drains(hermes):
+    h = hermes()
+    h.tell("linger")
+    done = h.broker.fdpass("stop", "hermes", "--no-wait", "--json")
+    assert h.states() == {1: "draining"}
+    job = json.loads(done.stdout)["job"]
+    h.untell("linger")
+    with h.broker.client(timeout=DEADLINE) as client:
+        client.send("STOP", NAMES="hermes", JOB=job)
+        answer = last_answer(client)
+        assert answer["RESULT"] == "good" and answer["JOB"] == job
+        assert answer.document()["components"][0]["verdict"] == "done"
+
+
+@pytest.mark.parametrize("arguments, status, text", [
+    (("restart",), 2, "name a component, or say --all"),
+    (("restart", "--all", "hermes"), 2, "do not go together"),
+    (("restart", "hermez"), 6, "there is no component 'hermez'. Did you mean 'hermes'?"),
+    (("stop", "hermes", "engram"), 6, "there is no component 'engram'"),
+    (("stop", "a/b"), 6, "there is no component 'a/b'"),
+    (("start", *(["hermes"] * 65)), 2, "at most 64 at once"),
+    (("start", *("x" * 200 for _ in range(30))), 2, "too long for one request"),
+    (("logs",), 2, "name one component"),
+    (("logs", "hermes", "-n", "many"), 2, "is no number"),
+    (("logs", "hermez"), 6, "Did you mean 'hermes'?"),
+    (("status", "hermez"), 6, "'hermez'"),
+])
+def test_what_cannot_be_asked_for(hermes, arguments, status, text):
+    h = hermes()
+    done = h.broker.fdpass(*arguments, check=False)
+    assert (done.returncode, done.stdout) == (status, "")
+    assert text in done.stderr
+    assert h.component()["generation"] == 1
+
+
+# ---- jobs go on ------------------------------------------------------------------------------------------------
+
+
+def last_answer(client):
+    """What comes after the events."""
+    while (packet := client.receive()).first.startswith("EVENT="):
+        packet.close()
+    return packet
+
+
+def test_ctrl_c_ends_the_waiting_and_not_the_job(hermes):
+    h = hermes()
+    h.tell("wait")
+    command = h.start("restart", "hermes")
+    until(lambda: h.states().get(2) == "starting", "the second generation")
+    command.send_signal(signal.SIGINT)
+    _, said = command.communicate(timeout=DEADLINE)
+    assert command.returncode == -signal.SIGINT
+    assert "The broker goes on with it" in said
+    h.untell("wait")
+    until(lambda: h.states() == {2: "ready"}, "the end of the restart")
+
+
+def test_the_broker_notices_that_who_waits_is_gone(hermes):
+    h = hermes()
+    h.tell("wait")
+    before = h.broker.status()["broker"]["sessions"]
+    client = h.broker.client()
+    client.send("RESTART", NAMES="hermes", JOB="gone")
+    until(lambda: h.states().get(2) == "starting", "the second generation")
+    assert h.broker.status()["broker"]["sessions"] == before + 1
+    client.close()
+    until(lambda: h.broker.status()["broker"]["sessions"] == before, "the session's end")
+    h.untell("wait")
+    with h.broker.client(timeout=DEADLINE) as again:
+        again.send("RESTART", NAMES="hermes", JOB="gone")
+        answer = last_answer(again)
+        assert answer["RESULT"] == "good"
+        answer.close()
+    assert h.component()["generation"] == 2
+
+
+def test_a_job_is_done_once_however_often_it_is_asked_for(hermes):
+    h = hermes()
+    with h.broker.client(timeout=DEADLINE) as client:
+        for _ in range(3):
+            client.send("RESTART", NAMES="hermes", JOB="once", SERIAL="s")
+            answer = last_answer(client)
+            assert answer.ok and answer["SERIAL"] == "s"
+            assert answer.document()["components"][0]["generation"] == 2
+        assert client.request("STOP", NAMES="hermes", JOB="once").first == "ERROR=EINVAL"
+    assert h.who_answers() == 2
+
+
+def test_while_it_waits_for_a_job_a_session_is_not_read(hermes):
+    h = hermes()
+    h.tell("wait")
+    with h.broker.client(timeout=DEADLINE) as client:
+        client.send("RESTART", NAMES="hermes", SERIAL="first")
+        client.send("HELLO", SERIAL="second")
+        until(lambda: h.states().get(2) == "starting", "the second generation")
+        h.untell("wait")
+        steps = []
+        while (packet := client.receive()).first == "EVENT=PROGRESS":
+            assert packet["COMPONENT"] == "hermes" and packet["TEXT"].startswith("hermes: generation ")
+            steps.append((packet["STEP"], packet["GENERATION"]))
+        assert packet["SERIAL"] == "first" and packet["RESULT"] == "good"
+        packet.close()
+        assert ("ready", "2") in steps and ("draining", "1") in steps
+        assert client.receive()["SERIAL"] == "second"
+
+
+def test_the_command_gets_its_verdict_from_the_next_broker(hermes):
+    h = hermes()
+    h.tell("wait")
+    command = h.start("restart", "hermes", "--json")
+    until(lambda: h.states().get(2) == "starting", "the second generation")
+    old = h.broker.broker_pid
+    os.kill(old, signal.SIGKILL)
+    until(lambda: h.broker.broker_pid != old, "the next broker")
+    h.untell("wait")
+    out, said = command.communicate(timeout=DEADLINE)
+    assert command.returncode == 0, said
+    one, = json.loads(out)["components"]
+    assert one["verdict"] == "serves"
+    assert until(lambda: len(found := h.states()) == 1 and found, "one generation") == {one["generation"]: "ready"}
+    assert h.who_answers() == one["generation"]
+
+
+# ---- output ----------------------------------------------------------------------------------------------------
+
+
+def test_logs_show_generations_and_mark_errors(hermes):
+    h = hermes()
+    until(lambda: len(h.lines()) == 2, "two lines")
+    h.broker.fdpass("restart", "hermes")
+    until(lambda: len(h.lines()) == 5, "all lines")
+    lines = {(line["generation"], line["error"], line["text"]) for line in h.lines()}
+    assert lines == {(1, False, "generation 1 has web"), (1, True, "grumble"), (1, False, "bye from 1"),
+                     (2, False, "generation 2 has web"), (2, True, "grumble")}
+    assert [line["number"] for line in h.lines()] == [1, 2, 3, 4, 5]
+    assert [line["number"] for line in h.lines("-n", "2")] == [4, 5]
+    assert h.lines("--lines=0") == []
+    text = h.broker.fdpass("logs", "hermes").stdout
+    assert " 1 | generation 1 has web\n" in text and " 2 ! grumble\n" in text
+
+
+def test_logs_follow_and_go_on_after_the_broker_died(hermes):
+    h = hermes()
+    until(lambda: len(h.lines()) == 2, "two lines")
+    command = h.start("logs", "hermes", "-f", "-n", "0")
+    try:
+        # It is there when it shows what is said; what was said before it came it does not show.
+        n = 0
+        while not select.select([command.stdout], [], [], 0.1)[0]:
+            h.tell(f"say-{n}")
+            n += 1
+        first = int(command.stdout.readline().rpartition(" ")[2])
+        for number in range(first + 1, n):
+            assert command.stdout.readline().endswith(f"| said {number}\n")
+        old = h.broker.broker_pid
+        os.kill(old, signal.SIGKILL)
+        until(lambda: h.broker.broker_pid != old, "the next broker")
+        h.tell(f"say-{n}")
+        assert command.stdout.readline().endswith(f"| said {n}\n")
+        h.tell(f"say-{n + 1}")
+        assert command.stdout.readline().endswith(f"| said {n + 1}\n")
+    finally:
+        command.kill()
+        command.communicate()
+
+
+def test_who_follows_and_does_not_read_is_told_of_what_it_missed(hermes):
+    h = hermes()
+    with h.broker.client(timeout=DEADLINE) as client:
+        answer = client.request("LOGS", NAME="hermes", FOLLOW="1", LINES="0")
+        assert answer.document()["lines"] == []
+        for n in range(1000):
+            h.tell(f"say-{n}")
+        until(lambda: h.lines("-n", "1")[0]["text"] == "said 999", "all lines")
+        numbers = []
+        while (packet := client.receive()).first == "EVENT=LOG":
+            assert packet["NAME"] == "hermes" and packet["ERROR"] == "0"
+            numbers.append(int(packet["TEXT"].split()[1]))
+        assert packet.first == "EVENT=OVERFLOW"
+        assert numbers == list(range(len(numbers)))
+        assert client.request("LOGS", NAME="hermes").document()["lines"][-1]["text"] == "said 999"
+
+
+# ---- status ----------------------------------------------------------------------------------------------------
+
+
+def test_status_shows_components_beside_their_listeners(hermes):
+    h = hermes("Description=the API")
+    until(lambda: h.component()["instances"][0]["status"] == "serving", "what it says of itself")
+    text = h.broker.fdpass("status").stdout
+    first, second, *_ = text.splitlines()
+    pid = h.component()["instances"][0]["pid"]
+    assert first.split()[:6] == ["COMPONENT", "STATE", "GEN", "PID", "UPTIME", "RESTARTS"]
+    assert second.split()[:4] == ["hermes", "ready", "1", str(pid)]
+    assert "web" in text.split("\n\n")[1]
+    alone = json.loads(h.broker.fdpass("status", "hermes", "--json").stdout)
+    assert alone["listeners"] == [] and alone["broker"]["components"] == 1
+    one, = alone["components"]
+    assert (one["name"], one["description"], one["goal"], one["listeners"]) == (
+        "hermes", "the API", "running", ["web"])
+    assert (one["restarts"], one["last_end"], one["back_off_ms"], one["reason"]) == (0, None, None, None)
+    assert json.loads(h.broker.fdpass("status", "web", "--json").stdout)["components"] == []
+    assert h.broker.listener("web")["leases"][0]["how"] == "generation"
+
+
+def test_status_shows_how_a_component_ended_and_when_it_is_started_again(hermes):
+    h = hermes("Restart=always\nRestartSec=60")
+    h.tell("fail")
+    os.kill(h.component()["instances"][0]["pid"], signal.SIGKILL)
+    one = until(lambda: (c := h.component())["state"] == "back-off" and c, "the back-off")
+    assert one["last_end"]["text"] == "killed by SIGKILL"
+    assert 0 < one["back_off_ms"] <= 60000
+    row = h.broker.fdpass("status").stdout.splitlines()[1]
+    assert "back-off" in row and "killed by SIGKILL" in row and "again in " in row
+
+
+def test_a_changed_configuration_is_for_the_next_start(hermes):
+    h = hermes()
+    assert not h.component()["instances"][0]["outdated"]
+    h.broker.write_config(h.config.replace("Type=notify", "Type=notify\nUMask=077"))
+    h.broker.fdpass("apply")
+    assert h.component()["instances"][0]["outdated"]
+    assert "changed configuration" in h.broker.fdpass("status").stdout
+    h.broker.fdpass("restart", "hermes")
+    assert not h.component()["instances"][0]["outdated"]
+
+
+# ---- the store -------------------------------------------------------------------------------------------------
+
+
+def stored(h):
+    return [(s["name"], s["component"], s["uid"], s["descriptors"])
+            for s in json.loads(h.broker.fdpass("store", "list", "--json").stdout)["stored"]]
+
+
+def said_by(h, generation):
+    return [line["text"] for line in h.lines() if line["generation"] == generation and not line["error"]]
+
+
+def test_what_a_component_stores_goes_to_its_next_generation(hermes):
+    h = hermes("FileDescriptorStoreMax=4")
+    h.tell("store")
+    h.broker.fdpass("restart", "hermes")
+    # Of each pair one is the same again, and so is "other".
+    wanted = [("kept", "hermes", None, 1)] * 3 + [("kept-other", "hermes", None, 1)]
+    assert until(lambda: len(found := stored(h)) == 4 and found, "the store") == wanted
+    assert "component hermes" in h.broker.fdpass("store", "list").stdout
+    h.untell("store")
+    h.tell("remove")
+    h.broker.fdpass("restart", "hermes")
+    until(lambda: len(said_by(h, 3)) >= 5, "what it was given")
+    assert said_by(h, 3)[:5] == ["generation 3 has web kept kept kept kept-other", "kept says 0 of 2",
+                                 "kept says 1 of 2", "kept says 2 of 2", "kept-other says other"]
+    assert until(lambda: len(found := stored(h)) == 1 and found, "FDSTOREREMOVE=1") == wanted[3:]
+    done = h.broker.fdpass("store", "drop", "kept-other", "--component=engram", check=False)
+    assert done.returncode == 6 and "has stored nothing" in done.stderr
+    h.broker.fdpass("store", "drop", "kept-other", "--component=hermes")
+    assert stored(h) == []
+
+
+def test_more_than_a_component_may_store_is_not_kept(hermes):
+    h = hermes("FileDescriptorStoreMax=2")
+    h.tell("store")
+    h.broker.fdpass("restart", "hermes")
+    until(lambda: "FileDescriptorStoreMax= is reached" in h.broker.log(), "the refusal")
+    assert stored(h) == [("kept", "hermes", None, 1)] * 2
+
+
+def test_what_a_component_stored_survives_the_broker_and_goes_with_the_component(hermes):
+    h = hermes("FileDescriptorStoreMax=4")
+    h.tell("store")
+    h.broker.fdpass("restart", "hermes")
+    until(lambda: len(stored(h)) == 4, "the store")
+    old = h.broker.broker_pid
+    os.kill(old, signal.SIGKILL)
+    until(lambda: h.broker.broker_pid != old, "the next broker")
+    assert len(stored(h)) == 4
+    h.untell("store")
+    h.broker.fdpass("restart", "hermes")
+    until(lambda: len(said_by(h, 3)) >= 5, "what it was given")
+    assert said_by(h, 3)[0] == "generation 3 has web kept kept kept kept-other"
+    h.broker.write_config(h.config.partition("[Component")[0])
+    h.broker.fdpass("apply")
+    until(lambda: stored(h) == [], "the end of the store")
+    assert "what hermes stored as kept is dropped" in h.broker.log()

@@ -1,0 +1,625 @@
+"""
+Components outlive the broker: killed, without its keeper, or upgraded, at every moment of what it does with them.
+
+FDPASS_TEST_KILLS sets how often the broker is killed at some moment of a restart (20).
+"""
+import ctypes
+import json
+import os
+import select
+import signal
+import socket
+import subprocess
+import threading
+import time
+
+import pytest
+
+from testing.broker import DEADLINE, FDPASS, FDPASSD, children_of, end_both, memory_is_measurable
+from testing.load import Load
+from testing.scene import REQUEST, Scene, alive, until
+
+KILLS = int(os.environ.get("FDPASS_TEST_KILLS", "20"))
+NOTIFY = "Type=notify\n"
+PR_SET_CHILD_SUBREAPER = 36
+
+
+def session_and_state(pid):
+    with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
+        fields = file.read().rpartition(")")[2].split()
+    return int(fields[3]), fields[0]
+
+
+def collect_orphans(stop):
+    """What an init does: each component and command has a session of its own, what we started has ours."""
+    while not stop.wait(0.005):
+        for pid in children_of(os.getpid()):
+            try:
+                if session_and_state(pid) == (pid, "Z"):
+                    os.waitpid(pid, os.WNOHANG)
+            except (OSError, IndexError):
+                pass
+
+
+@pytest.fixture(autouse=True)
+def subreaper():
+    """What a keeper and a broker leave that are killed both becomes our child."""
+    libc, stop = ctypes.CDLL(None), threading.Event()
+    collector = threading.Thread(target=collect_orphans, args=[stop])
+    libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    collector.start()
+    yield
+    stop.set()
+    collector.join()
+    libc.prctl(PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0)
+
+
+def reap(pid):
+    try:
+        os.waitpid(pid, 0)
+    except ChildProcessError:
+        pass
+
+
+@pytest.fixture
+def scene(broker, tmp_path):
+    started = []
+
+    def start(directives, name="hermes", **kwargs):
+        started.append(Scene(broker, tmp_path, {name: directives}, **kwargs))
+        return started[-1]
+
+    yield start
+    for s in started:
+        for gate in tmp_path.glob("gate*"):
+            gate.unlink()
+        if os.path.exists(s.broker.control):  # by whatever keeper there is now
+            s.broker.fdpass("stop", "--all")
+            if s.broker.process.poll() is not None:
+                end_both(*s.broker.pids())
+
+
+# ---- ways to go away -------------------------------------------------------------------------------------------
+
+
+def kill(pid):
+    fd = os.pidfd_open(pid)
+    try:
+        signal.pidfd_send_signal(fd, signal.SIGKILL)
+        assert select.select([fd], [], [], DEADLINE)[0]
+    finally:
+        os.close(fd)
+
+
+def kill_broker(s):
+    pid = s.broker.broker_pid
+    kill(pid)
+    until(lambda: s.broker.broker_pid != pid, "another broker")
+    if pid in children_of(os.getpid()):
+        reap(pid)
+
+
+def kill_keeper(s):
+    keeper = s.broker.pids()[1]
+    kill(keeper)
+    if keeper == s.broker.process.pid:
+        s.broker.process.wait()
+    elif keeper in children_of(os.getpid()):
+        reap(keeper)
+    until(lambda: s.broker.pids()[1] not in (None, keeper), "another keeper")
+
+
+def kill_keeper_then_broker(s):
+    kill_keeper(s)
+    kill_broker(s)
+
+
+def upgrade(s):
+    assert "Upgraded" in s.broker.fdpass("upgrade", FDPASSD).stdout
+
+
+WAYS = [kill_broker, upgrade, kill_keeper_then_broker, kill_broker, upgrade]
+
+
+def zombies(*pids):
+    found = []
+    for pid in pids:
+        for child in children_of(pid):
+            try:
+                with open(f"/proc/{child}/stat", encoding="utf-8", errors="replace") as file:
+                    if file.read().rpartition(")")[2].split()[0] == "Z":
+                        found.append(child)
+            except OSError:
+                pass
+    return found
+
+
+def wait_no_zombies(*pids):
+    until(lambda: zombies(*pids) == [], lambda: f"zombies {zombies(*pids)} to be collected")
+
+
+# ---- in the middle of a restart --------------------------------------------------------------------------------
+
+
+class Command:
+    """`fdpass VERB hermes` in the background, with the receipt as its end."""
+
+    def __init__(self, s, *arguments):
+        self.process = subprocess.Popen([FDPASS, *arguments, "--json"], env=s.broker.environment(),
+                                        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
+
+    def receipt(self):
+        text, _ = self.process.communicate(timeout=DEADLINE)
+        receipt = json.loads(text)["components"][0]
+        assert (self.process.returncode == 0) == (receipt["verdict"] in ("serves", "done", "nothing"))
+        return receipt
+
+
+def command(path, gate):
+    """A command that writes a line and waits as long as the gate is there."""
+    return f"/bin/sh -c 'echo begun >> {path}; while [ -e {gate} ]; do sleep 0.01; done'"
+
+
+def lines(path):
+    return path.read_text().count("\n") if path.exists() else 0
+
+
+#: Directives; what the next generation is told; how the moment is known, from the states of generations.
+MOMENTS = {
+    "ExecStartPre": ("ExecStartPre={command}\n", "", lambda old, new: {old: "ready", new: "starting"}),
+    "starting": ("", "starts-while={gate}", lambda old, new: {old: "ready", new: "starting"}),
+    "ExecStartPost": ("ExecStartPost={command}\n", "", lambda old, new: {old: "ready", new: "starting"}),
+    "draining": ("", "linger={gate}", lambda old, new: {old: "draining", new: "ready"}),
+    "ExecStop": ("ExecStop={command}\n", "", lambda old, new: {old: "draining", new: "ready"}),
+    "ExecStopPost": ("ExecStopPost={command}\n", "", lambda old, new: {old: "draining", new: "ready"}),
+    "stop-first": ("Handover=stop-first\n", "linger={gate}", lambda old, new: {old: "draining"}),
+}
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_a_restart_goes_on_whatever_becomes_of_the_broker(scene, tmp_path, moment):
+    directives, words, states = MOMENTS[moment]
+    gate, record = tmp_path / "gate", tmp_path / "record"
+    filled = {"command": command(record, gate), "gate": gate}
+    s = scene(NOTIFY + directives.format(**filled))
+    s.wait_state("hermes", "ready")
+    for old, way in enumerate(WAYS, 1):
+        s.do("hermes", words.format(**filled))
+        if "linger" in words and old == 1:
+            s.receipt("RESTART", "hermes")  # the first one was not told
+        old, = s.pids("hermes")
+        gate.touch()
+        begun = lines(record)
+        waits = Command(s, "restart", "hermes")
+        until(lambda: {g: state for (g, _), state in s.instances("hermes").items()} == states(old, old + 1) and
+              (not directives.startswith("Exec") or lines(record) == begun + 1), lambda: f"{moment}: {s.instances('hermes')}")
+        pids = s.pids("hermes")
+        way(s)
+        assert {g: state for (g, _), state in s.instances("hermes").items()} == states(old, old + 1), s.broker.log()
+        for generation, pid in s.pids("hermes").items():
+            assert pid == pids[generation], "it is another process"
+        gate.unlink()
+        receipt = waits.receipt()
+        assert (receipt["verdict"], receipt["generation_before"], receipt["generation"]) == ("serves", old, old + 1), \
+            (receipt, s.broker.log())
+        assert receipt["drained"] and not receipt["killed"]
+        assert s.instances("hermes") == {(old + 1, 0): "ready"}
+        assert s.generation("hermes") == old + 1
+        if directives.startswith("Exec"):
+            assert lines(record) == begun + 1, "the command ran twice"
+        wait_no_zombies(*s.broker.pids())
+
+
+@pytest.mark.parametrize("way", [kill_broker, upgrade], ids=["killed", "upgraded"])
+def test_a_generation_that_fails_while_the_broker_is_away_is_not_started_again(scene, tmp_path, way):
+    s = scene(NOTIFY)
+    s.wait_state("hermes", "ready")
+    gate = s.file("gate")
+    s.do("hermes", f"starts-while={gate} exit=3")
+    s.do("hermes", "", "DO2=1")
+    s.components["hermes"] = NOTIFY + f"ExecStart=/bin/sh -c 'while [ -e {gate} ]; do sleep 0.01; done; exit 7'\n"
+    s.apply()
+    waits = Command(s, "restart", "hermes")
+    until(lambda: s.instances("hermes").get((2, 0)) == "starting", "generation 2")
+    pid = s.pids("hermes")[2]
+    broker, keeper = s.broker.pids()
+    if way is kill_broker:
+        os.kill(keeper, signal.SIGSTOP)
+        kill(broker)
+        gate.unlink()
+        os.kill(keeper, signal.SIGCONT)
+    else:
+        way(s)
+        gate.unlink()
+    receipt = waits.receipt()
+    assert (receipt["verdict"], receipt["generation"]) == ("kept", 2), s.broker.log()
+    assert receipt["reason"] == "exited with status 7 before it was ready"
+    assert s.instances("hermes") == {(1, 0): "ready"} and not alive(pid)
+    assert "generation 3" not in s.broker.log()
+
+
+def test_the_same_job_gives_the_one_verdict(scene):
+    s = scene(NOTIFY)
+    s.wait_state("hermes", "ready")
+    assert s.receipt("RESTART", "hermes", JOB="once")["generation"] == 2
+    for way in WAYS[:3]:
+        way(s)
+        receipt = s.receipt("RESTART", "hermes", JOB="once")
+        assert (receipt["verdict"], receipt["generation_before"], receipt["generation"]) == ("serves", 1, 2)
+        assert receipt["drained"] and receipt["ready_by"]
+    assert s.instances("hermes") == {(2, 0): "ready"}
+
+
+def test_a_failed_job_gives_the_one_verdict_with_its_last_lines(scene):
+    s = scene(NOTIFY)
+    s.wait_state("hermes", "ready")
+    s.do("hermes", "exit=3")
+    before = s.receipt("RESTART", "hermes", JOB="once")
+    kill_broker(s)
+    after = s.receipt("RESTART", "hermes", JOB="once")
+    assert before == after
+    assert after["verdict"] == "kept" and after["last_lines"][-1] == "cannot open the database"
+
+
+def test_killed_at_some_moment_of_a_restart_under_load(scene):
+    """Later and later, so that every moment has its turn. Nothing is refused, doubled or left behind."""
+    name = f"hermes{os.getpid()}"  # cgroups of its own
+    s = scene(NOTIFY, name)
+    s.wait_state(name, "ready")
+    kill_broker(s)
+    counts, sizes = set(), []
+    keeper = s.broker.pids()[1]
+    folders = len(os.listdir(s.broker.folder))
+    with Load(s.addresses[name], request=REQUEST, threads=2) as load:
+        load.wait_served(5)
+        for n in range(KILLS):
+            generation = max(g for g, _ in s.instances(name))
+            pid = s.broker.broker_pid
+            waits = Command(s, "restart", name)
+            select.select([], [], [], 0.12 * n / KILLS)  # the moment is what is tried
+            kill(pid)
+            receipt = waits.receipt()
+            assert receipt["verdict"] == "serves", (receipt, s.broker.log()[-3000:])
+            assert receipt["generation_before"] == generation
+            assert generation < receipt["generation"] <= generation + 2
+            assert s.instances(name) == {(receipt["generation"], 0): "ready"}
+            assert s.generation(name) == receipt["generation"]
+            broker = s.broker.broker_pid
+            wait_no_zombies(broker, keeper)
+            sizes.append(resident(keeper))
+        load.wait_served(5)
+    assert load.refused == 0 and not load.others, str(load)
+    assert load.made == load.served, str(load)
+    for _ in range(2):
+        kill_broker(s)
+        s.state(name)
+        counts.add(tuple(at_rest(p) for p in (s.broker.broker_pid, keeper)))
+    assert len(counts) == 1, counts
+    assert len(os.listdir(s.broker.folder)) == folders, os.listdir(s.broker.folder)
+    assert len(cgroups(name)) <= 1, cgroups(name)
+    if memory_is_measurable():
+        assert max(sizes[len(sizes) // 2:]) < min(sizes) + 1024, f"KiB resident in the keeper: {sizes}"
+
+
+def resident(pid):
+    with open(f"/proc/{pid}/status", encoding="ascii") as file:
+        return next(int(line.split()[1]) for line in file if line.startswith("VmRSS:"))
+
+
+def at_rest(pid):
+    """Its descriptors, without those of disposable children and sessions that come and go."""
+    fewest, since = None, time.monotonic()
+    while time.monotonic() < since + 0.3:
+        found = len(os.listdir(f"/proc/{pid}/fd"))
+        if fewest is None or found < fewest:
+            fewest, since = found, time.monotonic()
+    return fewest
+
+
+def cgroups(component):
+    """Of a component, below our own one."""
+    with open("/proc/self/cgroup", encoding="ascii") as file:
+        path = next((line.strip()[3:] for line in file if line.startswith("0::/")), None)
+    with open("/proc/self/mounts", encoding="utf-8") as file:
+        mount = next((line.split()[1] for line in file if line.split()[2] == "cgroup2"), None)
+    try:
+        return [name for name in os.listdir(mount + path) if name.startswith(f"fdpass-{component}-")]
+    except (OSError, TypeError):
+        return []
+
+
+# ---- other things under way ------------------------------------------------------------------------------------
+
+
+def test_what_serves_goes_on_and_is_still_supervised(scene):
+    s = scene(NOTIFY + "Restart=always\nRestartSec=10ms\nStartLimitIntervalSec=0\n")
+    s.wait_state("hermes", "ready")
+    for way in WAYS:
+        before = s.component("hermes")
+        (generation, pid), = s.pids("hermes").items()
+        way(s)
+        after = s.component("hermes")
+        assert after["instances"][0]["pid"] == pid and after["state"] == "ready"
+        for key in ("ready_ms", "since_usec", "generation"):
+            assert after["instances"][0][key] == before["instances"][0][key], key
+        assert list(s.broker.leases("hermes")) == [pid]
+        os.kill(pid, signal.SIGKILL)
+        until(lambda g=generation: s.instances("hermes") == {(g + 1, 0): "ready"}, "the next generation")
+        assert s.component("hermes")["last_end"]["text"] == "killed by SIGKILL"
+        wait_no_zombies(*s.broker.pids())
+
+
+@pytest.mark.parametrize("status, text", [(7, "exited with status 7"), (-11, "killed by SIGSEGV")])
+def test_an_end_while_the_broker_is_away_is_seen_with_its_status(scene, tmp_path, status, text):
+    gate = tmp_path / "gate"
+    gate.touch()
+    end = f"exit {status}" if status > 0 else f"kill {status} $$$$"
+    s = scene(f"ExecStart=/bin/sh -c 'while [ -e {gate} ]; do sleep 0.01; done; {end}'\nSockets=\n"
+              "Restart=on-failure\nRestartSec=60s\n")
+    s.wait_state("hermes", "ready")
+    pid = s.pids("hermes")[1]
+    broker, keeper = s.broker.pids()
+    os.kill(keeper, signal.SIGSTOP)
+    kill(broker)
+    gate.unlink()
+    until(lambda: not alive(pid), "its end")
+    os.kill(keeper, signal.SIGCONT)
+    component = s.wait_state("hermes", "back-off")
+    assert component["last_end"]["text"] == text, s.broker.log()
+    assert 50000 < component["back_off_ms"] <= 60000
+
+
+def test_a_back_off_is_what_was_left_of_it(scene):
+    s = scene("ExecStart=/bin/false\nSockets=\nRestart=always\nRestartSec=1500ms\nRestartSteps=0\n")
+    began = time.monotonic()
+    s.wait_state("hermes", "back-off")
+    restarts = s.component("hermes")["restarts"]
+    kill_broker(s)
+    upgrade(s)
+    component = s.component("hermes")
+    assert component["state"] == "back-off" and component["restarts"] == restarts, s.broker.log()
+    until(lambda: s.component("hermes")["restarts"] == restarts + 1, "the next start")
+    assert 1.4 < time.monotonic() - began < 5
+
+
+def test_the_start_limit_counts_on(scene):
+    s = scene("ExecStart=/bin/false\nSockets=\nRestart=always\nRestartSec=200ms\nRestartSteps=0\n"
+              "StartLimitIntervalSec=1h\nStartLimitBurst=4\n")
+    while s.state("hermes") != "failed":
+        kill_broker(s)
+        assert s.component("hermes")["generation"] <= 6, s.broker.log()
+    assert "started too often" in s.component("hermes")["reason"]
+    kill_broker(s)
+    assert s.state("hermes") == "failed"
+
+
+def test_a_start_is_too_slow_when_it_would_have_been(scene):
+    s = scene(NOTIFY + "TimeoutStartSec=1500ms\n")
+    s.wait_state("hermes", "ready")
+    s.do("hermes", "never")
+    began = time.monotonic()
+    waits = Command(s, "restart", "hermes")
+    until(lambda: s.instances("hermes").get((2, 0)) == "starting", "generation 2")
+    select.select([], [], [], 0.7)
+    kill_broker(s)
+    receipt = waits.receipt()
+    assert receipt["verdict"] == "kept" and "TimeoutStartSec=" in receipt["reason"]
+    assert time.monotonic() - began < 2.1, "its time began anew"
+
+
+def test_a_drain_ends_when_it_would_have(scene):
+    s = scene(NOTIFY + "TimeoutStopSec=1500ms\n")
+    s.do("hermes", "ignore-term")
+    s.receipt("RESTART", "hermes")
+    began = time.monotonic()
+    waits = Command(s, "stop", "hermes")
+    s.wait_state("hermes", "draining")
+    select.select([], [], [], 0.7)
+    kill_broker(s)
+    upgrade(s)
+    receipt = waits.receipt()
+    assert receipt["verdict"] == "done" and receipt["killed"]
+    assert 1400 <= receipt["drain_ms"] < 2100
+    assert time.monotonic() - began < 2.3, "its time began anew"
+
+
+def test_who_was_told_to_stop_is_not_told_again(scene):
+    s = scene(NOTIFY)
+    s.do("hermes", f"linger={s.file('gate')}")
+    s.receipt("RESTART", "hermes")
+    waits = Command(s, "stop", "hermes")
+    s.said("hermes", "asked to stop")
+    for way in WAYS[:3]:
+        way(s)
+        assert s.state("hermes") == "draining"
+    (s.folder / "gate").unlink()
+    assert waits.receipt()["verdict"] == "done"
+    assert "asked to stop" not in s.lines("hermes")  # of this broker
+    assert s.broker.log().count("asked to stop") == 1 + 1  # generation 1 and generation 2
+
+
+def test_on_demand_waits_on(scene):
+    s = scene(NOTIFY + "Start=on-demand\n")
+    for way in WAYS[:3]:
+        s.wait_state("hermes", "waiting")
+        way(s)
+        assert s.state("hermes") == "waiting"
+    assert s.generation("hermes") == 1
+    s.wait_state("hermes", "ready")
+    assert s.instances("hermes") == {(1, 0): "ready"}
+
+
+def test_on_demand_sees_a_connection_on_the_socket_that_is_there_now(scene, tmp_path):
+    """A Unix listener that a holder shut down is another socket; one that apply added is one more."""
+    web, more = tmp_path / "web.sock", tmp_path / "more.sock"
+    sections = [f"[Socket web]\nListenStream={web}\n", f"[Socket more]\nListenStream={more}\n"]
+    s = scene(NOTIFY + "Start=on-demand\nSockets=web\n", more=sections[0])
+    for generation, path in enumerate([web, more], 1):
+        s.wait_state("hermes", "waiting")
+        if path is web:
+            inode = s.broker.inode("web")
+            with s.broker.client() as client, client.acquire("web") as listener:
+                listener.shutdown(socket.SHUT_RDWR)
+            until(lambda: s.broker.inode("web") != inode, "another socket")
+        else:
+            s.more = "".join(sections)
+            s.components["hermes"] += "Sockets=web more\n"
+            s.apply()
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(DEADLINE)
+            connection.connect(str(path))
+            connection.sendall(REQUEST)
+            assert s.read(connection)["generation"] == str(generation)
+        s.wait_state("hermes", "ready")
+        s.do("hermes", "")
+        os.kill(s.pids("hermes")[generation], signal.SIGTERM)
+
+
+def test_a_reload_goes_on(scene, tmp_path):
+    gate, record = tmp_path / "gate", tmp_path / "record"
+    s = scene(NOTIFY + f"ExecReload={command(record, gate)}\n")
+    s.wait_state("hermes", "ready")
+    for n, way in enumerate(WAYS[:3], 1):
+        gate.touch()
+        waits = Command(s, "reload", "hermes")
+        until(lambda n=n: lines(record) == n, "the command")
+        way(s)
+        gate.unlink()
+        assert waits.receipt()["verdict"] == "done", s.broker.log()
+        assert lines(record) == n
+        assert s.instances("hermes") == {(1, 0): "ready"}
+
+
+@pytest.mark.parametrize("verb, state", [("stop", "stopped"), ("pause", "paused")])
+def test_what_was_stopped_stays_so(scene, verb, state):
+    s = scene(NOTIFY)
+    s.wait_state("hermes", "ready")
+    s.do("hermes", f"linger={s.file('gate')}")
+    s.receipt("RESTART", "hermes")
+    waits = Command(s, verb, "hermes")
+    s.wait_state("hermes", "draining")
+    kill_broker(s)
+    (s.folder / "gate").unlink()
+    assert waits.receipt()["verdict"] == "done"
+    for way in WAYS[:3]:
+        assert s.state("hermes") == state
+        way(s)
+    assert s.state("hermes") == state and s.instances("hermes") == {}
+    connection = socket.create_connection(s.addresses["hermes"])  # its listener is held
+    connection.sendall(REQUEST)
+    s.broker.fdpass("start", "hermes")
+    assert s.read(connection)["generation"] == "3"
+    connection.close()
+
+
+def test_output_notify_health_and_watchdog_go_on(scene, tmp_path):
+    s = scene(NOTIFY + "WatchdogSec=1s\nHealthCheck=http:/\nHealthCheckIntervalSec=50ms\nHealthCheckFailures=2\n"
+              "Restart=always\nRestartSec=10ms\nStartLimitIntervalSec=0\n")
+    sick, unfed = tmp_path / "gate-sick", tmp_path / "gate-unfed"
+    words = f"feed sick={sick} unfed={unfed}"
+    s.do("hermes", words)
+    s.wait_state("hermes", "ready")
+    s.receipt("RESTART", "hermes")
+    for way in WAYS[:3]:
+        way(s)
+        pid = s.component("hermes")["instances"][0]["pid"]
+        os.kill(pid, signal.SIGHUP)
+        s.said("hermes", "^reloads$")
+    way = kill_broker
+    way(s)
+    sick.touch()
+    s.wait_log("generation 2 is not healthy")
+    until(lambda: any(g > 2 for g, _ in s.instances("hermes")), "the next generation")
+    sick.unlink()
+    until(lambda: list(s.instances("hermes").values()) == ["ready"], "it alone")
+    way(s)
+    unfed.touch()
+    s.wait_log("no WATCHDOG=1 for 1000 ms")
+    unfed.unlink()
+    until(lambda: list(s.instances("hermes").values()) == ["ready"], "it alone")
+
+
+# ---- the end of the broker -------------------------------------------------------------------------------------
+
+
+def test_told_to_end_it_stops_components_first(scene):
+    s = scene(NOTIFY)
+    s.do("hermes", f"linger={s.file('gate')}")
+    s.receipt("RESTART", "hermes")
+    pid = s.pids("hermes")[2]
+    s.broker.process.send_signal(signal.SIGTERM)
+    s.wait_state("hermes", "draining")
+    refused = s.broker.fdpass("start", "hermes", check=False)
+    assert refused.returncode == 1 and "the broker is ending" in refused.stderr
+    (s.folder / "gate").unlink()
+    assert s.broker.process.wait(DEADLINE) == 0
+    assert not alive(pid)
+    assert "generation 3" not in s.broker.log()
+
+
+def test_told_so_again_it_kills_them(broker, tmp_path):
+    """Those too that were to be stopped after others."""
+    slow = NOTIFY + "TimeoutStopSec=100\n"
+    s = Scene(broker, tmp_path, {"engram": slow, "hermes": slow + "After=engram\n"})
+    pids = []
+    for name in s.components:
+        s.do(name, "ignore-term")
+        s.receipt("RESTART", name)
+        pids += s.pids(name).values()
+    s.broker.process.send_signal(signal.SIGTERM)
+    s.wait_state("hermes", "draining")
+    assert s.state("engram") == "ready"
+    s.broker.process.send_signal(signal.SIGTERM)
+    assert s.broker.process.wait(DEADLINE) == 0
+    assert not any(alive(pid) for pid in pids)
+
+
+def test_StopComponents_no_leaves_them(scene):
+    s = scene(NOTIFY, more="[Broker]\nStopComponents=no\n")
+    s.wait_state("hermes", "ready")
+    pid = s.pids("hermes")[1]
+    s.broker.process.send_signal(signal.SIGTERM)
+    assert s.broker.process.wait(DEADLINE) == 0
+    assert alive(pid)
+    os.kill(pid, signal.SIGKILL)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_as_pid_1_it_ends_with_its_components(broker, tmp_path, number):
+    wrapper = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child"]
+    if subprocess.run([*wrapper, "true"], stdin=subprocess.DEVNULL, capture_output=True, check=False).returncode:
+        pytest.skip("this container may not make namespaces")
+    s = Scene(broker, tmp_path, {"hermes": NOTIFY}, wrapper=wrapper)
+    s.wait_state("hermes", "ready")
+    init, = children_of(s.broker.pid)
+    inside = ["nsenter", "-t", str(init), "-p", "-m"]
+    serving = s.component("hermes")["instances"][0]["pid"]
+    subprocess.run([*inside, "kill", "-KILL", str(s.broker.broker_pid)], stdin=subprocess.DEVNULL, check=True)
+    until(lambda: s.component("hermes")["instances"][0]["adopted"], "another broker")
+    assert s.component("hermes")["instances"][0]["pid"] == serving
+    subprocess.run([*inside, "kill", "-SEGV", str(serving)], stdin=subprocess.DEVNULL, check=True)
+    until(lambda: s.instances("hermes") == {(2, 0): "ready"}, "the next generation")
+    assert s.component("hermes")["last_end"]["text"].startswith("killed by SIGSEGV")
+    os.kill(init, number)
+    s.broker.process.wait(DEADLINE)
+    with socket.socket() as peer:
+        assert peer.connect_ex(s.addresses["hermes"]) != 0
+    if number == signal.SIGTERM:
+        assert s.broker.process.returncode == 0
+        assert "hermes: bye" in s.broker.log()  # it was asked to
+
+
+def test_what_drains_of_a_removed_component_is_ended_by_the_next_broker(broker, tmp_path):
+    s = Scene(broker, tmp_path, {"hermes": NOTIFY + "TimeoutStopSec=3\n", "iris": ""})
+    s.wait_state("hermes", "ready")
+    s.do("hermes", "ignore-term")
+    assert s.receipt("RESTART", "hermes")["verdict"] == "serves"
+    pid = s.pids("hermes")[2]
+    del s.components["hermes"]
+    s.apply()
+    s.wait_state("hermes", "draining")
+    os.kill(s.broker.broker_pid, signal.SIGKILL)
+    s.wait_log("hermes is not configured any more", 2)
+    # Its deadline was kept; all else that was configured is gone.
+    until(lambda: not alive(pid), "hermes to be killed", 15)
+    until(lambda: s.component("hermes") is None, "hermes to be gone")

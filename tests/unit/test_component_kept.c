@@ -1,0 +1,430 @@
+/*
+ * What components leave for the broker after this one: everything that is written is read again,
+ * what runs goes on, and what is broken or unknown does no harm.
+ */
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "components/kept.h"
+#include "components/operation.h"
+#include "keeper/memory.h"
+#include "life_support.h"
+#include "support.h"
+
+static struct scene l, next;
+
+static void write_gate(void) {
+        test_write("gate.sh", "cd \"${0%/*}\"\n"
+                              "until test -e go -o -e go$FDPASS_GENERATION -o ! -e gate.sh; do\n"
+                              "        sleep 0.01\n"
+                              "done\n");
+}
+
+static const char *config(const char *more) {
+        static char text[2048];
+
+        (void) snprintf(text, sizeof(text),
+                        "[Component a]\nStart=manual\nExecStart=sh -c 'echo line one; exec sleep "
+                        "60'\nExecStartPost=sh %s\n%s\n",
+                        test_path("gate.sh"), more);
+        return text;
+}
+
+static void begin(const char *more) {
+        life_begin(&l, true);
+        write_gate();
+        life_apply(&l, "%s", config(more));
+}
+
+static void run(const char *more) {
+        begin(more);
+        test_write("go1", "");
+        LIFE_UNTIL(&l, life_begin_job(&l, JOB_START, "first", "a")->finished);
+        ck_assert(life_is(&l, "a", COMPONENT_READY));
+}
+
+static void die(const char *more) {
+        life_die(&l, &next);
+        life_apply(&next, "%s", config(more));
+}
+
+static size_t count(const struct scene *s, const char *kind) {
+        size_t n = 0;
+
+        for (const char *id = memory_first(s->memory, kind); id;
+             id = memory_next(s->memory, kind, id))
+                n++;
+        return n;
+}
+
+START_TEST(a_component_that_runs_is_found_again) {
+        struct instance *before, *i;
+        uint64_t since;
+        pid_t pid;
+
+        run("");
+        before = life_instance(&l, "a", 1);
+        pid = before->tree.pid;
+        since = before->since_usec;
+        die("");
+        i = life_instance(&next, "a", 1);
+        ck_assert_ptr_nonnull(i);
+        ck_assert(i->adopted && i->was_ready && i->executed);
+        ck_assert_int_eq(i->life, LIFE_READY);
+        ck_assert_int_eq(i->tree.pid, pid);
+        ck_assert_uint_eq(i->since_usec, since);
+        ck_assert(i->notify.fd >= 0 && i->output.fd >= 0 && i->error.fd >= 0);
+        /* it is still supervised */
+        ck_assert_int_eq(kill(pid, SIGKILL), 0);
+        LIFE_UNTIL(&next, life_component(&next, "a")->last_end_usec > 0);
+        ck_assert_str_eq(life_component(&next, "a")->last_reason, "killed by SIGKILL");
+        life_end(&next);
+}
+END_TEST
+
+START_TEST(what_a_component_is_comes_back) {
+        struct component *before, *c;
+        struct component copy;
+
+        run("Restart=on-failure\nRestartSec=10ms\nRestartSteps=5\nRestartMaxDelaySec=10\n"
+            "StartLimitBurst=7\n");
+        test_write("go2", "");
+        ck_assert_int_eq(kill(life_instance(&l, "a", 1)->tree.pid, SIGKILL), 0);
+        LIFE_UNTIL(&l, life_instance(&l, "a", 2) && life_instance(&l, "a", 2)->life == LIFE_READY);
+        ck_assert_int_eq(kill(life_instance(&l, "a", 2)->tree.pid, SIGSEGV), 0);
+        LIFE_UNTIL(&l, life_is(&l, "a", COMPONENT_BACK_OFF));
+        before = life_component(&l, "a");
+        copy = *before;
+        ck_assert_uint_eq(copy.restarts, 2);
+        ck_assert_uint_eq(copy.policy.steps, 2);
+        die("Restart=on-failure\nRestartSec=10ms\nRestartSteps=5\nRestartMaxDelaySec=10\n"
+            "StartLimitBurst=7\n");
+        c = life_component(&next, "a");
+        ck_assert(c->found_again);
+        ck_assert_str_eq(c->id, copy.id);
+        ck_assert_int_eq(c->goal, GOAL_RUNNING);
+        ck_assert_uint_eq(c->last_generation, copy.last_generation);
+        ck_assert_uint_eq(c->restarts, copy.restarts);
+        ck_assert_str_eq(c->reason, copy.reason);
+        ck_assert_int_eq(c->last_end, copy.last_end);
+        ck_assert_int_eq(c->last_status, copy.last_status);
+        ck_assert_uint_eq(c->last_end_usec, copy.last_end_usec);
+        ck_assert_str_eq(c->last_reason, copy.last_reason);
+        ck_assert_uint_eq(c->policy.steps, copy.policy.steps);
+        ck_assert_uint_eq(c->policy.starts.count, copy.policy.starts.count);
+        ck_assert_uint_eq(c->policy.starts.begin_usec, copy.policy.starts.begin_usec);
+        ck_assert_uint_eq(c->back_off_until_usec, copy.back_off_until_usec);
+        ck_assert(life_is(&next, "a", COMPONENT_BACK_OFF));
+        /* and ends in time */
+        test_write("go", "");
+        LIFE_UNTIL(&next, life_is(&next, "a", COMPONENT_READY));
+        ck_assert_uint_eq(c->last_generation, 3);
+        life_end(&next);
+}
+END_TEST
+
+START_TEST(a_goal_is_kept) {
+        struct job *job;
+
+        run("");
+        job = life_begin_job(&l, _i == 0 ? JOB_PAUSE : JOB_STOP, "", "a");
+        LIFE_UNTIL(&l, job->finished);
+        life_die(&l, &next);
+        life_apply(&next, "[Component a]\nExecStart=sleep 60\n"); /* starts by itself, else */
+        life_pass(&next, 20);
+        ck_assert(life_is(&next, "a", _i == 0 ? COMPONENT_PAUSED : COMPONENT_STOPPED));
+        life_end(&next);
+}
+END_TEST
+
+/* ---- jobs
+ * --------------------------------------------------------------------------------------*/
+
+/* Every field differs from what it would be if it were not written. */
+static void fill(struct receipt *r) {
+        char text[16];
+
+        receipt_clear(r);
+        *r = (struct receipt){.verdict = VERDICT_KEPT,
+                              .generation_before = 11,
+                              .generation = 12,
+                              .instances = 13,
+                              .ready_usec = 14,
+                              .drain_usec = 15,
+                              .drained = true,
+                              .killed = true,
+                              .longest_wait_usec = 16,
+                              .drops = 17};
+        strcpy(r->reason, "the reason");
+        strcpy(r->ready_by, "its own word");
+        for (size_t k = 0; k < RECEIPT_LINES_MAX; k++) {
+                (void) snprintf(text, sizeof(text), "line %zu", k);
+                r->lines[r->n_lines++] = strdup(text);
+        }
+}
+
+START_TEST(receipts_of_finished_jobs_survive) {
+        const struct receipt *r;
+        const char *names[] = {"a"};
+        struct job *job;
+        uint64_t since;
+
+        run("");
+        job = job_find(l.table, "first");
+        fill(&job->items[0].receipt);
+        since = job->since_usec;
+        job_item_keep(&job->items[0]);
+        die("");
+        ck_assert_int_eq(job_begin(next.table, JOB_START, "first", names, 1, &job), 0);
+        ck_assert(job->finished);
+        ck_assert_uint_eq(job->since_usec, since);
+        ck_assert_uint_eq(next.table->n_finished_jobs, 1);
+        ck_assert_uint_eq(job->n_items, 1);
+        ck_assert(job->items[0].asked_for && job->items[0].begun && job->items[0].decided &&
+                  job->items[0].finished);
+        r = &job->items[0].receipt;
+        ck_assert_int_eq(r->verdict, VERDICT_KEPT);
+        ck_assert_str_eq(r->reason, "the reason");
+        ck_assert_uint_eq(r->generation_before, 11);
+        ck_assert_uint_eq(r->generation, 12);
+        ck_assert_uint_eq(r->instances, 13);
+        ck_assert_str_eq(r->ready_by, "its own word");
+        ck_assert_uint_eq(r->ready_usec, 14);
+        ck_assert_uint_eq(r->drain_usec, 15);
+        ck_assert(r->drained && r->killed);
+        ck_assert_uint_eq(r->longest_wait_usec, 16);
+        ck_assert_uint_eq(r->drops, 17);
+        ck_assert_uint_eq(r->n_lines, 8); /* the last */
+        ck_assert_str_eq(r->lines[0], "line 12");
+        ck_assert_str_eq(r->lines[7], "line 19");
+        life_end(&next);
+}
+END_TEST
+
+START_TEST(a_restart_goes_on_with_the_next_broker_and_is_not_begun_twice) {
+        const struct receipt *r;
+        struct job *job;
+        pid_t pid;
+
+        run("");
+        life_begin_job(&l, JOB_RESTART, "second", "a");
+        LIFE_UNTIL(&l,
+                   life_instance(&l, "a", 2) && life_instance(&l, "a", 2)->life == LIFE_COMPLETING);
+        pid = life_instance(&l, "a", 2)->tree.pid;
+        life_begin_job(&l, JOB_RESTART, "third", "a"); /* waits */
+        die("");
+        ck_assert_int_eq(life_instance(&next, "a", 2)->life, LIFE_COMPLETING);
+        job = job_find(next.table, "second");
+        ck_assert(job && !job->finished);
+        ck_assert_ptr_nonnull(life_component(&next, "a")->next);
+        test_write("go2", "");
+        r = life_receipt(&next, job, "a");
+        ck_assert_int_eq(r->verdict, VERDICT_SERVES);
+        ck_assert_uint_eq(r->generation_before, 1);
+        ck_assert_uint_eq(r->generation, 2);
+        ck_assert_int_eq(life_instance(&next, "a", 2)->tree.pid, pid);
+        test_write("go", "");
+        r = life_receipt(&next, job_find(next.table, "third"), "a");
+        ck_assert_uint_eq(r->generation, 3);
+        ck_assert_int_eq(r->verdict, VERDICT_SERVES);
+        life_end(&next);
+}
+END_TEST
+
+START_TEST(a_stop_goes_on) {
+        struct job *job;
+
+        begin("ExecStop=sleep 0.1\n");
+        test_write("go", "");
+        LIFE_UNTIL(&l, life_begin_job(&l, JOB_START, "first", "a")->finished);
+        life_begin_job(&l, JOB_STOP, "second", "a");
+        LIFE_UNTIL(&l, life_is(&l, "a", COMPONENT_DRAINING));
+        die("ExecStop=sleep 0.1\n");
+        job = job_find(next.table, "second");
+        ck_assert_int_eq(life_receipt(&next, job, "a")->verdict, VERDICT_DONE);
+        ck_assert(life_is(&next, "a", COMPONENT_STOPPED));
+        life_end(&next);
+}
+END_TEST
+
+START_TEST(what_ended_meanwhile_is_told_by_the_next) {
+        struct job *job;
+        pid_t pid;
+
+        run("Restart=no\n");
+        life_begin_job(&l, JOB_RESTART, "second", "a");
+        LIFE_UNTIL(&l,
+                   life_instance(&l, "a", 2) && life_instance(&l, "a", 2)->life == LIFE_COMPLETING);
+        pid = life_instance(&l, "a", 2)->tree.pid;
+        life_die(&l, &next);
+        ck_assert_int_eq(kill(pid, SIGKILL), 0);
+        life_apply(&next, "%s", config("Restart=no\n"));
+        job = job_find(next.table, "second");
+        ck_assert_int_eq(life_receipt(&next, job, "a")->verdict, VERDICT_KEPT);
+        ck_assert_str_eq(life_receipt(&next, job, "a")->reason,
+                         "killed by SIGKILL before it was ready");
+        ck_assert_int_eq(life_instance(&next, "a", 1)->life, LIFE_READY);
+        life_end(&next);
+}
+END_TEST
+
+/* Nothing is left of what is over, nor of a component that is not configured any more. */
+START_TEST(records_go_with_what_they_are_of) {
+        char id[16];
+
+        run("");
+        ck_assert_uint_eq(count(&l, "component"), 1);
+        ck_assert_uint_eq(count(&l, "instance"), 1);
+        ck_assert_uint_eq(count(&l, "instance_part"), 3);
+        LIFE_UNTIL(&l, life_begin_job(&l, JOB_STOP, "stop", "a")->finished);
+        ck_assert_uint_eq(count(&l, "instance"), 0);
+        ck_assert_uint_eq(count(&l, "instance_part"), 0);
+        for (int k = 0; k < 40; k++) {
+                (void) snprintf(id, sizeof(id), "stop-%d", k);
+                LIFE_UNTIL(&l, life_begin_job(&l, JOB_STOP, id, "a")->finished);
+        }
+        ck_assert_uint_eq(count(&l, "job"), 32);
+        ck_assert_uint_eq(count(&l, "job_item"), 32);
+        life_apply(&l, "[Component b]\nStart=manual\nExecStart=sleep 60\n");
+        LIFE_UNTIL(&l, !component_find(l.table, "a"));
+        ck_assert_uint_eq(count(&l, "component"), 0);
+        life_end(&l);
+}
+END_TEST
+
+START_TEST(one_that_is_not_configured_any_more_is_ended_by_the_next) {
+        pid_t pid;
+
+        run("");
+        pid = life_instance(&l, "a", 1)->tree.pid;
+        life_die(&l, &next);
+        life_apply(&next, "[Component b]\nStart=manual\nExecStart=sleep 60\n");
+        ck_assert(life_said(&next, "a is not configured any more and is stopped"));
+        ck_assert_int_eq(life_instance(&next, "a", 1)->tree.pid, pid);
+        LIFE_UNTIL(&next, !component_find(next.table, "a"));
+        ck_assert_int_eq(next.ended.tree.pid, pid);
+        ck_assert_int_eq(next.ended.tree.status, SIGTERM);
+        ck_assert_uint_eq(count(&next, "instance"), 0);
+        ck_assert_uint_eq(count(&next, "component"), 0);
+        life_end(&next);
+}
+END_TEST
+
+/* ---- records of others
+ * -------------------------------------------------------------------------*/
+
+static const char *const any_key[] = {"RECORD", NULL};
+
+/* "KEY=VALUE|KEY=VALUE" */
+static void put(struct scene *s, char letter, const char *record, int fd) {
+        char id[STATE_ID_SIZE], *words = strdup(record), *rest = NULL;
+        struct packet_writer w;
+
+        memory_new_id(s->memory, letter, id);
+        packet_begin(&w);
+        for (char *word = strtok_r(words, "|", &rest); word; word = strtok_r(NULL, "|", &rest)) {
+                char *value = strchr(word, '=');
+
+                *value++ = '\0';
+                packet_add(&w, word, value);
+        }
+        free(words);
+        ck_assert_int_eq(memory_put(s->memory, id, &w, any_key), 0);
+        if (fd >= 0)
+                ck_assert_int_eq(memory_put_fd(s->memory, id, fd), 0);
+}
+
+static const struct {
+        char letter;
+        const char *record;
+} strange[] = {
+        {'c', "RECORD=component"},
+        {'c', "RECORD=component|NAME=nobody|GOAL=running"},
+        {'c', "RECORD=component|NAME=a|GOAL=flying|GENERATION=minus|BACK_OFF=1|LAST_END=99"},
+        {'c', "RECORD=component|NAME=a|GOAL=running|BACK_OFF=18446744073709551615"},
+        {'g', "RECORD=instance"},
+        {'g', "RECORD=instance|COMPONENT=nobody|PID=1"},
+        {'g', "RECORD=instance|COMPONENT=a"},
+        {'g', "RECORD=instance|COMPONENT=a|LIFE=floating|PID=1|INDEX=0|GENERATION=3"},
+        {'g', "RECORD=instance|COMPONENT=a|LIFE=ready|PID=4294967297|INDEX=70|GENERATION=3"},
+        {'g', "RECORD=instance|COMPONENT=a|LIFE=ready|PID=1|INDEX=4000000000|GENERATION=3"},
+        {'g', "RECORD=instance|COMPONENT=a|LIFE=draining|PID=1|COMMANDS=stop|NEXT_COMMAND=9"},
+        {'g', "RECORD=instance|COMPONENT=a|LIFE=ready|PID=1|EVIDENCE=77|CAUSE=66|GENERATION=3"},
+        {'g', "RECORD=instance|COMPONENT=a|LIFE=cleaning|COMMANDS=stop_post|NEXT_COMMAND="
+              "18446744073709551615"},
+        {'g', "RECORD=instance|COMPONENT=a|LIFE=stopped|PID=0"},
+        {'q', "RECORD=instance_part|INSTANCE=g77|WHICH=notify"},
+        {'q', "RECORD=instance_part|WHICH=soul"},
+        {'j', "RECORD=job"},
+        {'j', "RECORD=job|JOB=x|KIND=destroy|ITEMS=0"},
+        {'j', "RECORD=job|JOB=x|KIND=restart|ITEMS=4000000000"},
+        {'j', "RECORD=job|JOB=x|KIND=restart|ITEMS=3"},
+        {'j', "RECORD=job|KIND=restart|ITEMS=0|FINISHED=1"},
+        {'e', "RECORD=job_item"},
+        {'e', "RECORD=job_item|OF=j77|NAME=a|VERDICT=serves"},
+        {'x', "RECORD=of_a_later_version|WHAT=ever"},
+};
+
+/* Neither it nor what is beside it is lost: the next broker stands, and starts what is asked for.
+ */
+START_TEST(a_strange_record_does_no_harm) {
+        struct job *job;
+
+        begin("");
+        test_write("go", "");
+        /* 0 to 2: without a descriptor, with one that is something else, with a component beside */
+        if (_i % 2 == 1)
+                LIFE_UNTIL(&l, life_begin_job(&l, JOB_START, "first", "a")->finished);
+        put(&l, strange[_i / 2].letter, strange[_i / 2].record, _i % 2 == 0 ? STDIN_FILENO : -1);
+        die("");
+        life_pass(&next, 1);
+        if (strstr(strange[_i / 2].record, "INDEX=70") ||
+            strstr(strange[_i / 2].record, "INDEX=4000000000"))
+                ck_assert(life_said(&next, "could not be taken back"));
+        job = life_begin_job(&next, JOB_START, "asked", "a");
+        LIFE_UNTIL(&next, job->finished);
+        ck_assert_msg(life_is(&next, "a", COMPONENT_READY), "%s\n%s", strange[_i / 2].record,
+                      next.said);
+        job = life_begin_job(&next, JOB_RESTART, "again", "a");
+        ck_assert_int_eq(life_receipt(&next, job, "a")->verdict, VERDICT_SERVES);
+        life_end(&next);
+}
+END_TEST
+
+/* Two with one name: the first is it. */
+START_TEST(an_item_of_a_job_that_is_there_twice) {
+        begin("");
+        put(&l, 'j', "RECORD=job|JOB=x|KIND=stop|ITEMS=2|FINISHED=1", -1);
+        {
+                const char *id = memory_first(l.memory, "job");
+                char item[128];
+
+                (void) snprintf(item, sizeof(item),
+                                "RECORD=job_item|OF=%s|NAME=a|VERDICT=done|LINE0=one", id);
+                put(&l, 'e', item, -1);
+                put(&l, 'e', item, -1);
+        }
+        die("");
+        ck_assert_ptr_null(job_find(next.table, "x"));
+        ck_assert_uint_eq(count(&next, "job"), 0);
+        ck_assert_uint_eq(count(&next, "job_item"), 0);
+        life_end(&next);
+}
+END_TEST
+
+SUITE("component_kept", {
+        TEST(a_component_that_runs_is_found_again);
+        TEST(what_a_component_is_comes_back);
+        tcase_add_loop_test(tests_, a_goal_is_kept, 0, 2);
+        TEST(receipts_of_finished_jobs_survive);
+        TEST(a_restart_goes_on_with_the_next_broker_and_is_not_begun_twice);
+        TEST(a_stop_goes_on);
+        TEST(what_ended_meanwhile_is_told_by_the_next);
+        TEST(records_go_with_what_they_are_of);
+        TEST(one_that_is_not_configured_any_more_is_ended_by_the_next);
+        tcase_add_loop_test(tests_, a_strange_record_does_no_harm, 0,
+                            2 * sizeof(strange) / sizeof(strange[0]));
+        TEST(an_item_of_a_job_that_is_there_twice);
+})

@@ -1,0 +1,245 @@
+/* Connections are counted for the tree that has them, and strays are told from those who may. */
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "components/connections.h"
+#include "sockets_support.h"
+#include "support.h"
+#include "tree_support.h"
+
+static struct loop *loop;
+static int listening;
+static bool done, failed;
+static struct connections result;
+static int told[2]; /* the server tells each accept */
+
+static void on_counted(void *owner, const struct connections *r) {
+        done = true;
+        failed = !r;
+        if (r)
+                result = *r;
+}
+
+static void accept_all(void *unused) {
+        (void) prctl(PR_SET_NAME, "acceptor");
+        for (;;) {
+                if (accept4(listening, NULL, NULL, SOCK_CLOEXEC) >= 0)
+                        (void) !write(told[1], "x", 1);
+        }
+}
+
+/* Two connections, of which a worker has both, too. */
+static void accept_two_and_fork(void *unused) {
+        (void) accept4(listening, NULL, NULL, SOCK_CLOEXEC);
+        (void) accept4(listening, NULL, NULL, SOCK_CLOEXEC);
+        if (fork() == 0)
+                (void) prctl(PR_SET_PDEATHSIG, SIGKILL);
+        (void) !write(told[1], "x", 1);
+        pause();
+}
+
+static void hold(void *unused) {
+        pause();
+}
+
+static void count_with(const struct process_tree *tree, const pid_t *known, size_t n_known) {
+        struct connection_count *c = NULL;
+        struct stat st;
+        uint64_t inode;
+
+        ck_assert_int_eq(fstat(listening, &st), 0);
+        inode = st.st_ino;
+        done = false;
+        memset(&result, 0, sizeof(result));
+        ck_assert_int_eq(
+                connection_count_start(&c, loop, tree, &inode, 1, known, n_known, on_counted, NULL),
+                0);
+        ck_assert_int_eq(
+                connection_count_start(&c, loop, tree, &inode, 1, NULL, 0, on_counted, NULL),
+                -EBUSY);
+        RUN_UNTIL(loop, done);
+        ck_assert(!failed);
+}
+
+static int client(void) {
+        struct sockaddr_storage address;
+        socklen_t size = sizeof(address);
+        int fd;
+
+        ck_assert_int_eq(getsockname(listening, (struct sockaddr *) &address, &size), 0);
+        fd = socket(address.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        ck_assert_int_eq(connect(fd, (struct sockaddr *) &address, size), 0);
+        return fd;
+}
+
+static void wait_told(int n) {
+        char byte;
+
+        while (n-- > 0)
+                ck_assert_int_eq(read(told[0], &byte, 1), 1);
+}
+
+static void set_up(int fd) {
+        ck_assert_int_eq(loop_new(&loop), 0);
+        ck_assert_int_eq(pipe2(told, O_CLOEXEC), 0);
+        listening = fd;
+}
+
+static void tear_down(void) {
+        close(listening);
+        close(told[0]);
+        close(told[1]);
+        loop_free(loop);
+}
+
+static void expect_counts(int fd) {
+        struct test_tree old, new;
+        int clients[3];
+
+        set_up(fd);
+        test_tree_start(&old, loop, accept_all, NULL);
+        test_tree_start(&new, loop, hold, NULL);
+        count_with(&old.tree, NULL, 0);
+        ck_assert_uint_eq(result.count, 0);
+        for (int i = 0; i < 3; i++)
+                clients[i] = client();
+        wait_told(3);
+        count_with(&old.tree, NULL, 0);
+        ck_assert_uint_eq(result.count, 3);
+        ck_assert_uint_eq(result.n_holders, 1);
+        ck_assert_int_eq(result.holders[0].pid, old.tree.pid);
+        ck_assert_str_eq(result.holders[0].name, "acceptor");
+        ck_assert_uint_eq(result.holders[0].count, 3);
+        ck_assert_uint_eq(result.n_strays, 0);
+        count_with(&new.tree, NULL, 0);
+        ck_assert_uint_eq(result.count, 0);
+        /* The client has said all that it has to say, and waits for the answer. */
+        ck_assert_int_eq(shutdown(clients[0], SHUT_WR), 0);
+        count_with(&old.tree, NULL, 0);
+        ck_assert_uint_eq(result.count, 3);
+        test_tree_end(&old);
+        test_tree_end(&new);
+        for (int i = 0; i < 3; i++)
+                close(clients[i]);
+        tear_down();
+}
+
+START_TEST(connections_count_for_who_accepted_them) {
+        expect_counts(test_tcp_listener());
+        expect_counts(test_unix_listener(test_path("web.sock")));
+}
+END_TEST
+
+START_TEST(a_connection_in_the_queue_or_of_another_listener_does_not_count) {
+        struct test_tree t;
+        int other = test_tcp_listener(), waiting, fd;
+
+        set_up(other);
+        fd = client();
+        int accepted = accept4(other, NULL, NULL, SOCK_CLOEXEC);
+        ck_assert_int_ge(accepted, 0);
+        listening = test_tcp_listener();
+        waiting = client();
+        test_tree_start(&t, loop, hold, NULL); /* has all of these */
+        count_with(&t.tree, NULL, 0);
+        ck_assert_uint_eq(result.count, 0);
+        close(listening);
+        listening = other;
+        count_with(&t.tree, NULL, 0);
+        ck_assert_uint_eq(result.count, 1);
+        test_tree_end(&t);
+        close(waiting);
+        close(fd);
+        close(accepted);
+        tear_down();
+}
+END_TEST
+
+START_TEST(a_shared_connection_counts_once) {
+        struct test_tree t;
+        int a, b;
+
+        set_up(test_tcp_listener());
+        a = client();
+        b = client();
+        test_tree_start(&t, loop, accept_two_and_fork, NULL);
+        wait_told(2);
+        count_with(&t.tree, NULL, 0);
+        ck_assert_uint_eq(result.count, 2);
+        ck_assert_uint_eq(result.n_holders, 1);
+        test_tree_end(&t);
+        close(a);
+        close(b);
+        tear_down();
+}
+END_TEST
+
+/* A grandchild that left its group, whose parent has ended: nobody's child, with the listener. */
+static pid_t make_stray(void) {
+        int ends[2];
+        pid_t pid, stray;
+
+        ck_assert_int_eq(pipe2(ends, O_CLOEXEC), 0);
+        ck_assert_int_eq(prctl(PR_SET_CHILD_SUBREAPER, 0), 0);
+        pid = fork();
+        if (pid == 0) {
+                pid = fork();
+                if (pid > 0)
+                        _exit(0);
+                (void) prctl(PR_SET_NAME, "stray");
+                (void) setsid();
+                while (getppid() == getpgid(0))
+                        ;
+                pid = getpid();
+                (void) !write(ends[1], &pid, sizeof(pid));
+                /* Until the test has ended, however it ends. */
+                close(told[1]);
+                (void) !read(told[0], &pid, sizeof(pid));
+                _exit(0);
+        }
+        ck_assert_int_eq(waitpid(pid, NULL, 0), pid);
+        ck_assert_int_eq(read(ends[0], &stray, sizeof(stray)), sizeof(stray));
+        close(ends[0]);
+        close(ends[1]);
+        return stray;
+}
+
+START_TEST(strays_are_who_has_the_listener_and_is_not_known) {
+        struct test_tree t, other;
+        pid_t stray, known[2];
+
+        set_up(test_tcp_listener());
+        stray = make_stray();
+        test_tree_start(&t, loop, hold, NULL);
+        test_tree_start(&other, loop, hold, NULL);
+        known[0] = other.tree.pid;
+        known[1] = getppid(); /* Check forked us: it has nothing of ours */
+        count_with(&t.tree, known, 2);
+        ck_assert_uint_eq(result.n_strays, 1);
+        ck_assert_int_eq(result.strays[0].pid, stray);
+        ck_assert_str_eq(result.strays[0].name, "stray");
+        known[0] = stray;
+        count_with(&t.tree, known, 1);
+        ck_assert_uint_eq(result.n_strays, 0); /* our own child on its way to exec */
+        count_with(&t.tree, NULL, 0);
+        ck_assert_uint_eq(result.n_strays, 0);
+        ck_assert_int_eq(kill(stray, SIGKILL), 0);
+        test_tree_end(&t);
+        test_tree_end(&other);
+        tear_down();
+}
+END_TEST
+
+SUITE("connections", {
+        TEST(connections_count_for_who_accepted_them);
+        TEST(a_connection_in_the_queue_or_of_another_listener_does_not_count);
+        TEST(a_shared_connection_counts_once);
+        TEST(strays_are_who_has_the_listener_and_is_not_known);
+})

@@ -1,0 +1,277 @@
+/* What is seen of a server that waits for connections in each of the usual ways. */
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/prctl.h>
+#include <sys/select.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "components/health.h"
+#include "sockets_support.h"
+#include "support.h"
+#include "tree_support.h"
+
+static struct loop *loop;
+static int listening, other; /* the one that is looked for, and one that is not */
+static enum evidence found;
+static unsigned searches;
+
+static void on_found(void *owner, enum evidence best) {
+        found = best;
+        searches++;
+}
+
+static uint64_t inode_of(int fd) {
+        struct stat st;
+
+        ck_assert_int_eq(fstat(fd, &st), 0);
+        return st.st_ino;
+}
+
+static enum evidence search(const struct process_tree *tree) {
+        struct evidence_search *s = NULL;
+        uint64_t inodes[2] = {1, inode_of(listening)};
+        unsigned before = searches;
+
+        ck_assert_int_eq(evidence_search_start(&s, loop, tree, inodes, 2, on_found, NULL), 0);
+        ck_assert_int_eq(evidence_search_start(&s, loop, tree, inodes, 2, on_found, NULL), -EBUSY);
+        RUN_UNTIL(loop, searches > before);
+        return found;
+}
+
+static void forget(void *unused) {
+        close(listening);
+        pause();
+}
+
+static void hold(void *unused) {
+        pause();
+}
+
+static void accept_blocking(void *unused) {
+        (void) accept4(listening, NULL, NULL, SOCK_CLOEXEC);
+}
+
+static void accept_other(void *unused) {
+        (void) accept4(other, NULL, NULL, SOCK_CLOEXEC);
+}
+
+static void *accept_in_thread(void *unused) {
+        accept_blocking(NULL);
+        return NULL;
+}
+
+static void start_thread(void *unused) {
+        pthread_t thread;
+
+        (void) pthread_create(&thread, NULL, accept_in_thread, NULL);
+        pause();
+}
+
+static void accept_in_worker(void *unused) {
+        if (fork() == 0) {
+                (void) prctl(PR_SET_PDEATHSIG, SIGKILL);
+                accept_blocking(NULL);
+        }
+        close(listening);
+        pause();
+}
+
+static void wait_in_epoll(int fd, uint32_t events) {
+        struct epoll_event event = {.events = events};
+        int set = epoll_create1(EPOLL_CLOEXEC);
+
+        (void) epoll_ctl(set, EPOLL_CTL_ADD, fd, &event);
+        (void) epoll_wait(set, &event, 1, -1);
+}
+
+static void epoll(void *unused) {
+        wait_in_epoll(listening, EPOLLIN | EPOLLET);
+}
+
+static void epoll_other(void *unused) {
+        wait_in_epoll(other, EPOLLIN);
+}
+
+static void epoll_for_errors(void *unused) {
+        wait_in_epoll(listening, EPOLLRDHUP);
+}
+
+static void poll_both(void *unused) {
+        struct pollfd p[2] = {{.fd = other, .events = POLLIN}, {.fd = listening, .events = POLLIN}};
+
+        (void) poll(p, 2, -1);
+}
+
+static void poll_other(void *unused) {
+        struct pollfd p = {.fd = other, .events = POLLIN};
+
+        (void) ppoll(&p, 1, NULL, NULL);
+}
+
+static void select_on(int fd) {
+        fd_set set;
+
+        FD_ZERO(&set);
+        FD_SET(fd, &set);
+        (void) select(fd + 1, &set, NULL, NULL, NULL);
+}
+
+static void select_it(void *unused) {
+        select_on(listening);
+}
+
+static void select_other(void *unused) {
+        select_on(other);
+}
+
+/* As a server does that always has something to do: it waits a sixth of its time. */
+static void busy(void *unused) {
+        struct pollfd p = {.fd = listening, .events = POLLIN};
+
+        for (;;) {
+                (void) usleep(5000);
+                (void) poll(&p, 1, 1);
+        }
+}
+
+/*
+ * What waits comes to wait in a moment, so what is expected is searched for until it is there; what
+ * must not be seen is looked for when the process sleeps for good.
+ */
+static bool sleeps(pid_t pid) {
+        char path[64], state = '?';
+        FILE *stat;
+
+        (void) snprintf(path, sizeof(path), "/proc/%d/stat", (int) pid);
+        stat = fopen(path, "re");
+        ck_assert_ptr_nonnull(stat);
+        ck_assert_int_eq(fscanf(stat, "%*d (%*[^)]) %c", &state), 1);
+        fclose(stat);
+        return state == 'S';
+}
+
+static void expect(void (*body)(void *), enum evidence expected) {
+        struct test_tree t;
+        enum evidence best = EVIDENCE_NONE;
+
+        test_tree_start(&t, loop, body, NULL);
+        while (best < expected)
+                best = search(&t.tree);
+        ck_assert_int_eq(best, expected);
+        if (expected <= EVIDENCE_HOLDS) {
+                while (!sleeps(t.tree.pid))
+                        ;
+                ck_assert_int_eq(search(&t.tree), expected);
+        }
+        test_tree_end(&t);
+}
+
+static void set_up(int fd) {
+        ck_assert_int_eq(loop_new(&loop), 0);
+        listening = fd;
+        other = test_tcp_listener();
+}
+
+static void tear_down(void) {
+        close(listening);
+        close(other);
+        loop_free(loop);
+}
+
+static void expect_all(int fd) {
+        set_up(fd);
+        expect(hold, EVIDENCE_HOLDS);
+        expect(epoll, EVIDENCE_WATCHES);
+        expect(poll_both, EVIDENCE_WATCHES);
+        expect(select_it, EVIDENCE_WATCHES);
+        expect(accept_blocking, EVIDENCE_ACCEPTS);
+        tear_down();
+}
+
+START_TEST(each_way_to_wait_for_connections_is_seen) {
+        expect_all(test_tcp_listener());
+        expect_all(test_unix_listener(test_path("web.sock")));
+}
+END_TEST
+
+START_TEST(threads_and_workers_count) {
+        set_up(test_tcp_listener());
+        expect(start_thread, EVIDENCE_ACCEPTS);
+        expect(accept_in_worker, EVIDENCE_ACCEPTS);
+        tear_down();
+}
+END_TEST
+
+START_TEST(waiting_for_another_listener_proves_nothing) {
+        set_up(test_tcp_listener());
+        expect(accept_other, EVIDENCE_HOLDS);
+        expect(epoll_other, EVIDENCE_HOLDS);
+        expect(poll_other, EVIDENCE_HOLDS);
+        expect(select_other, EVIDENCE_HOLDS);
+        expect(epoll_for_errors, EVIDENCE_HOLDS);
+        tear_down();
+}
+END_TEST
+
+START_TEST(a_busy_server_is_seen_to_wait_now_and_then) {
+        struct test_tree t;
+        unsigned seen = 0;
+
+        set_up(test_tcp_listener());
+        test_tree_start(&t, loop, busy, NULL);
+        for (unsigned k = 0; k < 30; k++)
+                seen += search(&t.tree) == EVIDENCE_WATCHES;
+        /* One look each would find it five times. */
+        ck_assert_uint_ge(seen, 15);
+        test_tree_end(&t);
+        tear_down();
+}
+END_TEST
+
+START_TEST(who_does_not_hold_it_has_no_evidence) {
+        set_up(test_tcp_listener());
+        struct test_tree t;
+
+        test_tree_start(&t, loop, forget, NULL);
+        while (search(&t.tree) != EVIDENCE_NONE)
+                ;
+        test_tree_end(&t);
+        tear_down();
+}
+END_TEST
+
+START_TEST(a_stopped_search_is_silent) {
+        struct evidence_search *s = NULL;
+        struct test_tree t;
+        uint64_t inode;
+
+        set_up(test_tcp_listener());
+        inode = inode_of(listening);
+        test_tree_start(&t, loop, hold, NULL);
+        searches = 0;
+        ck_assert_int_eq(evidence_search_start(&s, loop, &t.tree, &inode, 1, on_found, NULL), 0);
+        s = evidence_search_stop(s);
+        ck_assert_ptr_null(evidence_search_stop(s));
+        test_tree_end(&t);
+        ck_assert_uint_eq(searches, 0);
+        tear_down();
+}
+END_TEST
+
+SUITE("evidence", {
+        TEST(each_way_to_wait_for_connections_is_seen);
+        TEST(threads_and_workers_count);
+        TEST(waiting_for_another_listener_proves_nothing);
+        TEST(a_busy_server_is_seen_to_wait_now_and_then);
+        TEST(who_does_not_hold_it_has_no_evidence);
+        TEST(a_stopped_search_is_silent);
+})

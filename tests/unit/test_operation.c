@@ -1,0 +1,521 @@
+/*
+ * What one component does when it is asked: which instances are started and stopped, in which
+ * order, and what the verdict is. A component becomes ready when the test makes a file, so each
+ * moment can be looked at.
+ */
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "components/operation.h"
+#include "life_support.h"
+#include "support.h"
+
+static struct scene l;
+
+/* "go1" lets generation 1 become ready; "bad2" has generation 2 end before it is,
+ * when it has written its line. */
+static void write_gate(void) {
+        test_write("gate.sh", "cd \"${0%/*}\"\n"
+                              "g=$FDPASS_GENERATION\n"
+                              "until test -e go$g -o -e go -o ! -e gate.sh; do\n"
+                              "        test -e bad$g && read name </proc/$MAINPID/comm &&\n"
+                              "                test $name = sleep && kill -KILL $MAINPID\n"
+                              "        sleep 0.01\n"
+                              "done\n");
+}
+
+static void open_scene(const char *more) {
+        life_begin(&l, false);
+        write_gate();
+        life_apply(&l,
+                   "[Component a]\nStart=manual\nExecStart=sh -c 'echo I am $$FDPASS_GENERATION; "
+                   "exec sleep 60'\nExecStartPost=sh %s\n%s",
+                   test_path("gate.sh"), more);
+}
+
+static struct component *a(void) {
+        return life_component(&l, "a");
+}
+
+static bool serves(uint64_t generation) {
+        const struct instance *i = life_instance(&l, "a", generation);
+
+        return i && i->life == LIFE_READY;
+}
+
+static bool completes(uint64_t generation) {
+        const struct instance *i = life_instance(&l, "a", generation);
+
+        return i && i->life == LIFE_COMPLETING;
+}
+
+/* Running, as generation 1. */
+static void run(const char *more) {
+        struct job *job;
+
+        open_scene(more);
+        test_write("go1", "");
+        job = life_begin_job(&l, JOB_START, "", "a");
+        ck_assert_int_eq(life_receipt(&l, job, "a")->verdict, VERDICT_SERVES);
+        ck_assert(serves(1));
+}
+
+static enum verdict verdict_of(const struct job *job) {
+        return job->items[0].receipt.verdict;
+}
+
+START_TEST(a_start_serves_and_another_one_finds_it_so) {
+        const struct receipt *r;
+        struct job *job;
+
+        open_scene("");
+        ck_assert(life_is(&l, "a", COMPONENT_STOPPED));
+        job = life_begin_job(&l, JOB_START, "", "a");
+        LIFE_UNTIL(&l, completes(1));
+        ck_assert(life_is(&l, "a", COMPONENT_STARTING));
+        ck_assert(!job->items[0].decided);
+        test_write("go1", "");
+        r = life_receipt(&l, job, "a");
+        ck_assert_int_eq(r->verdict, VERDICT_SERVES);
+        ck_assert_uint_eq(r->generation, 1);
+        ck_assert_uint_eq(r->generation_before, 0);
+        ck_assert_uint_eq(r->instances, 1);
+        ck_assert_str_eq(r->ready_by, "running");
+        ck_assert_uint_gt(r->ready_usec, 0);
+        ck_assert(job_is_good(job) && r->drained && !r->killed);
+        ck_assert(life_is(&l, "a", COMPONENT_READY));
+        job = life_begin_job(&l, JOB_START, "", "a");
+        ck_assert_int_eq(life_receipt(&l, job, "a")->verdict, VERDICT_NOTHING);
+        ck_assert_uint_eq(a()->last_generation, 1);
+        life_end(&l);
+}
+END_TEST
+
+START_TEST(a_restart_overlaps) {
+        const struct receipt *r;
+        struct job *job;
+
+        run("");
+        job = life_begin_job(&l, JOB_RESTART, "", "a");
+        LIFE_UNTIL(&l, completes(2));
+        ck_assert(serves(1));
+        ck_assert(life_is(&l, "a", COMPONENT_RESTARTING));
+        test_write("go2", "");
+        r = life_receipt(&l, job, "a");
+        ck_assert_int_eq(r->verdict, VERDICT_SERVES);
+        ck_assert_uint_eq(r->generation_before, 1);
+        ck_assert_uint_eq(r->generation, 2);
+        ck_assert_uint_gt(r->drain_usec, 0);
+        ck_assert(r->drained && serves(2) && !life_instance(&l, "a", 1));
+        life_end(&l);
+}
+END_TEST
+
+START_TEST(a_bad_generation_is_stopped_and_the_old_one_kept) {
+        const struct receipt *r;
+        struct job *job;
+
+        run("");
+        test_write("bad2", "");
+        job = life_begin_job(&l, JOB_RESTART, "", "a");
+        r = life_receipt(&l, job, "a");
+        ck_assert_int_eq(r->verdict, VERDICT_KEPT);
+        ck_assert_str_eq(r->reason, "killed by SIGKILL before it was ready");
+        ck_assert_uint_eq(r->generation_before, 1);
+        ck_assert_uint_eq(r->generation, 2);
+        ck_assert_uint_eq(r->n_lines, 1);
+        ck_assert_str_eq(r->lines[0], "I am 2");
+        ck_assert(!job_is_good(job));
+        ck_assert(serves(1) && life_is(&l, "a", COMPONENT_READY));
+        /* its number is not used again */
+        test_write("go3", "");
+        job = life_begin_job(&l, JOB_RESTART, "", "a");
+        ck_assert_uint_eq(life_receipt(&l, job, "a")->generation, 3);
+        life_end(&l);
+}
+END_TEST
+
+START_TEST(a_bad_first_generation_has_failed) {
+        const struct receipt *r;
+        struct job *job;
+
+        open_scene("Restart=no\n");
+        test_write("bad1", "");
+        job = life_begin_job(&l, JOB_START, "", "a");
+        r = life_receipt(&l, job, "a");
+        ck_assert_int_eq(r->verdict, VERDICT_FAILED);
+        ck_assert_str_eq(r->reason, "killed by SIGKILL before it was ready");
+        LIFE_UNTIL(&l, life_is(&l, "a", COMPONENT_FAILED));
+        ck_assert_str_eq(a()->reason, r->reason);
+        ck_assert_str_eq(a()->last_reason, r->reason);
+        life_end(&l);
+}
+END_TEST
+
+/* The old one is gone before the new one begins; a bad one then leaves nothing. */
+START_TEST(stop_first_is_never_two) {
+        const struct receipt *r;
+        struct job *job;
+
+        run("Handover=stop-first\nRestart=no\n");
+        if (_i == 1)
+                test_write("bad2", "");
+        job = life_begin_job(&l, JOB_RESTART, "", "a");
+        while (!life_instance(&l, "a", 2)) {
+                ck_assert_uint_le(a()->n_instances, 1);
+                life_turn(&l);
+        }
+        ck_assert(!life_instance(&l, "a", 1));
+        if (_i == 0)
+                test_write("go2", "");
+        r = life_receipt(&l, job, "a");
+        ck_assert_int_eq(r->verdict, _i == 0 ? VERDICT_SERVES : VERDICT_FAILED);
+        ck_assert_uint_eq(r->generation_before, 1);
+        ck_assert_uint_eq(r->generation, 2);
+        life_end(&l);
+}
+END_TEST
+
+START_TEST(two_starts_are_one) {
+        struct job *first, *second;
+
+        open_scene("");
+        first = life_begin_job(&l, JOB_START, "", "a");
+        second = life_begin_job(&l, JOB_START, "", "a");
+        ck_assert_ptr_ne(first, second);
+        LIFE_UNTIL(&l, completes(1));
+        ck_assert_ptr_eq(first->items[0].operation, second->items[0].operation);
+        test_write("go1", "");
+        ck_assert_int_eq(life_receipt(&l, first, "a")->verdict, VERDICT_SERVES);
+        ck_assert_int_eq(life_receipt(&l, second, "a")->verdict, VERDICT_SERVES);
+        ck_assert_uint_eq(a()->last_generation, 1);
+        life_end(&l);
+}
+END_TEST
+
+/* What is deployed meanwhile is not yet in the first: the second is another one, the third not. */
+START_TEST(a_restart_during_a_restart_comes_after_it) {
+        struct job *jobs[3];
+
+        run("");
+        for (int k = 0; k < 3; k++)
+                jobs[k] = life_begin_job(&l, JOB_RESTART, "", "a");
+        LIFE_UNTIL(&l, completes(2));
+        ck_assert_ptr_nonnull(a()->next);
+        ck_assert_ptr_eq(jobs[1]->items[0].operation, jobs[2]->items[0].operation);
+        ck_assert_ptr_ne(jobs[0]->items[0].operation, jobs[1]->items[0].operation);
+        test_write("go", "");
+        while (!jobs[2]->finished) {
+                /* never two that start */
+                unsigned n = 0;
+                const struct instance *i;
+
+                TAILQ_FOREACH (i, &a()->instances, entry)
+                        n += i->life < LIFE_READY;
+                ck_assert_uint_le(n, 1);
+                life_turn(&l);
+        }
+        ck_assert_uint_eq(life_receipt(&l, jobs[0], "a")->generation, 2);
+        ck_assert_uint_eq(life_receipt(&l, jobs[1], "a")->generation, 3);
+        ck_assert_uint_eq(life_receipt(&l, jobs[2], "a")->generation, 3);
+        ck_assert_uint_eq(a()->last_generation, 3);
+        life_end(&l);
+}
+END_TEST
+
+START_TEST(a_stop_cancels_what_starts_and_what_waits) {
+        struct job *restart, *next, *stop;
+
+        run("");
+        restart = life_begin_job(&l, JOB_RESTART, "", "a");
+        next = life_begin_job(&l, JOB_RESTART, "", "a");
+        LIFE_UNTIL(&l, completes(2));
+        stop = life_begin_job(&l, _i == 0 ? JOB_STOP : JOB_PAUSE, "", "a");
+        /* at once */
+        ck_assert(restart->finished && next->finished);
+        ck_assert_int_eq(verdict_of(restart), VERDICT_CANCELED);
+        ck_assert_int_eq(verdict_of(next), VERDICT_CANCELED);
+        ck_assert_str_eq(restart->items[0].receipt.reason, "it is being stopped");
+        ck_assert_int_eq(life_receipt(&l, stop, "a")->verdict, VERDICT_DONE);
+        ck_assert_uint_eq(a()->n_instances, 0);
+        ck_assert(life_is(&l, "a", _i == 0 ? COMPONENT_STOPPED : COMPONENT_PAUSED));
+        stop = life_begin_job(&l, _i == 0 ? JOB_STOP : JOB_PAUSE, "", "a");
+        ck_assert_int_eq(life_receipt(&l, stop, "a")->verdict, VERDICT_NOTHING);
+        life_end(&l);
+}
+END_TEST
+
+START_TEST(a_restart_takes_the_place_of_a_reload_that_waits) {
+        struct job *first, *second, *third;
+
+        run("ExecReload=true\n");
+        first = life_begin_job(&l, JOB_RESTART, "", "a");
+        second = life_begin_job(&l, JOB_RELOAD, "", "a");
+        LIFE_UNTIL(&l, completes(2));
+        third = life_begin_job(&l, JOB_RESTART, "", "a");
+        ck_assert(second->finished && !first->finished);
+        ck_assert_int_eq(verdict_of(second), VERDICT_CANCELED);
+        ck_assert_str_eq(second->items[0].receipt.reason, "something else was asked for later");
+        test_write("go2", "");
+        ck_assert_int_eq(life_receipt(&l, first, "a")->verdict, VERDICT_SERVES);
+        LIFE_UNTIL(&l, completes(3));
+        test_write("go3", "");
+        ck_assert_int_eq(life_receipt(&l, third, "a")->verdict, VERDICT_SERVES);
+        ck_assert(serves(3));
+        life_end(&l);
+}
+END_TEST
+
+START_TEST(a_start_or_reload_joins_a_restart_that_waits) {
+        struct job *first, *second, *third;
+
+        run("ExecReload=true\n");
+        first = life_begin_job(&l, JOB_RESTART, "", "a");
+        second = life_begin_job(&l, JOB_RESTART, "", "a");
+        LIFE_UNTIL(&l, completes(2));
+        third = life_begin_job(&l, _i == 0 ? JOB_START : JOB_RELOAD, "", "a");
+        ck_assert(!second->finished && !first->finished);
+        test_write("go2", "");
+        ck_assert_int_eq(life_receipt(&l, first, "a")->verdict, VERDICT_SERVES);
+        LIFE_UNTIL(&l, completes(3));
+        test_write("go3", "");
+        ck_assert_int_eq(life_receipt(&l, second, "a")->verdict, VERDICT_SERVES);
+        ck_assert_int_eq(life_receipt(&l, third, "a")->verdict, VERDICT_SERVES);
+        ck_assert(serves(3));
+        life_end(&l);
+}
+END_TEST
+
+START_TEST(a_start_while_it_drains_makes_a_new_generation) {
+        struct job *stop, *start_job;
+
+        run("");
+        stop = life_begin_job(&l, JOB_STOP, "", "a");
+        LIFE_UNTIL(&l, life_is(&l, "a", COMPONENT_DRAINING) || stop->finished);
+        test_write("go2", "");
+        start_job = life_begin_job(&l, JOB_START, "", "a");
+        ck_assert_int_eq(life_receipt(&l, stop, "a")->verdict, VERDICT_DONE);
+        ck_assert_int_eq(life_receipt(&l, start_job, "a")->verdict, VERDICT_SERVES);
+        ck_assert(serves(2));
+        life_end(&l);
+}
+END_TEST
+
+START_TEST(pause_and_resume) {
+        struct job *job;
+
+        run("");
+        job = life_begin_job(&l, JOB_PAUSE, "", "a");
+        ck_assert_int_eq(life_receipt(&l, job, "a")->verdict, VERDICT_DONE);
+        ck_assert(life_is(&l, "a", COMPONENT_PAUSED));
+        test_write("go2", "");
+        job = life_begin_job(&l, JOB_RESUME, "", "a");
+        ck_assert_int_eq(life_receipt(&l, job, "a")->verdict, VERDICT_SERVES);
+        ck_assert(life_is(&l, "a", COMPONENT_READY));
+        life_end(&l);
+}
+END_TEST
+
+START_TEST(a_reload_is_done_fails_or_has_nobody) {
+        const struct receipt *r;
+        struct job *job;
+
+        open_scene("ExecReload=true\n");
+        job = life_begin_job(&l, JOB_RELOAD, "", "a");
+        r = life_receipt(&l, job, "a");
+        ck_assert_int_eq(r->verdict, VERDICT_FAILED);
+        ck_assert_str_eq(r->reason, "it does not run");
+        ck_assert(life_is(&l, "a", COMPONENT_STOPPED));
+        life_end(&l);
+
+        run("ExecReload=sh -c 'exit 9'\n");
+        job = life_begin_job(&l, JOB_RELOAD, "", "a");
+        r = life_receipt(&l, job, "a");
+        ck_assert_int_eq(r->verdict, VERDICT_FAILED);
+        ck_assert_str_eq(r->reason, "ExecReload=sh: exited with status 9");
+        ck_assert(serves(1));
+        ck_assert_str_eq(life_instance(&l, "a", 1)->reason, "");
+        life_end(&l);
+}
+END_TEST
+
+/* ---- several instances
+ * -------------------------------------------------------------------------*/
+
+static unsigned count(uint64_t generation, enum life life) {
+        const struct instance *i;
+        unsigned n = 0;
+
+        TAILQ_FOREACH (i, &a()->instances, entry)
+                n += i->generation == generation && i->life == life;
+        return n;
+}
+
+START_TEST(instances_start_together_and_are_replaced_one_by_one) {
+        const struct receipt *r;
+        struct job *job;
+
+        open_scene("Instances=3\n");
+        job = life_begin_job(&l, JOB_START, "", "a");
+        LIFE_UNTIL(&l, count(1, LIFE_COMPLETING) == 3);
+        test_write("go1", "");
+        ck_assert_uint_eq(life_receipt(&l, job, "a")->instances, 3);
+        ck_assert(component_serves(a()));
+        job = life_begin_job(&l, JOB_RESTART, "", "a");
+        LIFE_UNTIL(&l, completes(2));
+        life_pass(&l, 20);
+        ck_assert_uint_eq(count(2, LIFE_COMPLETING), 1);
+        ck_assert_uint_eq(count(1, LIFE_READY), 3);
+        test_write("go2", "");
+        while (!job->finished) {
+                ck_assert_uint_le(count(2, LIFE_STARTING) + count(2, LIFE_COMPLETING), 1);
+                ck_assert_uint_ge(count(1, LIFE_READY) + count(2, LIFE_READY), 3);
+                life_turn(&l);
+        }
+        r = life_receipt(&l, job, "a");
+        ck_assert_int_eq(r->verdict, VERDICT_SERVES);
+        ck_assert_uint_eq(r->instances, 3);
+        ck_assert_uint_eq(count(2, LIFE_READY), 3);
+        ck_assert_uint_eq(a()->n_instances, 3);
+        life_end(&l);
+}
+END_TEST
+
+START_TEST(the_first_bad_instance_ends_the_replacing) {
+        const struct receipt *r;
+        struct job *job;
+
+        run("Instances=2\n");
+        test_write("bad2", "");
+        job = life_begin_job(&l, JOB_RESTART, "", "a");
+        r = life_receipt(&l, job, "a");
+        ck_assert_int_eq(r->verdict, VERDICT_KEPT);
+        ck_assert_uint_eq(count(1, LIFE_READY), 2);
+        ck_assert_uint_eq(a()->n_instances, 2);
+        life_end(&l);
+}
+END_TEST
+
+START_TEST(places_that_are_not_configured_any_more_go_with_the_next_restart) {
+        struct job *job;
+
+        run("Instances=3\n");
+        life_apply(&l, "[Component a]\nStart=manual\nExecStart=sh -c 'exec sleep 60'\n"
+                       "Instances=2\n");
+        life_pass(&l, 10);
+        ck_assert_uint_eq(a()->n_instances, 3);
+        job = life_begin_job(&l, JOB_RESTART, "", "a");
+        ck_assert_int_eq(life_receipt(&l, job, "a")->verdict, VERDICT_SERVES);
+        LIFE_UNTIL(&l, a()->n_instances == 2);
+        ck_assert_uint_eq(count(2, LIFE_READY), 2);
+        life_end(&l);
+}
+END_TEST
+
+/* ---- nobody asked
+ * ------------------------------------------------------------------------------*/
+
+START_TEST(one_that_ends_is_started_again_until_it_was_too_often) {
+        run("Restart=on-failure\nRestartSec=10ms\nStartLimitBurst=2\nStartLimitIntervalSec=60\n");
+        test_write("go", "");
+        for (uint64_t generation = 1; generation <= 3; generation++) {
+                LIFE_UNTIL(&l, serves(generation));
+                ck_assert_int_eq(kill(life_instance(&l, "a", generation)->tree.pid, SIGKILL), 0);
+        }
+        LIFE_UNTIL(&l, life_is(&l, "a", COMPONENT_FAILED));
+        ck_assert_str_eq(a()->reason, "it was started too often (StartLimitBurst=); the last time: "
+                                      "killed by SIGKILL");
+        ck_assert_uint_eq(a()->restarts, 2);
+        /* who asks is not held to that */
+        ck_assert_int_eq(life_receipt(&l, life_begin_job(&l, JOB_START, "", "a"), "a")->verdict,
+                         VERDICT_SERVES);
+        ck_assert_str_eq(a()->reason, "");
+        life_end(&l);
+}
+END_TEST
+
+START_TEST(one_that_backs_off_can_be_stopped_and_started) {
+        struct job *job;
+
+        run("Restart=on-failure\nRestartSec=60\n");
+        ck_assert_int_eq(kill(life_instance(&l, "a", 1)->tree.pid, SIGKILL), 0);
+        LIFE_UNTIL(&l, life_is(&l, "a", COMPONENT_BACK_OFF));
+        ck_assert_str_eq(a()->reason, "killed by SIGKILL");
+        test_write("go", "");
+        job = life_begin_job(&l, _i == 0 ? JOB_START : JOB_STOP, "", "a");
+        if (_i == 0)
+                ck_assert_int_eq(life_receipt(&l, job, "a")->verdict, VERDICT_SERVES);
+        else
+                LIFE_UNTIL(&l, job->finished);
+        ck_assert(!timer_is_started(&a()->back_off));
+        ck_assert(life_is(&l, "a", _i == 0 ? COMPONENT_READY : COMPONENT_STOPPED));
+        life_end(&l);
+}
+END_TEST
+
+START_TEST(an_end_without_failure_is_a_stop) {
+        struct job *job;
+
+        life_begin(&l, false);
+        life_apply(&l, "[Component a]\nStart=manual\nExecStart=sleep 0.05\nRestart=on-failure\n");
+        job = life_begin_job(&l, JOB_START, "", "a");
+        ck_assert_int_eq(life_receipt(&l, job, "a")->verdict, VERDICT_SERVES);
+        LIFE_UNTIL(&l, life_is(&l, "a", COMPONENT_STOPPED));
+        ck_assert_int_eq(a()->last_end, PROCESS_EXITED);
+        ck_assert_int_eq(a()->last_status, 0);
+        life_end(&l);
+}
+END_TEST
+
+/* Old ones that drain for long do not add up: the oldest is ended for a new one. */
+START_TEST(so_many_drain_and_no_more) {
+        struct instance *i;
+        struct job *job;
+
+        life_begin(&l, false);
+        life_apply(&l, "[Component a]\nStart=manual\nTimeoutStopSec=60\nExecStart=sh -c 'trap \"\" "
+                       "TERM; while :; do sleep 0.01; done'\n"
+                       "ExecStartPost=sh -c 'until grep -q trap /proc/$$MAINPID/cmdline; do :; "
+                       "done; sleep 0.02'\n");
+        for (int k = 0; k < 8; k++) {
+                job = life_begin_job(&l, k == 0 ? JOB_START : JOB_RESTART, "", "a");
+                LIFE_UNTIL(&l, job->items[0].decided);
+                ck_assert_int_eq(verdict_of(job), VERDICT_SERVES);
+                ck_assert_uint_le(a()->n_instances, 6);
+        }
+        ck_assert_uint_ge(a()->n_instances, 4);
+        TAILQ_FOREACH (i, &a()->instances, entry)
+                if (i->life == LIFE_DRAINING)
+                        instance_event(i, LIFE_DEADLINE);
+        LIFE_UNTIL(&l, job->finished);
+        ck_assert(job->items[0].receipt.killed);
+        ck_assert_uint_eq(a()->n_instances, 1);
+        component_table_kill_all(l.table); /* what serves, too */
+        life_end(&l);
+}
+END_TEST
+
+SUITE("operation", {
+        TEST(a_start_serves_and_another_one_finds_it_so);
+        TEST(a_restart_overlaps);
+        TEST(a_bad_generation_is_stopped_and_the_old_one_kept);
+        TEST(a_bad_first_generation_has_failed);
+        tcase_add_loop_test(tests_, stop_first_is_never_two, 0, 2);
+        TEST(two_starts_are_one);
+        TEST(a_restart_during_a_restart_comes_after_it);
+        tcase_add_loop_test(tests_, a_stop_cancels_what_starts_and_what_waits, 0, 2);
+        TEST(a_restart_takes_the_place_of_a_reload_that_waits);
+        tcase_add_loop_test(tests_, a_start_or_reload_joins_a_restart_that_waits, 0, 2);
+        TEST(a_start_while_it_drains_makes_a_new_generation);
+        TEST(pause_and_resume);
+        TEST(a_reload_is_done_fails_or_has_nobody);
+        TEST(instances_start_together_and_are_replaced_one_by_one);
+        TEST(the_first_bad_instance_ends_the_replacing);
+        TEST(places_that_are_not_configured_any_more_go_with_the_next_restart);
+        TEST(one_that_ends_is_started_again_until_it_was_too_often);
+        tcase_add_loop_test(tests_, one_that_backs_off_can_be_stopped_and_started, 0, 2);
+        TEST(an_end_without_failure_is_a_stop);
+        TEST(so_many_drain_and_no_more);
+})

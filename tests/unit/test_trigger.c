@@ -1,0 +1,187 @@
+/*
+ * What a queue does to a component: the first connection starts one that waits for it, too many
+ * starts pause that and never close, and a queue that nobody takes from is reported.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "components/operation.h"
+#include "components/stall.h"
+#include "components/trigger.h"
+#include "life_support.h"
+#include "sockets_support.h"
+#include "support.h"
+
+static struct scene l;
+static unsigned port;
+
+static struct component *a(void) {
+        return life_component(&l, "a");
+}
+
+static void begin(const char *socket, const char *component) {
+        life_begin(&l, false);
+        port = test_free_port();
+        life_apply(&l,
+                   "[Socket web]\nListenStream=127.0.0.1:%u\nBacklog=16\n%s\n"
+                   "[Component a]\nSockets=web\nHealthCheck=exec:true\n%s\n",
+                   port, socket, component);
+}
+
+/* As a component would. */
+static void take(void) {
+        int fd = accept4(find(l.w, "web")->fds[0], NULL, NULL, SOCK_CLOEXEC);
+
+        ck_assert_int_ge(fd, 0);
+        close(fd);
+}
+
+START_TEST(the_first_connection_starts_it) {
+        begin("", "Start=on-demand\nExecStart=sleep 60\n");
+        life_pass(&l, 20);
+        ck_assert(life_is(&l, "a", COMPONENT_WAITING));
+        ck_assert_ptr_nonnull(a()->trigger);
+        ck_assert_int_eq(test_tcp_connect(port), 0);
+        LIFE_UNTIL(&l, life_is(&l, "a", COMPONENT_READY));
+        ck_assert(life_said(&l, "a is started: a connection waits"));
+        ck_assert_ptr_null(a()->trigger); /* the connection is its affair */
+        ck_assert_uint_eq(a()->last_generation, 1);
+        life_end(&l);
+}
+END_TEST
+
+START_TEST(one_that_ends_well_waits_for_the_next) {
+        begin("", "Start=on-demand\nExecStart=sleep 0.1\n");
+        ck_assert_int_eq(test_tcp_connect(port), 0);
+        LIFE_UNTIL(&l, life_is(&l, "a", COMPONENT_READY));
+        take();
+        LIFE_UNTIL(&l, a()->trigger && life_is(&l, "a", COMPONENT_WAITING));
+        life_pass(&l, 20);
+        ck_assert_uint_eq(a()->last_generation, 1);
+        ck_assert_int_eq(test_tcp_connect(port), 0);
+        LIFE_UNTIL(&l, a()->last_generation == 2);
+        life_end(&l);
+}
+END_TEST
+
+START_TEST(too_many_starts_pause_it_and_the_listener_is_held) {
+        struct identity before;
+        uint64_t paused;
+
+        begin("TriggerLimitBurst=2\nTriggerLimitIntervalSec=300ms\n",
+              "Start=on-demand\nExecStart=true\nHandover=stop-first\n");
+        before = identity_of(l.w, "web", 0);
+        ck_assert_int_eq(test_tcp_connect(port),
+                         0); /* taken by nobody: starts it again and again */
+        LIFE_UNTIL(&l, life_said(&l, "a was started too often by connections"));
+        ck_assert_uint_eq(a()->last_generation, 2);
+        paused = loop_now_usec();
+        expect_identity(l.w, "web", 0, before);
+        ck_assert_int_eq(test_tcp_connect(port), 0);
+        LIFE_UNTIL(&l, a()->last_generation == 3);
+        ck_assert_uint_ge(loop_now_usec() - paused, 250 * 1000);
+        life_end(&l);
+}
+END_TEST
+
+START_TEST(one_that_is_stopped_or_paused_is_not_started_by_connections) {
+        struct job *job;
+
+        begin("", "Start=on-demand\nExecStart=sleep 60\n");
+        job = life_begin_job(&l, _i == 0 ? JOB_STOP : JOB_PAUSE, "", "a");
+        LIFE_UNTIL(&l, job->finished);
+        ck_assert_int_eq(test_tcp_connect(port), 0);
+        life_pass(&l, 30);
+        ck_assert_uint_eq(a()->last_generation, 0);
+        ck_assert_ptr_null(a()->trigger);
+        job = life_begin_job(&l, _i == 0 ? JOB_START : JOB_RESUME, "", "a");
+        ck_assert_int_eq(life_receipt(&l, job, "a")->verdict, VERDICT_SERVES);
+        life_end(&l);
+}
+END_TEST
+
+/* It is to see the connections of the socket that is there now. */
+START_TEST(a_changed_listener_is_watched_anew) {
+        unsigned other = test_free_port();
+
+        begin("", "Start=on-demand\nExecStart=sleep 60\n");
+        LIFE_UNTIL(&l, a()->trigger);
+        life_apply(&l,
+                   "[Socket web]\nListenStream=127.0.0.1:%u\nListenStream=127.0.0.1:%u\n"
+                   "[Component a]\nSockets=web\nStart=on-demand\nHealthCheck=exec:true\n"
+                   "ExecStart=sleep 60\n",
+                   port, other);
+        life_pass(&l, 5);
+        ck_assert_int_eq(test_tcp_connect(other), 0);
+        LIFE_UNTIL(&l, life_is(&l, "a", COMPONENT_READY));
+        life_end(&l);
+}
+END_TEST
+
+/* ---- a queue that nobody takes from
+ * ------------------------------------------------------------*/
+
+START_TEST(a_stalled_queue_is_reported_once_and_its_end_too) {
+        const char *said;
+
+        begin("", "ExecStart=sleep 60\nStallSec=100ms\n");
+        LIFE_UNTIL(&l, life_is(&l, "a", COMPONENT_READY));
+        life_pass(&l, 150);
+        ck_assert(!stall_is_stalled(a())); /* nobody waits */
+        ck_assert_int_eq(test_tcp_connect(port), 0);
+        ck_assert_int_eq(test_tcp_connect(port), 0);
+        LIFE_UNTIL(&l, stall_is_stalled(a()));
+        ck_assert_ptr_nonnull(said = strstr(l.said, "a is stalled: 2 connections wait and none was "
+                                                    "accepted for 100 ms"));
+        life_pass(&l, 150);
+        ck_assert_ptr_null(strstr(said + 1, "a is stalled"));
+        take();
+        LIFE_UNTIL(&l, !stall_is_stalled(a()));
+        ck_assert(life_said(&l, "a accepts connections again"));
+        ck_assert_uint_eq(a()->last_generation, 1);
+        life_end(&l);
+}
+END_TEST
+
+/* However slowly it is taken from. */
+START_TEST(a_queue_that_becomes_shorter_is_not_stalled) {
+        begin("", "ExecStart=sleep 60\nStallSec=400ms\n");
+        LIFE_UNTIL(&l, life_is(&l, "a", COMPONENT_READY));
+        for (int k = 0; k < 6; k++)
+                ck_assert_int_eq(test_tcp_connect(port), 0);
+        for (int k = 0; k < 5; k++) {
+                life_pass(&l, 110);
+                take();
+        }
+        ck_assert(!life_said(&l, "a is stalled"));
+        LIFE_UNTIL(&l, life_said(&l, "a is stalled: 1 connections wait"));
+        life_end(&l);
+}
+END_TEST
+
+START_TEST(a_stalled_component_is_replaced_if_that_is_asked) {
+        begin("", "ExecStart=sleep 60\nStallSec=100ms\nStallAction=restart\nRestart=always\n");
+        LIFE_UNTIL(&l, life_is(&l, "a", COMPONENT_READY));
+        ck_assert_int_eq(test_tcp_connect(port), 0);
+        LIFE_UNTIL(&l, a()->last_generation == 2);
+        ck_assert_uint_eq(a()->restarts, 1);
+        take();
+        LIFE_UNTIL(&l, life_is(&l, "a", COMPONENT_READY));
+        life_end(&l);
+}
+END_TEST
+
+SUITE("trigger", {
+        TEST(the_first_connection_starts_it);
+        TEST(one_that_ends_well_waits_for_the_next);
+        TEST(too_many_starts_pause_it_and_the_listener_is_held);
+        tcase_add_loop_test(tests_, one_that_is_stopped_or_paused_is_not_started_by_connections, 0,
+                            2);
+        TEST(a_changed_listener_is_watched_anew);
+        TEST(a_stalled_queue_is_reported_once_and_its_end_too);
+        TEST(a_queue_that_becomes_shorter_is_not_stalled);
+        TEST(a_stalled_component_is_replaced_if_that_is_asked);
+})
