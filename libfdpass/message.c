@@ -142,17 +142,33 @@ int message_receive_wait(int socket_fd, struct message *message) {
         return whole(message, receive(socket_fd, message, 0));
 }
 
-int message_receive_from(int socket_fd, struct message *message,
-                         struct message_sender *ret_sender) {
+static int receive_from(int socket_fd, struct message *message, struct message_sender *ret_sender,
+                        int flags) {
         union control_buffer_from control;
         int r;
 
         *ret_sender = (struct message_sender){.pidfd = -1};
         do
-                r = receive_any(socket_fd, message, MSG_DONTWAIT, &control, sizeof(control),
+                r = receive_any(socket_fd, message, MSG_DONTWAIT | flags, &control, sizeof(control),
                                 ret_sender);
         while (r == -EINTR);
         return r;
+}
+
+int message_receive_from(int socket_fd, struct message *message,
+                         struct message_sender *ret_sender) {
+        return receive_from(socket_fd, message, ret_sender, 0);
+}
+
+int message_receive_copy_from(int socket_fd, struct message *message,
+                              struct message_sender *ret_sender) {
+        return receive_from(socket_fd, message, ret_sender, MSG_PEEK);
+}
+
+/* With no room for its descriptors none are made: what is dropped is the packet's hold of them. */
+void message_drop(int socket_fd) {
+        while (recv(socket_fd, NULL, 0, MSG_DONTWAIT | MSG_TRUNC) < 0 && errno == EINTR)
+                ;
 }
 
 /*

@@ -72,6 +72,15 @@ struct message_sender {
 int message_receive_from(int socket_fd, struct message *message, struct message_sender *ret_sender);
 
 /*
+ * The same without taking the packet, for who may die before he has written down what it said: the
+ * next who looks finds it again. Its descriptors are duplicates. Then message_drop() takes it,
+ * whose own descriptors are not the last ones as long as those duplicates are open.
+ */
+int message_receive_copy_from(int socket_fd, struct message *message,
+                              struct message_sender *ret_sender);
+void message_drop(int socket_fd);
+
+/*
  * Look at the next packet without taking it or its descriptors, never blocking. *ret_control: it
  * brings descriptors, or (with SO_PASSCRED) anything that is a packet and not the end.
  *

@@ -219,7 +219,14 @@ static bool hand_over(struct notify_socket *s, struct notify_packet *packet) {
         return !closed;
 }
 
-/* False when the socket was closed by who was told. */
+static void drop_handled(struct notify_socket *s) {
+        if (s->is_handled)
+                message_drop(s->fd);
+        s->is_handled = false;
+}
+
+/* False when the socket was closed by who was told. The packet is dropped ahead of its copies,
+ * which are closed where that may block. */
 static bool take_packet(struct notify_socket *s, struct message *m,
                         const struct message_sender *sender) {
         void (*dispose_of)(void *, struct fd_list *) = s->dispose;
@@ -235,6 +242,7 @@ static bool take_packet(struct notify_socket *s, struct message *m,
                 refused = "it has a NUL in it";
         if (refused) {
                 log_refusal(s, sender, refused);
+                drop_handled(s);
                 dispose(s, &m->fds);
                 return true;
         }
@@ -243,6 +251,8 @@ static bool take_packet(struct notify_socket *s, struct message *m,
         packet.pid = sender->pid;
         packet.fds = &m->fds;
         open = hand_over(s, &packet);
+        if (open)
+                drop_handled(s);
         if (m->fds.count > 0)
                 dispose_of(owner, &m->fds);
         fd_list_init(&m->fds);
@@ -251,23 +261,32 @@ static bool take_packet(struct notify_socket *s, struct message *m,
 
 enum reading { READING_ON, READING_EMPTY, READING_CLOSED };
 
+static bool is_packet(int r) {
+        return r >= 0 || r == -EMSGSIZE || r == -EMFILE;
+}
+
 static enum reading read_one(struct notify_socket *s) {
         struct message m;
         struct message_sender sender;
-        int r = message_receive_from(s->fd, &m, &sender);
         bool open = true;
+        int r;
 
-        if (r > 0)
+        drop_handled(s); /* who handles one may drain */
+        r = message_receive_copy_from(s->fd, &m, &sender);
+        s->is_handled = is_packet(r);
+        if (r > 0) {
                 open = take_packet(s, &m, &sender);
-        else if (r != -EAGAIN)
-                log_refusal(s, &sender, receive_error(r));
-        if (r <= 0)
+        } else {
+                if (r != -EAGAIN)
+                        log_refusal(s, &sender, receive_error(r));
+                drop_handled(s);
                 dispose(s, &m.fds);
+        }
         /* A foreign pidfd is no foreign descriptor: the kernel made it for us. */
         close_fd(sender.pidfd);
         if (!open)
                 return READING_CLOSED;
-        return r > 0 || r == 0 || r == -EMSGSIZE || r == -EMFILE ? READING_ON : READING_EMPTY;
+        return is_packet(r) ? READING_ON : READING_EMPTY;
 }
 
 static void watch(struct notify_socket *s);
@@ -351,7 +370,7 @@ static void discard(struct notify_socket *s) {
                 r = message_receive_from(s->fd, &m, &sender);
                 dispose(s, &m.fds);
                 close_fd(sender.pidfd);
-        } while (r > 0 || r == 0 || r == -EMSGSIZE || r == -EMFILE);
+        } while (is_packet(r));
 }
 
 void notify_socket_unlink(const struct notify_socket *s) {

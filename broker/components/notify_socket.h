@@ -10,6 +10,10 @@
  *   exec  that, and the commands that the broker runs for the component. These are processes of the
  *         same tree, and are not told from others of it: so for now the same as all
  *   all   any process of the tree
+ * A packet is taken from the queue when what it said was handled, and kept where it is to be kept:
+ * a broker that is killed between leaves it to the next one, which handles it (again, at worst: no
+ * word of the protocol means more when it is said twice).
+ *
  * A sender that has ended already (a systemd-notify that did not wait) belongs to no process group
  * any more and cannot be looked up. It is believed when it was the main process, or when its pidfd
  * remembers its cgroup (Linux 6.16); else it is refused, as systemd refuses it, and the log says
@@ -41,7 +45,8 @@ struct notify_socket {
         struct io_watch watch;
         struct timer pause; /* over its rate */
         struct rate_limit rate, refusals, floods;
-        bool *closed; /* of the turn that is being read, when one is */
+        bool is_handled; /* the first packet of the queue: it is only to be dropped */
+        bool *closed;    /* of the turn that is being read, when one is */
         void (*handle)(void *owner, struct notify_packet *packet);
         void (*dispose)(void *owner, struct fd_list *fds);
         void *owner;

@@ -27,7 +27,8 @@ struct fixture {
         unsigned handled;
         struct notify_packet last;
         size_t disposed, stored;
-        bool take_first, close_in_handler, drain_in_handler;
+        bool take_first, close_in_handler, drain_in_handler, look_in_handler;
+        int looked_at; /* how long the first packet was that waited while one was handled */
         unsigned lines;
         char line[512];
         int commands[2]; /* to the main process: what to say */
@@ -53,6 +54,11 @@ static void on_packet(void *owner, struct notify_packet *packet) {
                 f.stored += packet->fds->count;
         if (f.take_first)
                 close_fd(fd_list_take_fd(packet->fds, 0));
+        if (f.look_in_handler) {
+                bool control;
+
+                f.looked_at = message_peek(f.socket->fd, &control);
+        }
         if (f.drain_in_handler) {
                 f.drain_in_handler = false;
                 notify_socket_drain(f.socket);
@@ -369,6 +375,36 @@ START_TEST(a_handler_may_close_the_socket_and_free_it) {
 }
 END_TEST
 
+/* Who is killed before it has kept what a packet said leaves it to the one that comes after. */
+START_TEST(a_packet_is_there_until_it_is_handled) {
+        bool control;
+
+        set_up(NOTIFY_MAIN, say_commands, NULL);
+        f.look_in_handler = true;
+        main_says("READY=1");
+        main_says("STOPPING=1");
+        RUN_UNTIL(f.loop, f.handled == 2);
+        ck_assert_int_eq(f.looked_at, (int) strlen("STOPPING=1"));
+        ck_assert_int_eq(message_peek(f.socket->fd, &control), -EAGAIN);
+        /* Nor is it there once more for who drains within a handler. */
+        main_says("READY=1");
+        main_says("STOPPING=1");
+        f.drain_in_handler = true;
+        RUN_UNTIL(f.loop, f.handled == 4);
+        ck_assert_int_eq(message_peek(f.socket->fd, &control), -EAGAIN);
+        /* One that is refused neither, and what is no word at all. */
+        int fd = speaker();
+        say("READY=1", 3);
+        RUN_UNTIL(f.loop, f.disposed == 3);
+        ck_assert_int_eq(send(fd, "", 0, 0), 0);
+        notify_socket_drain(f.socket);
+        ck_assert_int_eq(message_peek(f.socket->fd, &control), -EAGAIN);
+        ck_assert_uint_eq(f.handled, 4);
+        close_fd(fd);
+        tear_down();
+}
+END_TEST
+
 START_TEST(closed_for_ever_it_leaves_nothing_in_copies_of_it) {
         struct message m;
         int copy, fd;
@@ -493,6 +529,7 @@ SUITE("notify_socket", {
         TEST(a_barrier_falls_when_all_before_it_was_handled);
         TEST(a_flood_waits_and_nothing_of_it_is_lost);
         TEST(a_handler_may_close_the_socket_and_free_it);
+        TEST(a_packet_is_there_until_it_is_handled);
         TEST(closed_for_ever_it_leaves_nothing_in_copies_of_it);
         TEST(an_adopted_one_has_what_was_said_meanwhile);
         TEST(what_is_no_notify_socket_is_not_adopted);
