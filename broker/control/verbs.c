@@ -19,6 +19,17 @@
 #include "names.h"
 #include "sockets/listener_table.h"
 
+/* START and its kind differ in the job that they begin, and in nothing that a row says. */
+#define OPERATION(verb)                                                                            \
+        {                                                                                          \
+                verb,                                                                              \
+                        {{"NAMES", ONE_OF, FORM_NAMES, OPERATE_NAMES_SIZE},                        \
+                         {"ALL", ONE_OF, FORM_ONE, 1},                                             \
+                         {"JOB", OPTIONAL, FORM_ID, JOB_ID_SIZE - 1},                              \
+                         {"NO_WAIT", OPTIONAL, FORM_ONE, 1}},                                      \
+                        0, 0, RIGHT_OPERATE_COMPONENT, handle_operate                              \
+        }
+
 const struct verb verbs[] = {
         {"HELLO", {{0}}, 0, 0, RIGHT_ANYONE, handle_hello},
         {"ACQUIRE",
@@ -55,60 +66,12 @@ const struct verb verbs[] = {
          0,
          RIGHT_OWN,
          handle_upgrade},
-        {"START",
-         {{"NAMES", ONE_OF, FORM_NAMES, OPERATE_NAMES_SIZE},
-          {"ALL", ONE_OF, FORM_ONE, 1},
-          {"JOB", OPTIONAL, FORM_ID, JOB_ID_SIZE - 1},
-          {"NO_WAIT", OPTIONAL, FORM_ONE, 1}},
-         0,
-         0,
-         RIGHT_OPERATE_COMPONENT,
-         handle_operate},
-        {"STOP",
-         {{"NAMES", ONE_OF, FORM_NAMES, OPERATE_NAMES_SIZE},
-          {"ALL", ONE_OF, FORM_ONE, 1},
-          {"JOB", OPTIONAL, FORM_ID, JOB_ID_SIZE - 1},
-          {"NO_WAIT", OPTIONAL, FORM_ONE, 1}},
-         0,
-         0,
-         RIGHT_OPERATE_COMPONENT,
-         handle_operate},
-        {"RESTART",
-         {{"NAMES", ONE_OF, FORM_NAMES, OPERATE_NAMES_SIZE},
-          {"ALL", ONE_OF, FORM_ONE, 1},
-          {"JOB", OPTIONAL, FORM_ID, JOB_ID_SIZE - 1},
-          {"NO_WAIT", OPTIONAL, FORM_ONE, 1}},
-         0,
-         0,
-         RIGHT_OPERATE_COMPONENT,
-         handle_operate},
-        {"RELOAD",
-         {{"NAMES", ONE_OF, FORM_NAMES, OPERATE_NAMES_SIZE},
-          {"ALL", ONE_OF, FORM_ONE, 1},
-          {"JOB", OPTIONAL, FORM_ID, JOB_ID_SIZE - 1},
-          {"NO_WAIT", OPTIONAL, FORM_ONE, 1}},
-         0,
-         0,
-         RIGHT_OPERATE_COMPONENT,
-         handle_operate},
-        {"PAUSE",
-         {{"NAMES", ONE_OF, FORM_NAMES, OPERATE_NAMES_SIZE},
-          {"ALL", ONE_OF, FORM_ONE, 1},
-          {"JOB", OPTIONAL, FORM_ID, JOB_ID_SIZE - 1},
-          {"NO_WAIT", OPTIONAL, FORM_ONE, 1}},
-         0,
-         0,
-         RIGHT_OPERATE_COMPONENT,
-         handle_operate},
-        {"RESUME",
-         {{"NAMES", ONE_OF, FORM_NAMES, OPERATE_NAMES_SIZE},
-          {"ALL", ONE_OF, FORM_ONE, 1},
-          {"JOB", OPTIONAL, FORM_ID, JOB_ID_SIZE - 1},
-          {"NO_WAIT", OPTIONAL, FORM_ONE, 1}},
-         0,
-         0,
-         RIGHT_OPERATE_COMPONENT,
-         handle_operate},
+        OPERATION("START"),
+        OPERATION("STOP"),
+        OPERATION("RESTART"),
+        OPERATION("RELOAD"),
+        OPERATION("PAUSE"),
+        OPERATION("RESUME"),
         {"LOGS",
          {{"NAME", REQUIRED, FORM_NAME, NAME_LENGTH_MAX},
           {"LINES", OPTIONAL, FORM_NUMBER, 5},
