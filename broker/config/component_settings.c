@@ -293,30 +293,20 @@ void setting_ignore_sandboxing(const struct setting *s, const char *value, void 
 
 /* ---- numbers and times ---- */
 
-static void read_number(const struct setting *s, const char *value, unsigned min, unsigned max,
-                        void *member) {
-        uint64_t number;
-
-        if (value_to_number(value, min, max, &number) < 0)
-                setting_error(s, value, "write a number from %u to %u", min, max);
-        else
-                *(unsigned *) member = (unsigned) number;
-}
-
 void setting_instances(const struct setting *s, const char *value, void *member) {
-        read_number(s, value, 1, INSTANCES_MAX, member);
+        setting_read_number(s, value, 1, INSTANCES_MAX, member);
 }
 
 void setting_failures(const struct setting *s, const char *value, void *member) {
-        read_number(s, value, 1, 1000, member);
+        setting_read_number(s, value, 1, 1000, member);
 }
 
 void setting_stored(const struct setting *s, const char *value, void *member) {
-        read_number(s, value, 0, STORED_MAX, member);
+        setting_read_number(s, value, 0, STORED_MAX, member);
 }
 
 void setting_steps(const struct setting *s, const char *value, void *member) {
-        read_number(s, value, 0, 1000, member);
+        setting_read_number(s, value, 0, 1000, member);
         s->component->steps_place = s->place;
 }
 

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "cleanup.h"
+#include "config/values.h"
 
 bool setting_lacks_memory(const struct setting *s, const void *pointer) {
         if (!pointer)
@@ -103,6 +104,16 @@ bool setting_read_gid(const struct setting *s, const char *text, const char *sho
         if (r < 0)
                 report_identity(s, shown, true, r);
         return r == 0;
+}
+
+void setting_read_number(const struct setting *s, const char *value, unsigned min, unsigned max,
+                         unsigned *ret) {
+        uint64_t number;
+
+        if (value_to_number(value, min, max, &number) < 0)
+                setting_error(s, value, "write a number from %u to %u", min, max);
+        else
+                *ret = (unsigned) number;
 }
 
 void setting_replace(char **member, char **text) {

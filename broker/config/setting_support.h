@@ -24,6 +24,10 @@ void setting_replace(char **member, char **text);
 bool setting_read_uid(const struct setting *s, const char *text, const char *shown, uid_t *ret);
 bool setting_read_gid(const struct setting *s, const char *text, const char *shown, gid_t *ret);
 
+/* A number from min to max into *ret, or a report. */
+void setting_read_number(const struct setting *s, const char *value, unsigned min, unsigned max,
+                         unsigned *ret);
+
 /* The place of `value` among `count` names, or -1 when that was reported. */
 int setting_choose(const struct setting *s, const char *value, const char *const *names,
                    size_t count);

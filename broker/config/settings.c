@@ -63,37 +63,24 @@ void setting_ipv6_only(const struct setting *s, const char *value, void *member)
                 [IPV6_ONLY_BOTH] = "both",
                 [IPV6_ONLY_ONLY] = "ipv6-only",
         };
+        int choice = setting_choose(s, value, names, sizeof(names) / sizeof(names[0]));
 
-        for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
-                if (strcmp(value, names[i]) == 0) {
-                        *(enum ipv6_only *) member = (enum ipv6_only) i;
-                        return;
-                }
-        setting_error(s, value, "write default, both or ipv6-only");
+        if (choice >= 0)
+                *(enum ipv6_only *) member = (enum ipv6_only) choice;
 }
 
 /* ---- numbers ---- */
 
-static void read_number(const struct setting *s, const char *value, unsigned min, unsigned max,
-                        void *member) {
-        uint64_t number;
-
-        if (value_to_number(value, min, max, &number) < 0)
-                setting_error(s, value, "write a number from %u to %u", min, max);
-        else
-                *(unsigned *) member = (unsigned) number;
-}
-
 void setting_unsigned(const struct setting *s, const char *value, void *member) {
-        read_number(s, value, 0, UINT32_MAX, member);
+        setting_read_number(s, value, 0, UINT32_MAX, member);
 }
 
 void setting_seconds(const struct setting *s, const char *value, void *member) {
-        read_number(s, value, 0, 3600, member);
+        setting_read_number(s, value, 0, 3600, member);
 }
 
 void setting_limit(const struct setting *s, const char *value, void *member) {
-        read_number(s, value, 1, LIMIT_MAX, member);
+        setting_read_number(s, value, 1, LIMIT_MAX, member);
 }
 
 void setting_mode(const struct setting *s, const char *value, void *member) {
