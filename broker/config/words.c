@@ -111,19 +111,24 @@ static bool is_end(char c) {
         return c == '\0' || strchr(WHITESPACE, c);
 }
 
+/* Go to the next word and make room for it: 1; 0 when there is none; -ENOMEM. */
+static int begin_word(const char **cursor, char **ret) {
+        *cursor += strspn(*cursor, WHITESPACE);
+        if (!**cursor)
+                return 0;
+        *ret = malloc(strlen(*cursor) + 1);
+        return *ret ? 1 : -ENOMEM;
+}
+
 int value_next_word(const char **cursor, char **ret) {
         _cleanup_free_ char *word = NULL;
-        const char *p = *cursor + strspn(*cursor, WHITESPACE);
         size_t length = 0;
         char quote = '\0';
+        int r = begin_word(cursor, &word);
+        const char *p = *cursor;
 
-        if (!*p) {
-                *cursor = p;
-                return 0;
-        }
-        word = malloc(strlen(p) + 1);
-        if (!word)
-                return -ENOMEM;
+        if (r <= 0)
+                return r;
         if (*p == '"' || *p == '\'')
                 quote = *p++;
         while (quote ? *p != quote : !is_end(*p)) {
@@ -148,17 +153,13 @@ int value_next_word(const char **cursor, char **ret) {
 
 int value_next_argument(const char **cursor, bool relaxed, char **ret) {
         _cleanup_free_ char *word = NULL;
-        const char *p = *cursor + strspn(*cursor, WHITESPACE);
         size_t length = 0;
         char quote = '\0';
+        int r = begin_word(cursor, &word);
+        const char *p = *cursor;
 
-        if (!*p) {
-                *cursor = p;
-                return 0;
-        }
-        word = malloc(strlen(p) + 1);
-        if (!word)
-                return -ENOMEM;
+        if (r <= 0)
+                return r;
         while (*p && (quote || !is_end(*p))) {
                 if (quote ? *p == quote : *p == '"' || *p == '\'') {
                         quote = quote ? '\0' : *p;
