@@ -8,8 +8,8 @@
 #include "cleanup.h"
 #include "components/instance_kept.h"
 #include "components/instance_private.h"
-#include "components/record.h"
 #include "keeper/memory.h"
+#include "keeper/record.h"
 
 static const char *const instance_keys[] = {
         "RECORD",       "COMPONENT",      "GENERATION", "INDEX",     "LIFE",         "PID",
@@ -19,6 +19,9 @@ static const char *const instance_keys[] = {
         "RELOADING",    "BY_OPERATION",   "KILLED",     "COMMANDS",  "NEXT_COMMAND", "CONTROL_PID",
         "CONTROL_TIME", "CONTROL_CGROUP", NULL};
 static const char *const part_keys[] = {"RECORD", "INSTANCE", "WHICH", NULL};
+
+static const struct record_kind instance_record = {KIND_INSTANCE, 'g', instance_keys};
+static const struct record_kind part_record = {KIND_INSTANCE_PART, 'q', part_keys};
 
 /* In records, where they must not change from version to version. */
 static const char *const life_words[N_LIVES] = {
@@ -54,12 +57,12 @@ static void keep_part(struct instance *i, const char *which, int fd, char id[STA
 
         if (fd < 0 || id[0] || !i->id[0])
                 return;
-        w = record_begin(t, KIND_INSTANCE_PART);
+        w = record_new(t->memory, &part_record);
         if (w) {
                 packet_add(w, "INSTANCE", i->id);
                 packet_add(w, "WHICH", which);
         }
-        if (record_end(t, w, 'q', id, part_keys))
+        if (record_keep(t->memory, t->log, &part_record, w, id, i->component->name))
                 (void) memory_put_fd(t->memory, id, fd);
 }
 
@@ -90,7 +93,7 @@ static void keep_commands(const struct instance *i, struct packet_writer *w) {
 
 void instance_keep(struct instance *i) {
         struct component_table *t = instance_table(i);
-        struct packet_writer *w = record_begin(t, KIND_INSTANCE);
+        struct packet_writer *w = record_new(t->memory, &instance_record);
         bool fresh = i->id[0] == '\0';
 
         if (!w)
@@ -115,7 +118,7 @@ void instance_keep(struct instance *i) {
         keep_times(i, w);
         if (i->commands)
                 keep_commands(i, w);
-        if (!record_end(t, w, 'g', i->id, instance_keys))
+        if (!record_keep(t->memory, t->log, &instance_record, w, i->id, i->component->name))
                 return;
         if (i->tree.pidfd >= 0 && (fresh || i->kept_pidfd != i->tree.pidfd)) {
                 (void) memory_put_fd(t->memory, i->id, i->tree.pidfd);
@@ -129,18 +132,20 @@ void instance_keep(struct instance *i) {
 }
 
 void instance_forget_command(struct instance *i) {
-        record_remove(instance_table(i), i->control_id);
-        record_remove(instance_table(i), i->command_id);
+        struct memory *m = instance_table(i)->memory;
+
+        record_remove(m, i->control_id);
+        record_remove(m, i->command_id);
 }
 
 void instance_forget(struct instance *i) {
-        struct component_table *t = instance_table(i);
+        struct memory *m = instance_table(i)->memory;
 
         instance_forget_command(i);
-        record_remove(t, i->notify_id);
-        record_remove(t, i->output_id);
-        record_remove(t, i->error_id);
-        record_remove(t, i->id);
+        record_remove(m, i->notify_id);
+        record_remove(m, i->output_id);
+        record_remove(m, i->error_id);
+        record_remove(m, i->id);
 }
 
 /* ---- found again

@@ -9,8 +9,8 @@
 #include "components/instance_kept.h"
 #include "components/job.h"
 #include "components/operation.h"
-#include "components/record.h"
 #include "keeper/memory.h"
+#include "keeper/record.h"
 
 #define KIND_COMPONENT "component"
 #define KIND_JOB "job"
@@ -30,6 +30,10 @@ static const char *const item_keys[] = {
         "DRAINED", "KILLED", "WAIT",   "DROPS",      "LINE0",     "LINE1",    "LINE2",    "LINE3",
         "LINE4",   "LINE5",  "LINE6",  "LINE7",      NULL};
 
+static const struct record_kind component_record = {KIND_COMPONENT, 'c', component_keys};
+static const struct record_kind job_record = {KIND_JOB, 'j', job_keys};
+static const struct record_kind item_record = {KIND_JOB_ITEM, 'e', item_keys};
+
 /* ---- components -------------------------------------------------------------------------------*/
 
 static const char *const goals[] = {
@@ -40,7 +44,7 @@ static const char *const goals[] = {
 };
 
 void component_keep(struct component *c) {
-        struct packet_writer *w = record_begin(c->table, KIND_COMPONENT);
+        struct packet_writer *w = record_new(c->table->memory, &component_record);
 
         if (!w)
                 return;
@@ -59,11 +63,11 @@ void component_keep(struct component *c) {
         packet_add_u64(w, "STARTS_SINCE", c->policy.starts.begin_usec);
         packet_add_u64(w, "TRIGGERS", c->policy.triggers.count);
         packet_add_u64(w, "TRIGGERS_SINCE", c->policy.triggers.begin_usec);
-        (void) record_end(c->table, w, 'c', c->id, component_keys);
+        (void) record_keep(c->table->memory, c->table->log, &component_record, w, c->id, c->name);
 }
 
 void component_forget(struct component *c) {
-        record_remove(c->table, c->id);
+        record_remove(c->table->memory, c->id);
 }
 
 static void read_component(struct component *c, const struct assignments *a) {
@@ -162,7 +166,8 @@ static unsigned stage_of(const struct job_item *item) {
 
 void job_item_keep(struct job_item *item) {
         struct component_table *t = item->job->table;
-        struct packet_writer *w = item->job->kept_id[0] ? record_begin(t, KIND_JOB_ITEM) : NULL;
+        struct packet_writer *w =
+                item->job->kept_id[0] ? record_new(t->memory, &item_record) : NULL;
         const struct receipt *r = &item->receipt;
         size_t skip = r->n_lines > LINES_KEPT ? r->n_lines - LINES_KEPT : 0;
         char key[] = "LINE0";
@@ -192,12 +197,12 @@ void job_item_keep(struct job_item *item) {
                 key[4] = (char) ('0' + (k - skip));
                 packet_addf(w, key, "%.*s", LINE_KEPT, r->lines[k]);
         }
-        if (record_end(t, w, 'e', item->kept_id, item_keys))
+        if (record_keep(t->memory, t->log, &item_record, w, item->kept_id, "a job"))
                 item->kept_stage = stage_of(item);
 }
 
 void job_keep(struct job *j) {
-        struct packet_writer *w = record_begin(j->table, KIND_JOB);
+        struct packet_writer *w = record_new(j->table->memory, &job_record);
 
         if (!w)
                 return;
@@ -206,7 +211,7 @@ void job_keep(struct job *j) {
         packet_add_u64(w, "SINCE", j->since_usec);
         packet_add_u64(w, "FINISHED", j->finished);
         packet_add_u64(w, "ITEMS", j->n_items);
-        if (!record_end(j->table, w, 'j', j->kept_id, job_keys))
+        if (!record_keep(j->table->memory, j->table->log, &job_record, w, j->kept_id, "a job"))
                 return;
         for (size_t k = 0; k < j->n_items; k++)
                 if (j->items[k].kept_stage != stage_of(&j->items[k]))
@@ -215,8 +220,8 @@ void job_keep(struct job *j) {
 
 void job_forget(struct job *j) {
         for (size_t k = 0; k < j->n_items; k++)
-                record_remove(j->table, j->items[k].kept_id);
-        record_remove(j->table, j->kept_id);
+                record_remove(j->table->memory, j->items[k].kept_id);
+        record_remove(j->table->memory, j->kept_id);
 }
 
 static void read_item(struct job *j, const char *id, const struct assignments *a) {

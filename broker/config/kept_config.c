@@ -12,10 +12,12 @@
 
 #include "cleanup.h"
 #include "keeper/memory.h"
+#include "keeper/record.h"
 
 #define KIND KEPT_CONFIG_KIND
 
 static const char *const known[] = {"RECORD", NULL};
+static const struct record_kind config_record = {KIND, 'f', known};
 
 static int write_config(const struct config *config, int *ret_fd) {
         _cleanup_close_ int fd = memfd_create(KEPT_CONFIG_MEMFD, MFD_CLOEXEC);
@@ -40,18 +42,10 @@ static int write_config(const struct config *config, int *ret_fd) {
 }
 
 static int put_record(struct memory *m, char id[STATE_ID_SIZE]) {
-        _cleanup_free_ struct packet_writer *w = malloc(sizeof(*w));
         const char *old = memory_first(m, KIND);
 
-        if (!w)
-                return -ENOMEM;
-        if (old)
-                (void) strcpy(id, old);
-        else
-                memory_new_id(m, 'f', id);
-        packet_begin(w);
-        packet_add(w, "RECORD", KIND);
-        return memory_put(m, id, w, known);
+        (void) strcpy(id, old ? old : "");
+        return record_put(m, &config_record, record_new(m, &config_record), id);
 }
 
 int kept_config_put(struct memory *m, const struct config *config, int *fd, struct log *log) {

@@ -12,7 +12,6 @@
 #include <fcntl.h>
 #include <stddef.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/socket.h>
@@ -24,11 +23,14 @@
 #include "core/log.h"
 #include "core/process.h"
 #include "keeper/memory.h"
+#include "keeper/record.h"
 
 #define KIND_ENDPOINT "control"
 #define KIND_LOCK "lock"
 
 static const char *const kept_keys[] = {"RECORD", "BOUND", NULL};
+static const struct record_kind endpoint_record = {KIND_ENDPOINT, 'c', kept_keys};
+static const struct record_kind lock_record = {KIND_LOCK, 'c', kept_keys};
 
 #ifndef SO_PASSRIGHTS
 #define SO_PASSRIGHTS 83 /* Linux 6.16 */
@@ -392,18 +394,15 @@ static void own_path(struct endpoint *e) {
         }
 }
 
-static void keep_one(struct memory *m, const char *kind, bool bound, int fd, struct log *log) {
-        _cleanup_free_ struct packet_writer *w = malloc(sizeof(*w));
-        char id[STATE_ID_SIZE];
-        int r = -ENOMEM;
+static void keep_one(struct memory *m, const struct record_kind *kind, bool bound, int fd,
+                     struct log *log) {
+        struct packet_writer *w = record_new(m, kind);
+        char id[STATE_ID_SIZE] = "";
+        int r;
 
-        if (w) {
-                memory_new_id(m, 'c', id);
-                packet_begin(w);
-                packet_add(w, "RECORD", kind);
+        if (w)
                 packet_add_u64(w, "BOUND", bound);
-                r = memory_put(m, id, w, kept_keys);
-        }
+        r = record_put(m, kind, w, id);
         if (r == 0)
                 r = memory_put_fd(m, id, fd);
         if (r < 0)
@@ -419,9 +418,9 @@ void endpoint_keep(struct endpoint *e, struct memory *m, struct log *log) {
         struct assignments a;
 
         if (!e->lock_kept && e->lock_fd >= 0)
-                keep_one(m, KIND_LOCK, false, e->lock_fd, log);
+                keep_one(m, &lock_record, false, e->lock_fd, log);
         if (!e->kept)
-                keep_one(m, KIND_ENDPOINT, !e->adopted, e->fd, log);
+                keep_one(m, &endpoint_record, !e->adopted, e->fd, log);
         else if (id && memory_get(m, id, &a)) {
                 bound = assignments_get(&a, "BOUND");
                 if (bound && text_equal(*bound, "1"))

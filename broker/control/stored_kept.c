@@ -17,6 +17,7 @@
 #include "control/control_private.h"
 #include "control/stored.h"
 #include "keeper/memory.h"
+#include "keeper/record.h"
 
 #define KIND_STORED "stored"
 #define KIND_STORED_FD "stored_fd"
@@ -25,23 +26,28 @@ static const char *const stored_keys[] = {"RECORD", "OWNER",     "NAME", "FDS", 
                                           "SINCE",  "COMPONENT", "PART", "BOX", NULL};
 static const char *const stored_fd_keys[] = {"RECORD", "ENTRY", "INDEX", NULL};
 
+static const struct record_kind stored_record = {KIND_STORED, 's', stored_keys};
+static const struct record_kind stored_fd_record = {KIND_STORED_FD, 'f', stored_fd_keys};
+
 /* ---- writing ----------------------------------------------------------------------------------*/
 
-static int keep_fd(struct memory *m, struct packet_writer *w, struct stored *s, size_t index) {
+static int keep_fd(struct memory *m, struct stored *s, size_t index) {
+        struct packet_writer *w = record_new(m, &stored_fd_record);
         int r;
 
-        memory_new_id(m, 'f', s->ids[index]);
-        packet_begin(w);
-        packet_add(w, "RECORD", KIND_STORED_FD);
-        packet_add(w, "ENTRY", s->id);
-        packet_add_u64(w, "INDEX", index);
-        r = memory_put(m, s->ids[index], w, stored_fd_keys);
+        if (w) {
+                packet_add(w, "ENTRY", s->id);
+                packet_add_u64(w, "INDEX", index);
+        }
+        r = record_put(m, &stored_fd_record, w, s->ids[index]);
         return r < 0 ? r : memory_put_fd(m, s->ids[index], s->fds[index]);
 }
 
-static int keep_entry(struct memory *m, struct packet_writer *w, const struct stored *s) {
-        packet_begin(w);
-        packet_add(w, "RECORD", KIND_STORED);
+static int keep_entry(struct memory *m, struct stored *s) {
+        struct packet_writer *w = record_new(m, &stored_record);
+
+        if (!w)
+                return -ENOMEM;
         packet_add_u64(w, "OWNER", s->key.uid);
         packet_add(w, "NAME", s->key.name);
         packet_add_u64(w, "FDS", s->n_fds);
@@ -53,7 +59,7 @@ static int keep_entry(struct memory *m, struct packet_writer *w, const struct st
         }
         if (s->box_fd >= 0)
                 packet_add(w, "BOX", "1");
-        return memory_put(m, s->id, w, stored_keys);
+        return record_put(m, &stored_record, w, s->id);
 }
 
 static int make_box(struct stored *s) {
@@ -70,34 +76,31 @@ static int make_box(struct stored *s) {
         return r;
 }
 
-static int keep_box(struct memory *m, struct packet_writer *w, struct stored *s) {
+static int keep_box(struct memory *m, struct stored *s) {
         int r = make_box(s);
 
         if (r == 0)
-                r = keep_entry(m, w, s);
+                r = keep_entry(m, s);
         return r < 0 ? r : memory_put_fd(m, s->id, s->box_fd);
 }
 
-static int keep_each(struct memory *m, struct packet_writer *w, struct stored *s) {
+static int keep_each(struct memory *m, struct stored *s) {
         int r = 0;
 
         for (size_t i = 0; r == 0 && i < s->n_fds; i++)
-                r = keep_fd(m, w, s, i);
-        return r < 0 ? r : keep_entry(m, w, s);
+                r = keep_fd(m, s, i);
+        return r < 0 ? r : keep_entry(m, s);
 }
 
 int stored_keep(struct memory *m, struct stored *s) {
-        struct packet_writer *w = malloc(sizeof(*w));
         bool boxed = memory_outlives_us(m);
-        int r = w ? 0 : -ENOMEM;
+        int r;
 
-        if (w) {
-                memory_new_id(m, boxed ? 'f' : 's', s->id); /* 'f': with a descriptor of its own */
-                r = boxed ? keep_box(m, w, s) : keep_each(m, w, s);
-        }
+        /* Before its record, because its descriptors name it. 'f': with a descriptor of its own. */
+        memory_new_id(m, boxed ? 'f' : stored_record.letter, s->id);
+        r = boxed ? keep_box(m, s) : keep_each(m, s);
         if (r < 0)
                 stored_forget(m, s);
-        free(w);
         return r;
 }
 
@@ -105,18 +108,10 @@ void stored_forget(struct memory *m, struct stored *s) {
         memory_remove(m, s->id);
         s->box_fd = close_fd(s->box_fd); /* never the last to have them: that is in s->fds */
         for (size_t i = 0; i < s->n_fds; i++)
-                if (s->ids[i][0])
-                        memory_remove(m, s->ids[i]);
+                record_remove(m, s->ids[i]);
 }
 
 /* ---- reading ----------------------------------------------------------------------------------*/
-
-static uint64_t get_u64(const struct assignments *a, const char *key) {
-        const struct text *value = assignments_get(a, key);
-        uint64_t n = 0;
-
-        return value && text_to_u64(*value, &n) == 0 ? n : 0;
-}
 
 static bool read_key(const struct assignments *a, struct stored_key *ret) {
         const struct text *name = assignments_get(a, "NAME");
@@ -126,10 +121,10 @@ static bool read_key(const struct assignments *a, struct stored_key *ret) {
                 return false;
         if (component && !name_is_valid(component->start, component->length))
                 return false;
-        *ret = stored_key((uid_t) get_u64(a, "OWNER"), *name);
+        *ret = stored_key((uid_t) record_u64(a, "OWNER"), *name);
         if (component) {
                 memcpy(ret->component, component->start, component->length);
-                ret->part = (unsigned) get_u64(a, "PART");
+                ret->part = (unsigned) record_u64(a, "PART");
         }
         return true;
 }
@@ -143,7 +138,7 @@ static struct stored *read_entry(struct memory *m, const char *id) {
 
         if (strlen(id) >= STATE_ID_SIZE || !memory_get(m, id, &a))
                 return NULL;
-        n = get_u64(&a, "FDS");
+        n = record_u64(&a, "FDS");
         if (!read_key(&a, &key) || n == 0 || n > FD_LIST_MAX)
                 return NULL;
         s = calloc(1, sizeof(*s));
@@ -161,8 +156,8 @@ static struct stored *read_entry(struct memory *m, const char *id) {
                 s->box_fd = memory_take_fd(m, id);
         s->n_fds = n;
         s->key = key;
-        s->size = get_u64(&a, "SIZE");
-        s->since_usec = get_u64(&a, "SINCE");
+        s->size = record_u64(&a, "SIZE");
+        s->since_usec = record_u64(&a, "SINCE");
         (void) strcpy(s->id, id);
         return s;
 }
@@ -209,7 +204,7 @@ static bool read_fd(struct memory *m, struct stored *all, const char *id) {
         if (strlen(id) >= STATE_ID_SIZE || !memory_get(m, id, &a))
                 return false;
         entry = assignments_get(&a, "ENTRY");
-        index = get_u64(&a, "INDEX");
+        index = record_u64(&a, "INDEX");
         if (entry)
                 HASH_FIND(hh, all, entry->start, entry->length, s);
         if (!s || index >= s->n_fds || s->ids[index][0])

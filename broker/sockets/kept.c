@@ -16,6 +16,7 @@
 #include "core/log.h"
 #include "core/process.h"
 #include "keeper/memory.h"
+#include "keeper/record.h"
 #include "names.h"
 #include "sockets/holder_private.h"
 #include "sockets/listener_table_private.h"
@@ -32,38 +33,9 @@ static const char *const socket_keys[] = {"RECORD", "LISTENER", "ADDRESS", "ADOP
 static const char *const holder_keys[] = {"RECORD", "PID", "UID", "GID", "READY", "STATUS", NULL};
 static const char *const lease_keys[] = {"RECORD", "HOLDER", "LISTENER", "SINCE", "HOW", NULL};
 
-/* A record as it is written; on the heap, because a packet is large. */
-static struct packet_writer *record_new(const char *kind) {
-        struct packet_writer *w = malloc(sizeof(*w));
-
-        if (w) {
-                packet_begin(w);
-                packet_add(w, "RECORD", kind);
-        }
-        return w;
-}
-
-/* Takes the record, which may be NULL: no memory. */
-static int record_put(struct memory *m, struct log *log, const char *id, struct packet_writer *w,
-                      const char *const known[], const char *what) {
-        int r = w ? memory_put(m, id, w, known) : -ENOMEM;
-
-        free(w);
-        if (r < 0)
-                log_error(log, NULL,
-                          "%s cannot be remembered: %s; it would not be known again after a crash",
-                          what, strerror(-r));
-        return r;
-}
-
-static uint64_t get_u64(const struct assignments *a, const char *key) {
-        const struct text *value = assignments_get(a, key);
-        uint64_t n = 0;
-
-        if (value)
-                (void) text_to_u64(*value, &n);
-        return n;
-}
+static const struct record_kind socket_record = {KIND_SOCKET, ID_SOCKET, socket_keys};
+static const struct record_kind holder_record = {KIND_HOLDER, 'h', holder_keys};
+static const struct record_kind lease_record = {KIND_LEASE, 'e', lease_keys};
 
 /* ---- sockets -----------------------------------------------------------------------------------
  */
@@ -76,9 +48,9 @@ static void store(struct memory *m, struct log *log, const char *id, int fd, con
                           strerror(-r));
 }
 
-static int socket_record_put(struct listener_socket *s) {
+static bool keep_socket(struct listener_socket *s) {
         struct listener_table *t = s->listener->table;
-        struct packet_writer *w = record_new(KIND_SOCKET);
+        struct packet_writer *w = record_new(t->memory, &socket_record);
         char address[ADDRESS_TEXT_SIZE];
 
         if (w) {
@@ -90,20 +62,13 @@ static int socket_record_put(struct listener_socket *s) {
                 if (s->options && s->options->id[0])
                         packet_add(w, "OPTIONS", s->options->id);
         }
-        return record_put(t->memory, t->log, s->id, w, socket_keys, s->listener->name);
+        return record_keep(t->memory, t->log, &socket_record, w, s->id, s->listener->name);
 }
 
 bool kept_socket_write(struct listener_socket *s) {
-        struct listener_table *t = s->listener->table;
         bool fresh = s->id[0] == '\0';
 
-        if (!t->memory)
-                return false;
-        if (fresh)
-                memory_new_id(t->memory, ID_SOCKET, s->id);
-        if (socket_record_put(s) < 0 && fresh)
-                s->id[0] = '\0';
-        return fresh && s->id[0];
+        return keep_socket(s) && fresh;
 }
 
 void kept_socket_store(struct listener_socket *s) {
@@ -122,16 +87,12 @@ void kept_socket_replace(struct listener_socket *s) {
 
         if (!t->memory || !s->id[0])
                 return;
-        (void) socket_record_put(s);
+        (void) keep_socket(s);
         kept_socket_store(s);
 }
 
 void kept_socket_remove(struct listener_socket *s) {
-        struct listener_table *t = s->listener->table;
-
-        if (t->memory && s->id[0])
-                memory_remove(t->memory, s->id);
-        s->id[0] = '\0';
+        record_remove(s->listener->table->memory, s->id);
 }
 
 bool kept_socket_restore(struct listener_table *t, struct listener_socket *s, const char *listener,
@@ -143,9 +104,9 @@ bool kept_socket_restore(struct listener_table *t, struct listener_socket *s, co
         if (!t->memory || strlen(id) >= sizeof(s->id) || !memory_get(t->memory, id, &a))
                 return false;
         (void) strcpy(s->id, id);
-        s->adopted = get_u64(&a, "ADOPTED") != 0;
-        s->since_usec = get_u64(&a, "SINCE");
-        s->repairs = get_u64(&a, "REPAIRS");
+        s->adopted = record_u64(&a, "ADOPTED") != 0;
+        s->since_usec = record_u64(&a, "SINCE");
+        s->repairs = record_u64(&a, "REPAIRS");
         options = assignments_get(&a, "OPTIONS");
         if (options && options->length < sizeof(options_id)) {
                 memcpy(options_id, options->start, options->length);
@@ -221,19 +182,20 @@ int kept_give_sockets(struct memory *m, struct inherited *inherited, struct log 
 
 static int put_unclaimed(struct memory *m, struct inherited *inherited, size_t index) {
         char id[STATE_ID_SIZE], text[ADDRESS_TEXT_SIZE];
-        struct packet_writer *w = record_new(KIND_SOCKET);
+        struct packet_writer *w;
         struct address address;
-        int r, fd = inherited_peek_fd(inherited, index);
+        int fd = inherited_peek_fd(inherited, index), r = address_of_socket(fd, &address);
 
+        if (r < 0)
+                return r;
         (void) snprintf(id, sizeof(id), "%s", inherited_name(inherited, index));
-        r = w ? address_of_socket(fd, &address) : -ENOMEM;
-        if (r == 0) {
+        w = record_new(m, &socket_record);
+        if (w) {
                 packet_add(w, "LISTENER", id);
                 packet_add(w, "ADDRESS", address_text(&address, text));
                 packet_add_u64(w, "SINCE", clock_realtime_usec());
-                r = memory_put(m, id, w, socket_keys);
         }
-        free(w);
+        r = record_put(m, &socket_record, w, id);
         if (r == 0)
                 r = memory_put_fd(m, id, fd);
         if (r < 0)
@@ -268,13 +230,8 @@ void kept_put_unclaimed(struct memory *m, struct inherited *inherited, struct lo
 void kept_holder_put(struct holder *h) {
         struct memory *m = h->table->memory;
         bool fresh = h->id[0] == '\0';
-        struct packet_writer *w;
+        struct packet_writer *w = record_new(m, &holder_record);
 
-        if (!m)
-                return;
-        if (fresh)
-                memory_new_id(m, 'h', h->id);
-        w = record_new(KIND_HOLDER);
         if (w) {
                 packet_add_u64(w, "PID", (uint64_t) h->pid);
                 packet_add_u64(w, "UID", h->uid);
@@ -282,30 +239,22 @@ void kept_holder_put(struct holder *h) {
                 packet_add_u64(w, "READY", h->ready);
                 packet_add(w, "STATUS", h->status);
         }
-        if (record_put(m, h->table->log, h->id, w, holder_keys, "a holder") < 0 && fresh)
-                h->id[0] = '\0';
-        else if (fresh)
+        if (record_keep(m, h->table->log, &holder_record, w, h->id, "a holder") && fresh)
                 store(m, h->table->log, h->id, h->pidfd, "a holder's pidfd");
 }
 
 void kept_holder_remove(struct holder *h) {
-        if (h->table && h->table->memory && h->id[0])
-                memory_remove(h->table->memory, h->id);
-        h->id[0] = '\0';
+        if (h->table)
+                record_remove(h->table->memory, h->id);
 }
 
 void kept_lease_put(struct lease *l) {
         struct memory *m = l->holder->table->memory;
-        bool fresh = l->id[0] == '\0';
         struct packet_writer *w;
 
-        if (!m)
-                return;
         if (!l->holder->id[0])
                 kept_holder_put(l->holder);
-        if (fresh)
-                memory_new_id(m, 'e', l->id);
-        w = record_new(KIND_LEASE);
+        w = record_new(m, &lease_record);
         if (w) {
                 packet_add(w, "HOLDER", l->holder->id);
                 packet_add(w, "LISTENER", l->listener->name);
@@ -313,14 +262,11 @@ void kept_lease_put(struct lease *l) {
                 if (l->how == LEASE_HAND_BACK)
                         packet_add(w, "HOW", HOW_HAND_BACK);
         }
-        if (record_put(m, l->holder->table->log, l->id, w, lease_keys, "a lease") < 0 && fresh)
-                l->id[0] = '\0';
+        (void) record_keep(m, l->holder->table->log, &lease_record, w, l->id, "a lease");
 }
 
 void kept_lease_remove(struct lease *l) {
-        if (l->holder->table->memory && l->id[0])
-                memory_remove(l->holder->table->memory, l->id);
-        l->id[0] = '\0';
+        record_remove(l->holder->table->memory, l->id);
 }
 
 /* A holder that was restored, by its id, for its leases to find. */
@@ -340,11 +286,11 @@ static struct holder *restore_holder(struct listener_table *t, const char *id) {
                 close_fd(fd);
                 return NULL;
         }
-        if (holder_get(t->holders, fd, (pid_t) get_u64(&a, "PID"), (uid_t) get_u64(&a, "UID"),
-                       (gid_t) get_u64(&a, "GID"), &h) < 0)
+        if (holder_get(t->holders, fd, (pid_t) record_u64(&a, "PID"), (uid_t) record_u64(&a, "UID"),
+                       (gid_t) record_u64(&a, "GID"), &h) < 0)
                 return NULL;
         status = assignments_get(&a, "STATUS");
-        h->ready = get_u64(&a, "READY") != 0;
+        h->ready = record_u64(&a, "READY") != 0;
         if (status && status->length < sizeof(h->status))
                 memcpy(h->status, status->start, status->length);
         (void) strcpy(h->id, id);
@@ -385,7 +331,7 @@ static bool restore_lease(struct listener_table *t, struct restored *holders, co
         holder = assignments_get(&a, "HOLDER");
         name = assignments_get(&a, "LISTENER");
         how = assignments_get(&a, "HOW");
-        since = get_u64(&a, "SINCE");
+        since = record_u64(&a, "SINCE");
         if (!holder || !name || name->length > NAME_LENGTH_MAX)
                 return false;
         HASH_FIND(hh, holders, holder->start, holder->length, found);

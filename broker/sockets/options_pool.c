@@ -7,10 +7,13 @@
 #include <string.h>
 #include <sys/socket.h>
 
-#include "cleanup.h"
 #include "keeper/memory.h"
+#include "keeper/record.h"
 
 #define KIND "options"
+
+/* Each is written once, so there is nothing that could be carried over. */
+static const struct record_kind options_record = {KIND, 'o', NULL};
 
 struct options_pool {
         struct memory *memory; /* NULL: nothing is kept */
@@ -29,23 +32,15 @@ static_assert(_Alignof(struct socket_options) == 1, "a snapshot has no padding")
 
 /* Without a record the next broker reads the sockets themselves: worse, and no reason to fail. */
 static void keep(struct options_pool *pool, struct shared_options *shared) {
-        _cleanup_free_ struct packet_writer *w = malloc(sizeof(*w));
-        char id[STATE_ID_SIZE];
+        struct packet_writer *w = record_new(pool->memory, &options_record);
 
-        if (!w || !pool->memory)
+        if (w)
+                socket_options_write(&shared->options, w);
+        if (record_put(pool->memory, &options_record, w, shared->id) < 0)
                 return;
-        packet_begin(w);
-        packet_add(w, "RECORD", KIND);
-        socket_options_write(&shared->options, w);
-        memory_new_id(pool->memory, 'o', id);
-        if (memory_put(pool->memory, id, w, NULL) < 0)
-                return;
-        (void) strcpy(shared->id, id);
         HASH_ADD(by_id, pool->by_id, id, strlen(shared->id), shared);
-        if (!shared->by_id.tbl) {
-                memory_remove(pool->memory, id);
-                shared->id[0] = '\0';
-        }
+        if (!shared->by_id.tbl)
+                record_remove(pool->memory, shared->id);
 }
 
 static struct shared_options *add(struct options_pool *pool, const struct socket_options *options);

@@ -23,6 +23,7 @@
 
 #include "cleanup.h"
 #include "keeper/memory.h"
+#include "keeper/record.h"
 #include "sockets/path_link.h"
 #include "sockets/socket_file.h"
 
@@ -38,6 +39,7 @@
 
 #define KIND "path-watch"
 static const char *const kept_keys[] = {"RECORD", "NAME", NULL};
+static const struct record_kind watch_record = {KIND, 'i', kept_keys};
 
 TAILQ_HEAD(suspects, path_guard);
 
@@ -353,19 +355,15 @@ static int take_kept(struct path_watch *watch, struct memory *m, const char *nam
 
 /* Not being kept costs time at a restart, and nothing else. */
 void path_watch_keep(struct path_watch *watch, struct memory *m, const char *name) {
-        _cleanup_free_ struct packet_writer *w = NULL;
-        char id[STATE_ID_SIZE];
+        struct packet_writer *w;
+        char id[STATE_ID_SIZE] = "";
 
         if (take_kept(watch, m, name) == 0 || watch->fd < 0)
                 return;
-        w = malloc(sizeof(*w));
-        if (!w)
-                return;
-        memory_new_id(m, 'i', id);
-        packet_begin(w);
-        packet_add(w, "RECORD", KIND);
-        packet_add(w, "NAME", name);
-        if (memory_put(m, id, w, kept_keys) == 0)
+        w = record_new(m, &watch_record);
+        if (w)
+                packet_add(w, "NAME", name);
+        if (record_put(m, &watch_record, w, id) == 0)
                 (void) memory_put_fd(m, id, watch->fd);
 }
 
