@@ -59,10 +59,7 @@ static int queue_rest(const struct request *request, size_t first) {
         rest->first = first;
         rest->total = l->n_sockets;
         memcpy(rest->name, l->name, strlen(l->name)); /* at most NAME_LENGTH_MAX; zeroed */
-        if (request->serial.start) {
-                memcpy(rest->serial_text, request->serial.start, request->serial.length);
-                rest->serial = (struct text){rest->serial_text, request->serial.length};
-        }
+        rest->serial = serial_keep(request->serial);
         return outgoing_put_lending(request->session, rest);
 }
 
@@ -76,7 +73,7 @@ int lending_continue(struct session *s, struct lending *rest) {
         if (!l || l->n_sockets != rest->total || !s->holder || !lease_find(s->holder, l) ||
             !permission_to_acquire(s, l))
                 return -ECANCELED;
-        return send_parts(s, l, rest->serial, &rest->first);
+        return send_parts(s, l, serial_text(&rest->serial), &rest->first);
 }
 
 static int lend(struct request *request) {

@@ -91,7 +91,7 @@ static void answer_applied(const struct request *request, const struct apply_res
 static void on_kept(struct control *c, struct settlement *settlement) {
         struct apply_answer *a = (struct apply_answer *) settlement;
         struct session *s = a->session;
-        const struct request request = {.session = s, .serial = a->serial};
+        const struct request request = {.session = s, .serial = serial_text(&a->serial)};
 
         a->waiting = false;
         a->session = NULL;
@@ -113,20 +113,17 @@ static void answer_when_kept(const struct apply *a, int document, size_t size) {
         *answer = (struct apply_answer){.settlement.done = on_kept,
                                         .waiting = true,
                                         .session = a->session,
+                                        .serial = a->serial,
                                         .result = a->result,
                                         .document = document,
                                         .size = size};
-        if (a->serial.start) {
-                memcpy(answer->serial_text, a->serial.start, a->serial.length);
-                answer->serial = (struct text){answer->serial_text, a->serial.length};
-        }
         settling_add(&c->settling, &answer->settlement);
 }
 
 /* Without a document (no memory for one) the sentence still says what matters; all is in the log.
  */
 static void answer(const struct apply *a, int result) {
-        const struct request request = {.session = a->session, .serial = a->serial};
+        const struct request request = {.session = a->session, .serial = serial_text(&a->serial)};
         /* Nothing is wrong with the configuration when others just have its addresses. */
         int error = a->result.only_in_use ? EADDRINUSE : EINVAL;
         char sentence[1024];
@@ -300,11 +297,7 @@ void handle_apply(struct request *request) {
         if (answer_is_outstanding(request))
                 return;
         a->session = request->session;
-        a->serial = (struct text){0};
-        if (request->serial.start) {
-                memcpy(a->serial_text, request->serial.start, request->serial.length);
-                a->serial = (struct text){a->serial_text, request->serial.length};
-        }
+        a->serial = serial_keep(request->serial);
         run(c, assignments_get(request->keys, "ALLOW_CLOSE"));
 }
 

@@ -5,7 +5,7 @@
 #include <stdbool.h>
 
 #include "config/diagnostics.h"
-#include "control/lending.h"
+#include "control/serial.h"
 #include "control/settling.h"
 #include "core/helper.h"
 #include "sockets/listener_table.h"
@@ -20,8 +20,7 @@ struct apply_answer {
         struct settlement settlement;
         bool waiting;
         struct session *session; /* NULL: it has ended */
-        struct text serial;
-        char serial_text[SERIAL_LENGTH_MAX];
+        struct serial serial;
         struct apply_result result;
         int document; /* owned while waiting; -1: there were no warnings */
         size_t size;
@@ -32,8 +31,7 @@ struct apply {
         bool again; /* a reload came meanwhile */
         /* Who is to be answered: NULL when it was a reload, or when the session ended meanwhile. */
         struct session *session;
-        struct text serial;
-        char serial_text[SERIAL_LENGTH_MAX];
+        struct serial serial;
         struct apply_answer answer;
         struct diagnostics diagnostics;
         struct apply_result result;

@@ -10,20 +10,17 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#include "grammar.h"
+#include "control/serial.h"
 #include "names.h"
 
 struct session;
 
-#define SERIAL_LENGTH_MAX 64
-
 struct lending {
         size_t first; /* descriptors sent so far */
         size_t total;
-        bool is_stored;     /* the answer to a TAKE instead: name is the entry's */
-        struct text serial; /* start is NULL when there is none */
+        bool is_stored; /* the answer to a TAKE instead: name is the entry's */
+        struct serial serial;
         char name[NAME_LENGTH_MAX + 1];
-        char serial_text[SERIAL_LENGTH_MAX];
 };
 
 /*

@@ -127,7 +127,7 @@ static void on_done(void *owner, const struct job *job) {
         struct session *s = wait->session;
 
         detach(wait);
-        answer_verdict(s, wait->serial, job);
+        answer_verdict(s, serial_text(&wait->serial), job);
         free(wait);
         if (s->state == SESSION_ENDING)
                 session_end(s);
@@ -140,7 +140,7 @@ static void on_done_at_once(void *owner, const struct job *job) {
         struct job_wait *wait = owner;
 
         detach(wait);
-        answer_verdict(wait->session, wait->serial, job);
+        answer_verdict(wait->session, serial_text(&wait->serial), job);
         free(wait);
 }
 
@@ -158,10 +158,7 @@ static void begin_to_wait(const struct request *request, struct job *job) {
         wait->listener =
                 (struct job_listener){.event = on_event, .done = on_done_at_once, .owner = wait};
         memcpy(wait->job, job->id, sizeof(wait->job));
-        if (request->serial.start) {
-                memcpy(wait->serial_text, request->serial.start, request->serial.length);
-                wait->serial = (struct text){wait->serial_text, request->serial.length};
-        }
+        wait->serial = serial_keep(request->serial);
         s->job_wait = wait;
         job_listen(job, &wait->listener);
         if (s->job_wait)

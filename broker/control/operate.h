@@ -5,7 +5,7 @@
 #include <stdbool.h>
 
 #include "components/job.h"
-#include "control/lending.h"
+#include "control/serial.h"
 #include "grammar.h"
 
 struct session;
@@ -18,8 +18,7 @@ struct session;
 struct job_wait {
         struct job_listener listener;
         struct session *session;
-        struct text serial; /* start is NULL when there is none */
-        char serial_text[SERIAL_LENGTH_MAX];
+        struct serial serial;
         char job[JOB_ID_SIZE];
 };
 

@@ -283,10 +283,7 @@ static struct status_job *status_job_new(struct session *s, struct text serial) 
         if (!job)
                 return NULL;
         job->session = s;
-        if (serial.start) {
-                memcpy(job->serial_text, serial.start, serial.length);
-                job->serial = (struct text){job->serial_text, serial.length};
-        }
+        job->serial = serial_keep(serial);
         s->status = job;
         first = TAILQ_FIRST(queue);
         /* A user who asks and asks makes his own kind wait, not the operator. */
@@ -345,7 +342,7 @@ static int begin(struct status_job *job) {
 /* Answer, and read the session again. The job is freed. */
 static void finish(struct status_job *job, int result) {
         struct session *s = job->session;
-        const struct request request = {.session = s, .serial = job->serial};
+        const struct request request = {.session = s, .serial = serial_text(&job->serial)};
         size_t size;
         int fd;
 

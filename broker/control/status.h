@@ -8,8 +8,9 @@
 
 #include "components/census.h"
 #include "control/document.h"
-#include "control/lending.h"
+#include "control/serial.h"
 #include "core/loop.h"
+#include "names.h"
 
 struct control;
 struct queue_map;
@@ -19,8 +20,7 @@ struct session;
 struct status_job {
         TAILQ_ENTRY(status_job) entry;
         struct session *session;
-        struct text serial;
-        char serial_text[SERIAL_LENGTH_MAX];
+        struct serial serial;
         bool counted;             /* connections of components, if that could be done */
         bool begun;               /* the document is open */
         struct queue_map *queues; /* of all Unix sockets; NULL: each is asked for */

@@ -29,8 +29,7 @@ struct store_answer {
         struct stored *old;      /* what had the name before; NULL: nothing */
         struct stored_key key;   /* of the new one, */
         char id[STATE_ID_SIZE];  /* which may have been replaced or taken meanwhile */
-        struct text serial;      /* start is NULL when there is none */
-        char serial_text[SERIAL_LENGTH_MAX];
+        struct serial serial;
 };
 
 static struct stored_table *table_of(const struct request *request) {
@@ -163,9 +162,9 @@ static void on_kept(struct control *c, struct settlement *settlement) {
         if (s) {
                 s->awaited = NULL;
                 if (kept)
-                        send_store_answer(s, a->serial);
+                        send_store_answer(s, serial_text(&a->serial));
                 else
-                        refuse_full(s, a->serial);
+                        refuse_full(s, serial_text(&a->serial));
                 outgoing_flush(s); /* it is read again */
                 if (s->state == SESSION_ENDING)
                         session_end(s);
@@ -185,10 +184,7 @@ static struct store_answer *answer_new(const struct request *request) {
         if (!a)
                 return NULL;
         a->settlement.done = on_kept;
-        if (request->serial.start) {
-                memcpy(a->serial_text, request->serial.start, request->serial.length);
-                a->serial = (struct text){a->serial_text, request->serial.length};
-        }
+        a->serial = serial_keep(request->serial);
         return a;
 }
 
@@ -260,7 +256,8 @@ int store_continue(struct session *s, struct lending *rest) {
         const struct stored *stored = stored_find(&s->control->stored, s->peer.uid, name);
 
         /* What has the name now may be another entry, which somebody else takes. */
-        return stored && stored->taker == s ? send_entry(s, stored, rest->serial) : -ECANCELED;
+        return stored && stored->taker == s ? send_entry(s, stored, serial_text(&rest->serial))
+                                            : -ECANCELED;
 }
 
 static int queue_entry(const struct request *request, const struct stored *stored) {
@@ -270,10 +267,7 @@ static int queue_entry(const struct request *request, const struct stored *store
                 return -ENOMEM;
         rest->is_stored = true;
         memcpy(rest->name, stored->key.name, sizeof(rest->name));
-        if (request->serial.start) {
-                memcpy(rest->serial_text, request->serial.start, request->serial.length);
-                rest->serial = (struct text){rest->serial_text, request->serial.length};
-        }
+        rest->serial = serial_keep(request->serial);
         return outgoing_put_lending(request->session, rest);
 }
 

@@ -126,7 +126,7 @@ static void try_program(void *argument, int result_fd) {
 /* ---- the end of it ----------------------------------------------------------------------------*/
 
 static struct request to_answer(const struct upgrade *u) {
-        return (struct request){.session = u->session, .serial = u->serial};
+        return (struct request){.session = u->session, .serial = serial_text(&u->serial)};
 }
 
 static void forget(struct upgrade *u) {
@@ -312,11 +312,7 @@ void handle_upgrade(struct request *request) {
         }
         u->running = true;
         u->session = request->session;
-        u->serial = (struct text){0};
-        if (request->serial.start) {
-                memcpy(u->serial_text, request->serial.start, request->serial.length);
-                u->serial = (struct text){u->serial_text, request->serial.length};
-        }
+        u->serial = serial_keep(request->serial);
 }
 
 void upgrade_forget(struct upgrade *u, const struct session *session) {

@@ -4,7 +4,7 @@
 
 #include <stdbool.h>
 
-#include "control/lending.h"
+#include "control/serial.h"
 #include "core/helper.h"
 
 #define UPGRADE_PATH_MAX 4095 /* PATH_MAX, without its NUL */
@@ -16,8 +16,7 @@ struct session;
 struct upgrade {
         bool running;
         struct session *session; /* who is to be answered; NULL when it ended meanwhile */
-        struct text serial;
-        char serial_text[SERIAL_LENGTH_MAX];
+        struct serial serial;
         char *path;
         int executable_fd; /* what was checked is what is executed */
         char version[UPGRADE_VERSION_SIZE];

@@ -14,6 +14,7 @@
 #include "control/control_private.h"
 #include "control/operate.h"
 #include "control/permission.h"
+#include "control/serial.h"
 #include "control/session.h"
 #include "control/upgrade.h"
 #include "names.h"
