@@ -162,17 +162,6 @@ static char *nearest_listener(struct fdpass *c, const char *name) {
         return nearest;
 }
 
-static bool is_in(const json_t *array, const char *name) {
-        const json_t *one;
-        size_t i;
-
-        json_array_foreach(array, i, one) {
-                if (strcmp(document_text(one, "name"), name) == 0)
-                        return true;
-        }
-        return false;
-}
-
 int conversation_failed_listener(struct fdpass *c, const char *name, int r) {
         _cleanup_free_ char *what = NULL, *nearest = NULL;
 
@@ -191,7 +180,7 @@ int conversation_failed_listener(struct fdpass *c, const char *name, int r) {
 /* The first that is not there, or the first of all. */
 static const char *missing_of(const json_t *components, char *const *names, size_t n_names) {
         for (size_t i = 0; i < n_names; i++)
-                if (!is_in(components, names[i]))
+                if (!document_has(components, names[i]))
                         return names[i];
         return names[0];
 }

@@ -104,6 +104,17 @@ bool document_truth(const json_t *object, const char *key) {
         return json_is_true(json_object_get(object, key));
 }
 
+bool document_has(const json_t *array, const char *name) {
+        const json_t *one;
+        size_t i;
+
+        json_array_foreach(array, i, one) {
+                if (strcmp(document_text(one, "name"), name) == 0)
+                        return true;
+        }
+        return false;
+}
+
 json_t *document_string(const char *bytes) {
         json_t *whole = json_string(bytes), *mended;
         size_t used = 0;

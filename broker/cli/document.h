@@ -27,6 +27,9 @@ const char *document_text(const json_t *object, const char *key);
 uint64_t document_number(const json_t *object, const char *key);
 bool document_truth(const json_t *object, const char *key);
 
+/* Is an object of this name in the array? */
+bool document_has(const json_t *array, const char *name);
+
 /* A string value for any bytes: what is not UTF-8 becomes U+FFFD. NULL when out of memory. */
 json_t *document_string(const char *bytes);
 

@@ -24,21 +24,10 @@ const struct option_spec status_options[] = {{"verbose", 'v', OPTION_FLAG,
                                               "also show who holds the listeners"},
                                              {0}};
 
-static bool has_name(const json_t *array, const char *name) {
-        const json_t *one;
-        size_t i;
-
-        json_array_foreach(array, i, one) {
-                if (strcmp(document_text(one, "name"), name) == 0)
-                        return true;
-        }
-        return false;
-}
-
 /* A listener, a component, or both. */
 static bool is_there(const json_t *document, const char *name) {
-        return has_name(json_object_get(document, "listeners"), name) ||
-               has_name(json_object_get(document, "components"), name);
+        return document_has(json_object_get(document, "listeners"), name) ||
+               document_has(json_object_get(document, "components"), name);
 }
 
 static bool is_one_of(char **names, size_t n_names, const char *name) {
