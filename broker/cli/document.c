@@ -142,11 +142,39 @@ json_t *document_string(const char *bytes) {
         return mended;
 }
 
-int document_print(const json_t *document, FILE *stream) {
-        size_t flags = isatty(fileno(stream)) ? JSON_INDENT(2) | JSON_ENSURE_ASCII : 0;
+/*
+ * jansson escapes C0 controls, or everything beyond ASCII, and no C1 controls alone, which steer a
+ * terminal behind a pipe as well. It hands out whole characters.
+ */
+static int put_piece(const char *piece, size_t size, void *owner) {
+        const unsigned char *plain = (const unsigned char *) piece, *p = plain, *end = p + size;
+        FILE *stream = owner;
+
+        for (; end - p > 1; p++) {
+                if (p[0] != 0xc2 || p[1] >= 0xa0)
+                        continue;
+                (void) fwrite(plain, 1, (size_t) (p - plain), stream);
+                (void) fprintf(stream, "\\u%04X", p[1]);
+                plain = p + 2;
+                p++;
+        }
+        return fwrite(plain, 1, (size_t) (end - plain), stream) == (size_t) (end - plain) ? 0 : -1;
+}
+
+static int print(const json_t *document, FILE *stream, size_t flags_on_terminal) {
+        size_t flags = isatty(fileno(stream)) ? flags_on_terminal : 0;
 
         errno = 0;
-        if (json_dumpf(document, stream, flags) < 0 || fputc('\n', stream) == EOF)
+        if (json_dump_callback(document, put_piece, stream, flags) < 0 ||
+            fputc('\n', stream) == EOF)
                 return errno == ENOMEM ? -ENOMEM : -EIO;
         return 0;
+}
+
+int document_print(const json_t *document, FILE *stream) {
+        return print(document, stream, JSON_INDENT(2) | JSON_ENSURE_ASCII);
+}
+
+int document_print_line(const json_t *document, FILE *stream) {
+        return print(document, stream, JSON_ENSURE_ASCII);
 }

@@ -34,9 +34,12 @@ bool document_has(const json_t *array, const char *name);
 json_t *document_string(const char *bytes);
 
 /*
- * Print with a newline after it; indented, and in plain ASCII so that nothing in it can steer the
- * terminal, when `stream` is one. 0, -ENOMEM, or -EIO (see display_finish()).
+ * Print with a newline after it; indented, and in plain ASCII, when `stream` is a terminal. Control
+ * characters are escaped in any case: what is piped may end on a terminal, too. 0, -ENOMEM, or -EIO
+ * (see display_finish()).
  */
 int document_print(const json_t *document, FILE *stream);
+/* The same in one line. */
+int document_print_line(const json_t *document, FILE *stream);
 
 #endif

@@ -59,9 +59,8 @@ static void print_json(const struct line *line) {
                           (json_int_t) line->generation, "instance", (json_int_t) line->instance,
                           "error", line->is_error, "text", document_string(line->text));
 
-        if (object &&
-            json_dumpf(object, stdout, isatty(STDOUT_FILENO) ? JSON_ENSURE_ASCII : 0) == 0)
-                putchar('\n');
+        if (object)
+                (void) document_print_line(object, stdout); /* fetch() and the like flush it */
         json_decref(object);
 }
 

@@ -73,18 +73,26 @@ static void put(struct json_writer *w, const char *bytes, size_t size) {
         }
 }
 
-static void put_escaped(struct json_writer *w, char c) {
+static void put_escaped(struct json_writer *w, unsigned char c) {
         static const char hex[] = "0123456789abcdef";
-        char escape[6] = {'\\', 'u', '0', '0', hex[(c >> 4) & 1], hex[c & 15]};
+        char escape[6] = {'\\', 'u', '0', '0', hex[c >> 4], hex[c & 15]};
 
         if (c == '"' || c == '\\')
-                put(w, (char[]){'\\', c}, 2);
+                put(w, (char[]){'\\', (char) c}, 2);
         else if (c == '\n')
                 put(w, "\\n", 2);
         else if (c == '\t')
                 put(w, "\\t", 2);
         else
                 put(w, escape, sizeof(escape));
+}
+
+/*
+ * JSON allows C1 controls (U+0080 to U+009F) as they are. Terminals obey them, and people look at
+ * documents with cat(1). In UTF-8 their second byte is their number.
+ */
+static bool is_c1_control(const unsigned char *s) {
+        return s[0] == 0xc2 && s[1] >= 0x80 && s[1] < 0xa0;
 }
 
 static void put_string(struct json_writer *w, const char *value) {
@@ -94,7 +102,7 @@ static void put_string(struct json_writer *w, const char *value) {
         put(w, "\"", 1);
         while (*s) {
                 size_t n = utf8_length(s);
-                bool special = *s < 0x20 || *s == '"' || *s == '\\';
+                bool c1 = is_c1_control(s), special = c1 || *s < 0x20 || *s == '"' || *s == '\\';
 
                 if (n > 0 && !special) {
                         s += n;
@@ -102,10 +110,11 @@ static void put_string(struct json_writer *w, const char *value) {
                 }
                 put(w, (const char *) plain, (size_t) (s - plain));
                 if (special)
-                        put_escaped(w, (char) *s);
+                        put_escaped(w, c1 ? s[1] : s[0]);
                 else
                         put(w, "\xef\xbf\xbd", 3); /* U+FFFD */
-                plain = ++s;
+                s += c1 ? 2 : 1;
+                plain = s;
         }
         put(w, (const char *) plain, (size_t) (s - plain));
         put(w, "\"", 1);

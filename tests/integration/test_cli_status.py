@@ -132,7 +132,9 @@ def test_nothing_that_a_holder_says_steers_the_terminal(broker):
             for evil in (b"\x1b", b"\x07", "\u202e".encode(), "\u009b".encode()):
                 assert evil not in shown, shown
         assert b"\\x1b]0;owned\\x07" in on_terminal(b, "status", "web")
-        assert json.loads(b.fdpass("status", "--json").stdout)["listeners"][0]["leases"][0]["status"].startswith("\x1b]")
+        piped = b.fdpass("status", "--json").stdout
+        assert "\x1b" not in piped and "\u009b" not in piped and "\u202e" in piped, piped
+        assert json.loads(piped)["listeners"][0]["leases"][0]["status"] == "\x1b]0;owned\x07\u202egnp\u009b1m done"
 
 
 def test_colour_is_for_terminals(broker):

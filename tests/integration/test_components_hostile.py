@@ -1,4 +1,5 @@
 """Components and clients that mean harm, and operators who change their minds: nobody else is to notice."""
+import json
 import os
 import re
 import sys
@@ -110,6 +111,9 @@ serve()
     assert line.rstrip() == b"fdpassd: info: hermes: one  31mtwo?31mthree   four [2Jfive"
     shown = s.broker.fdpass("logs", "hermes").stdout
     assert "\\x9b" in shown and "\x9b" not in shown and "\x1b" not in shown
+    piped = s.broker.fdpass("logs", "--json", "hermes").stdout
+    assert "\x9b" not in piped and "\x1b" not in piped
+    assert "one\x9b31mtwo\ufffd31mthree\u202efour\x1b[2Jfive" in [json.loads(line)["text"] for line in piped.splitlines()]
 
 
 def test_a_generation_that_is_ready_for_a_moment_is_told_with_its_reason(scene, tmp_path):

@@ -283,6 +283,31 @@ START_TEST(any_bytes_become_a_json_string) {
 }
 END_TEST
 
+static void printed_becomes(int (*print)(const json_t *document, FILE *stream), const char *text,
+                            const char *expected) {
+        _cleanup_free_ char *printed = NULL;
+        json_t *array = json_pack("[s]", text);
+        size_t size;
+        FILE *stream = open_memstream(&printed, &size);
+
+        ck_assert_int_eq(print(array, stream), 0);
+        (void) fclose(stream);
+        ck_assert_str_eq(printed, expected);
+        json_decref(array);
+}
+
+/* C1 controls, at each place of a run; U+00A0, U+0180 and U+20AC are none. */
+START_TEST(what_is_printed_for_programs_steers_no_terminal_either) {
+        printed_becomes(document_print,
+                        "\xc2\x9b"
+                        "31m\xc2\x80\xc2\x9f\n\xc2\x85",
+                        "[\"\\u009B31m\\u0080\\u009F\\n\\u0085\"]\n");
+        printed_becomes(document_print, "\xc2\xa0\xc6\x80\xe2\x82\xac",
+                        "[\"\xc2\xa0\xc6\x80\xe2\x82\xac\"]\n");
+        printed_becomes(document_print_line, "\x1b[2J\xc2\x9b", "[\"\\u001B[2J\\u009B\"]\n");
+}
+END_TEST
+
 SUITE("cli", {
         TEST(options_of_all_groups_are_stored_and_operands_come_last);
         TEST(parsing_can_stop_at_the_first_operand);
@@ -294,4 +319,5 @@ SUITE("cli", {
         TEST(a_document_is_read_from_its_memfd);
         TEST(documents_that_are_not_what_was_announced_are_refused);
         TEST(any_bytes_become_a_json_string);
+        TEST(what_is_printed_for_programs_steers_no_terminal_either);
 })

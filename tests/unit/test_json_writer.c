@@ -57,6 +57,16 @@ START_TEST(what_json_does_not_allow_in_a_string_is_escaped) {
 }
 END_TEST
 
+/* U+0080 to U+009F; U+00A0 and U+0180, which has the same last byte, are none. */
+START_TEST(what_a_terminal_obeys_is_escaped) {
+        string_becomes("a\xc2\x9b"
+                       "31m\xc2\x80\xc2\x9f",
+                       "\"a\\u009b31m\\u0080\\u009f\"");
+        string_becomes("\xc2\xa0\xc6\x80\xc2\xbf", "\"\xc2\xa0\xc6\x80\xc2\xbf\"");
+        string_becomes("\x9b\xc2", "\"\xef\xbf\xbd\xef\xbf\xbd\"");
+}
+END_TEST
+
 START_TEST(bytes_that_are_not_utf8_are_replaced_one_by_one) {
         string_becomes("gr\xc3\xbc\xc3\x9f \xe2\x82\xac \xf0\x9f\x98\x80",
                        "\"gr\xc3\xbc\xc3\x9f \xe2\x82\xac \xf0\x9f\x98\x80\"");
@@ -129,6 +139,7 @@ END_TEST
 SUITE("json_writer", {
         TEST(commas_stand_between_and_nowhere_else);
         TEST(what_json_does_not_allow_in_a_string_is_escaped);
+        TEST(what_a_terminal_obeys_is_escaped);
         TEST(bytes_that_are_not_utf8_are_replaced_one_by_one);
         TEST(a_document_larger_than_the_buffer_reaches_the_file_whole_and_unmoved);
         TEST(the_first_failure_is_told_at_the_end);
