@@ -12,65 +12,29 @@
 #include <unistd.h>
 
 #include "cleanup.h"
-
-/*
- * Length of the well-formed UTF-8 sequence at s and its code point; 0 when there is none. Overlong
- * forms, surrogates and numbers above U+10FFFF are not well-formed: terminals disagree about them.
- */
-static size_t utf8_decode(const unsigned char *s, uint32_t *ret) {
-        static const uint32_t lowest[] = {0, 0, 0x80, 0x800, 0x10000};
-        size_t length = s[0] < 0x80   ? 1
-                        : s[0] < 0xc2 ? 0
-                        : s[0] < 0xe0 ? 2
-                        : s[0] < 0xf0 ? 3
-                        : s[0] < 0xf5 ? 4
-                                      : 0;
-        uint32_t c;
-
-        if (length < 2) {
-                *ret = s[0];
-                return length;
-        }
-        c = s[0] & (0xffU >> (length + 1));
-        for (size_t i = 1; i < length; i++) {
-                if ((s[i] & 0xc0) != 0x80) /* also stops at the NUL */
-                        return 0;
-                c = c << 6 | (s[i] & 0x3f);
-        }
-        if (c < lowest[length] || c > 0x10ffff || (c >= 0xd800 && c <= 0xdfff))
-                return 0;
-        *ret = c;
-        return length;
-}
-
-/* C0, DEL and C1 controls, line and paragraph separators, and what turns the direction of text. */
-static bool steers_terminal(uint32_t c) {
-        return c < 0x20 || (c >= 0x7f && c <= 0x9f) || c == 0x200e || c == 0x200f || c == 0x061c ||
-               (c >= 0x2028 && c <= 0x202e) || (c >= 0x2066 && c <= 0x2069);
-}
+#include "core/utf8.h"
 
 char *display_escape(const char *text) {
         bool utf8 = strcmp(nl_langinfo(CODESET), "UTF-8") == 0;
-        const unsigned char *s = (const unsigned char *) text;
         char *escaped = malloc(strlen(text) * 4 + 1), *out = escaped;
 
         if (!escaped)
                 return NULL;
-        while (*s) {
+        while (*text) {
                 uint32_t c = 0;
-                size_t length = utf8_decode(s, &c);
+                size_t length = utf8_decode(text, UTF8_TERMINATED, &c);
                 if (c == '\\' || c == '\n' || c == '\t') {
                         *out++ = '\\';
                         *out++ = c == '\\' ? '\\' : c == '\n' ? 'n' : 't';
-                } else if (length == 0 || steers_terminal(c) || (length > 1 && !utf8)) {
+                } else if (length == 0 || utf8_steers_terminal(c) || (length > 1 && !utf8)) {
                         length += length == 0;
                         for (size_t i = 0; i < length; i++)
-                                out += sprintf(out, "\\x%02x", s[i]);
+                                out += sprintf(out, "\\x%02x", (unsigned char) text[i]);
                 } else {
-                        memcpy(out, s, length);
+                        memcpy(out, text, length);
                         out += length;
                 }
-                s += length;
+                text += length;
         }
         *out = '\0';
         return escaped;

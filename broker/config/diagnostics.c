@@ -10,8 +10,8 @@
 #include <string.h>
 
 #include "config/array.h"
-#include "config/values.h"
 #include "core/log.h"
+#include "core/utf8.h"
 
 #define DIAGNOSTICS_MAX 1000
 
@@ -24,20 +24,19 @@ static void count(struct diagnostics *d, enum severity severity) {
 
 /*
  * Files may hold anything, and what is quoted of them goes to terminals and into JSON: no control
- * characters (nor those that begin with 0xc2 in UTF-8), and no half characters, which cutting a
- * long text can leave.
+ * characters, and no half characters, which cutting a long text can leave.
  */
 static void make_presentable(char *text) {
         size_t left = strlen(text);
 
         while (left > 0) {
-                size_t length = value_utf8_length(text, left);
-                const unsigned char *p = (const unsigned char *) text;
+                uint32_t code;
+                size_t length = utf8_decode(text, left, &code);
 
-                if (length == 0 || p[0] < 0x20 || p[0] == 0x7f) {
+                if (length == 0 || code < 0x20 || code == 0x7f) {
                         text[0] = '?';
                         length = 1;
-                } else if (p[0] == 0xc2 && p[1] < 0xa0) {
+                } else if (utf8_is_c1_control(code)) {
                         text[0] = text[1] = '?';
                 }
                 text += length;

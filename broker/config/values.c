@@ -6,6 +6,8 @@
 #include <string.h>
 #include <strings.h>
 
+#include "core/utf8.h"
+
 int value_to_bool(const char *value, bool *ret) {
         static const struct {
                 const char *text;
@@ -58,41 +60,11 @@ int value_to_mode(const char *value, mode_t *ret) {
         return 0;
 }
 
-size_t value_utf8_length(const char *data, size_t size) {
-        static const struct {
-                unsigned char first, last; /* range of the first byte */
-                unsigned char low, high;   /* range of the second: no overlong forms, surrogates */
-                size_t length;
-        } forms[] = {
-                {0xc2, 0xdf, 0x80, 0xbf, 2}, {0xe0, 0xe0, 0xa0, 0xbf, 3},
-                {0xe1, 0xec, 0x80, 0xbf, 3}, {0xed, 0xed, 0x80, 0x9f, 3},
-                {0xee, 0xef, 0x80, 0xbf, 3}, {0xf0, 0xf0, 0x90, 0xbf, 4},
-                {0xf1, 0xf3, 0x80, 0xbf, 4}, {0xf4, 0xf4, 0x80, 0x8f, 4},
-        };
-
-        const unsigned char *p = (const unsigned char *) data;
-
-        if (size == 0 || p[0] == 0)
-                return 0;
-        if (p[0] < 0x80)
-                return 1;
-        for (size_t i = 0; i < sizeof(forms) / sizeof(forms[0]); i++) {
-                if (p[0] < forms[i].first || p[0] > forms[i].last)
-                        continue;
-                if (size < forms[i].length || p[1] < forms[i].low || p[1] > forms[i].high)
-                        return 0;
-                for (size_t k = 2; k < forms[i].length; k++)
-                        if (p[k] < 0x80 || p[k] > 0xbf)
-                                return 0;
-                return forms[i].length;
-        }
-        return 0;
-}
-
 bool value_is_utf8(const char *data, size_t size) {
         while (size > 0) {
                 /* Nearly all of it is ASCII. */
-                size_t length = *data > 0 ? 1 : value_utf8_length(data, size);
+                uint32_t code;
+                size_t length = (signed char) *data > 0 ? 1 : utf8_decode(data, size, &code);
 
                 if (length == 0)
                         return false;

@@ -38,10 +38,6 @@ int value_next_argument(const char **cursor, bool relaxed, char **ret);
 /* Well-formed UTF-8 as RFC 3629 has it, without NUL. */
 bool value_is_utf8(const char *data, size_t size);
 
-/* How many bytes the character at the beginning of `data` has, 0 when there is no well-formed one.
- */
-size_t value_utf8_length(const char *data, size_t size);
-
 /*
  * Can a line of configuration hold this, so that reading it gives the same? UTF-8 without control
  * characters, no white space at either end, no lone backslash at the end. Values that were read

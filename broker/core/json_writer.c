@@ -88,35 +88,34 @@ static void put_escaped(struct json_writer *w, unsigned char c) {
 }
 
 /*
- * JSON allows C1 controls (U+0080 to U+009F) as they are. Terminals obey them, and people look at
- * documents with cat(1). In UTF-8 their second byte is their number.
+ * JSON allows C1 controls as they are. Terminals obey them, and people look at documents with
+ * cat(1).
  */
-static bool is_c1_control(const unsigned char *s) {
-        return s[0] == 0xc2 && s[1] >= 0x80 && s[1] < 0xa0;
+static bool is_escaped(uint32_t code) {
+        return code < 0x20 || code == '"' || code == '\\' || utf8_is_c1_control(code);
 }
 
 static void put_string(struct json_writer *w, const char *value) {
-        const unsigned char *s = (const unsigned char *) value;
-        const unsigned char *plain = s; /* begin of what goes out as it is */
+        const char *plain = value; /* begin of what goes out as it is */
 
         put(w, "\"", 1);
-        while (*s) {
-                size_t n = utf8_length(s);
-                bool c1 = is_c1_control(s), special = c1 || *s < 0x20 || *s == '"' || *s == '\\';
+        while (*value) {
+                uint32_t code;
+                size_t n = utf8_decode(value, UTF8_TERMINATED, &code);
 
-                if (n > 0 && !special) {
-                        s += n;
+                if (n > 0 && !is_escaped(code)) {
+                        value += n;
                         continue;
                 }
-                put(w, (const char *) plain, (size_t) (s - plain));
-                if (special)
-                        put_escaped(w, c1 ? s[1] : s[0]);
+                put(w, plain, (size_t) (value - plain));
+                if (n > 0)
+                        put_escaped(w, (unsigned char) code);
                 else
                         put(w, "\xef\xbf\xbd", 3); /* U+FFFD */
-                s += c1 ? 2 : 1;
-                plain = s;
+                value += n > 0 ? n : 1;
+                plain = value;
         }
-        put(w, (const char *) plain, (size_t) (s - plain));
+        put(w, plain, (size_t) (value - plain));
         put(w, "\"", 1);
 }
 

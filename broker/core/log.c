@@ -228,30 +228,20 @@ static bool put(struct log *log, enum log_level level, const struct log_about *a
         return put_stderr(log, level, text);
 }
 
-/* C0, DEL and C1 controls, line and paragraph separators, and what turns the direction of text. */
-static bool steers_terminal(const unsigned char *s, size_t length) {
-        if (length == 2)
-                return (s[0] == 0xc2 && s[1] < 0xa0) || (s[0] == 0xd8 && s[1] == 0x9c);
-        if (length == 3 && s[0] == 0xe2)
-                return (s[1] == 0x80 &&
-                        (s[2] == 0x8e || s[2] == 0x8f || (s[2] >= 0xa8 && s[2] <= 0xae))) ||
-                       (s[1] == 0x81 && s[2] >= 0xa6 && s[2] <= 0xa9);
-        return length == 1 && (s[0] < ' ' || s[0] == 0x7f);
-}
-
 /* What comes from a peer (a name, a path, a status text) must not forge lines or move the cursor.
  */
 static void sanitise(char *text) {
-        for (unsigned char *p = (unsigned char *) text; *p;) {
-                size_t length = utf8_length(p);
+        while (*text) {
+                uint32_t code;
+                size_t length = utf8_decode(text, UTF8_TERMINATED, &code);
 
                 if (length == 0)
-                        *p++ = '?';
-                else if (steers_terminal(p, length))
+                        *text++ = '?';
+                else if (utf8_steers_terminal(code))
                         for (; length > 0; length--)
-                                *p++ = ' ';
+                                *text++ = ' ';
                 else
-                        p += length;
+                        text += length;
         }
 }
 

@@ -1,23 +1,24 @@
-/* What others wrote, byte by byte: is it text? */
+/* What others wrote, byte by byte: is it text, and what would it do to a terminal? */
 #ifndef CORE_UTF8_H
 #define CORE_UTF8_H
 
+#include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
-/* Length of the UTF-8 sequence at s (RFC 3629: shortest form, no surrogates), 0 when it is none. */
-static inline size_t utf8_length(const unsigned char *s) {
-        size_t n = s[0] < 0x80 ? 1 : s[0] < 0xc2 ? 0 : s[0] < 0xe0 ? 2 : s[0] < 0xf0 ? 3 : 4;
+/* The size of what is NUL-terminated: it is not read beyond its end. */
+#define UTF8_TERMINATED SIZE_MAX
 
-        if (s[0] > 0xf4)
-                return 0;
-        /* A NUL ends the string and is no continuation byte, so this never reads beyond it. */
-        for (size_t i = 1; i < n; i++)
-                if ((s[i] & 0xc0) != 0x80)
-                        return 0;
-        if ((s[0] == 0xe0 && s[1] < 0xa0) || (s[0] == 0xed && s[1] > 0x9f) ||
-            (s[0] == 0xf0 && s[1] < 0x90) || (s[0] == 0xf4 && s[1] > 0x8f))
-                return 0;
-        return n;
-}
+/*
+ * The code point at the beginning of `size` bytes. Returns how many bytes it has; 0 when there is
+ * none that is well-formed (RFC 3629: shortest form, no surrogates, at most U+10FFFF), or it is
+ * NUL.
+ */
+size_t utf8_decode(const char *text, size_t size, uint32_t *ret);
+
+/* C0, DEL and C1 controls, line and paragraph separators, and what turns the direction of text. */
+bool utf8_steers_terminal(uint32_t code);
+/* C1 controls alone, U+0080 to U+009F; U+009B is to a terminal what "ESC [" is. */
+bool utf8_is_c1_control(uint32_t code);
 
 #endif
