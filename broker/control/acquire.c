@@ -87,15 +87,7 @@ static int lend(struct request *request) {
                 r = queue_rest(request, first);
         if (r == 0)
                 return 0;
-        if (first == 0 && r == -EPERM)
-                answer_error(request, EPERM,
-                             "your socket takes no descriptors (SO_PASSRIGHTS), so it cannot be "
-                             "lent a listener");
-        else if (first == 0 && r == -ETOOMANYREFS)
-                answer_error(request, ETOOMANYREFS,
-                             "too many descriptors of the broker are on their way to programs that "
-                             "do not read: try again");
-        else
+        if (first > 0 || !answer_unsendable(request, r))
                 s->state = SESSION_ENDING;
         return first == 0 ? r : 0;
 }

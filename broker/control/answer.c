@@ -76,16 +76,18 @@ static void add_document(const struct request *request, size_t size) {
         packet_add_u64(writer(request), "SIZE", size);
 }
 
-/* The peer takes no descriptors, or there are too many in flight: it hears why. */
-static void answer_refusal(const struct request *request, int error) {
+bool answer_unsendable(const struct request *request, int error) {
         if (error == -EPERM)
                 answer_error(request, EPERM,
                              "your socket takes no descriptors (SO_PASSRIGHTS), and this answer "
-                             "has one");
-        else
+                             "has some: set the option to 1");
+        else if (error == -ETOOMANYREFS)
                 answer_error(request, ETOOMANYREFS,
                              "too many descriptors of the broker are on their way to programs that "
                              "do not read: try again");
+        else
+                return false;
+        return true;
 }
 
 int answer_send_document(const struct request *request, int memfd, size_t size) {
@@ -95,8 +97,8 @@ int answer_send_document(const struct request *request, int memfd, size_t size) 
         r = send_with(request, memfd);
         if (r == 0)
                 request->session->document_outstanding = true;
-        else if (r == -EPERM || r == -ETOOMANYREFS)
-                answer_refusal(request, r);
+        else
+                (void) answer_unsendable(request, r);
         return r;
 }
 

@@ -25,6 +25,13 @@ void answer_error(const struct request *request, int error, const char *format, 
 void answer_error_document(const struct request *request, int error, const char *message, int memfd,
                            size_t size);
 
+/*
+ * An answer with descriptors got `error` of outgoing_send() or outgoing_try(): when it is one of
+ * those that leave the session as it was (the peer takes none, or too many are in flight) the peer
+ * hears why, and true is returned.
+ */
+bool answer_unsendable(const struct request *request, int error);
+
 /* ERROR=EBUSY and true when the session has not read the document that it was sent before. */
 bool answer_is_outstanding(const struct request *request);
 

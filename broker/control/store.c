@@ -292,15 +292,7 @@ void handle_take(struct request *request) {
                 r = send_entry(s, stored, request->serial);
         if (r == -EAGAIN)
                 r = queue_entry(request, stored);
-        if (r == -EPERM)
-                answer_error(request, EPERM,
-                             "your socket takes no descriptors (SO_PASSRIGHTS), so it cannot be "
-                             "given any");
-        else if (r == -ETOOMANYREFS)
-                answer_error(request, ETOOMANYREFS,
-                             "too many descriptors of the broker are on their way to programs that "
-                             "do not read: try again");
-        else if (r < 0)
+        if (r < 0 && !answer_unsendable(request, r))
                 s->state = SESSION_ENDING;
 }
 
