@@ -35,6 +35,9 @@ struct command {
  */
 int command_parse(struct cli *cli, void *values, int argc, char **argv, int *ret_status);
 
+/* For a sentence about a word that cannot be a name: name_is_valid(). */
+#define NAME_RULE "names are 1 to 255 of A-Z a-z 0-9 . _ @ - and begin with neither '.' nor '-'"
+
 /* Say what is wrong with the command line and where to read more; returns STATUS_USAGE. */
 int command_usage(const struct cli *cli, const char *format, ...)
         __attribute__((format(printf, 2, 3)));

@@ -6,7 +6,6 @@
 
 #include <errno.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "cleanup.h"
@@ -15,6 +14,8 @@
 #include "cli/exit_status.h"
 #include "config/suggestion.h"
 #include "control_socket.h"
+#include "core/clock.h"
+#include "names.h"
 
 /* While waiting for a broker to come up. */
 #define WAIT_STEP_USEC 100000
@@ -100,22 +101,15 @@ static int open_failed(const struct cli *cli, int r) {
         }
 }
 
-static uint64_t now_usec(void) {
-        struct timespec now;
-
-        (void) clock_gettime(CLOCK_MONOTONIC, &now);
-        return (uint64_t) now.tv_sec * 1000000 + (uint64_t) now.tv_nsec / 1000;
-}
-
 int conversation_open(const struct cli *cli, uint64_t wait_usec, struct fdpass **ret) {
-        uint64_t start = now_usec();
+        uint64_t start = clock_monotonic_usec();
         bool told = false;
         int r;
 
         /* The socket's path does not exist before there is a broker and its folder may not either,
          * so there is nothing that could be watched. */
         while ((r = fdpass_open(ret, cli->socket)) == -EHOSTDOWN &&
-               now_usec() - start < wait_usec) {
+               clock_monotonic_usec() - start < wait_usec) {
                 char buffer[CONTROL_SOCKET_PATH_SIZE];
                 if (!told)
                         display_error("waiting for a broker at %s", tried_path(cli, buffer));
@@ -123,6 +117,13 @@ int conversation_open(const struct cli *cli, uint64_t wait_usec, struct fdpass *
                 (void) usleep(WAIT_STEP_USEC);
         }
         return r < 0 ? open_failed(cli, r) : STATUS_OK;
+}
+
+int conversation_check_name(const char *noun, const char *name) {
+        if (name_is_valid(name, strlen(name)))
+                return STATUS_OK;
+        display_error("there is no %s '%s': " NAME_RULE, noun, name);
+        return STATUS_NO_LISTENER;
 }
 
 int conversation_failed(const struct fdpass *c, const char *what, int r) {

@@ -11,6 +11,12 @@
 #define WAIT_FOR_EVER UINT64_MAX
 
 /*
+ * Before anything is asked: STATUS_OK, or STATUS_NO_LISTENER after saying that no `noun`
+ * ("component") can have this name.
+ */
+int conversation_check_name(const char *noun, const char *name);
+
+/*
  * Connect to the broker; where none answers, try again for wait_usec. Returns STATUS_OK, or an exit
  * status after saying why.
  */

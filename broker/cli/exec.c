@@ -184,16 +184,13 @@ static int run(struct passed *p, char **command) {
         return run_failed(command[0], errno);
 }
 
-static int names_check(const struct cli *cli, char **names, size_t n_names) {
+static int check_names(const struct cli *cli, char **names, size_t n_names) {
         if (n_names == 0)
                 return command_usage(cli, "which listeners? Their names come before the '--'");
         for (size_t i = 0; i < n_names; i++) {
                 if (!name_is_valid(names[i], strlen(names[i])))
-                        return command_usage(cli,
-                                             "'%s' cannot be the name of a listener: those are 1 "
-                                             "to 255 of A-Z a-z 0-9 . _ @ - and begin with "
-                                             "neither '.' nor '-'",
-                                             names[i]);
+                        return command_usage(
+                                cli, "'%s' cannot be the name of a listener: " NAME_RULE, names[i]);
                 for (size_t j = 0; j < i; j++)
                         if (strcmp(names[i], names[j]) == 0)
                                 return command_usage(cli, "'%s' is named twice", names[i]);
@@ -202,7 +199,7 @@ static int names_check(const struct cli *cli, char **names, size_t n_names) {
 }
 
 /* Whole seconds; a year is as good as for ever. */
-static int wait_check(const struct cli *cli, const char *wait, uint64_t *ret_usec) {
+static int check_wait(const struct cli *cli, const char *wait, uint64_t *ret_usec) {
         uint64_t seconds;
 
         if (!wait || !*wait) {
@@ -239,9 +236,9 @@ int exec_run(struct cli *cli, int argc, char **argv) {
                                                       "and the command"
                                                     : "no command stands after the '--'");
         else
-                status = names_check(cli, argv + first, (size_t) (separator - first));
+                status = check_names(cli, argv + first, (size_t) (separator - first));
         if (status == STATUS_OK)
-                status = wait_check(cli, values.wait, &wait_usec);
+                status = check_wait(cli, values.wait, &wait_usec);
         if (status == STATUS_OK)
                 status = acquire_all(cli, wait_usec, argv + first, (size_t) (separator - first),
                                      &passed);

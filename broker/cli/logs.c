@@ -15,7 +15,6 @@
 #include "cli/conversation.h"
 #include "cli/document.h"
 #include "cli/exit_status.h"
-#include "names.h"
 
 /* For a broker that died or is being upgraded. */
 #define PATIENCE_USEC (60 * 1000 * 1000ULL)
@@ -212,15 +211,11 @@ int logs_run(struct cli *cli, int argc, char **argv) {
         if (digits == 0 || digits > 5 || (values.lines && values.lines[digits]))
                 return command_usage(cli, "--lines=%s is no number from 0 to 99999", values.lines);
         logs.name = argv[first];
-        if (!name_is_valid(logs.name, strlen(logs.name))) {
-                display_error("there is no component '%s': names are 1 to 255 of A-Z a-z 0-9 . _ @ "
-                              "- and begin with neither '.' nor '-'",
-                              logs.name);
-                return STATUS_NO_LISTENER;
-        }
         logs.follow = values.follow;
         logs.color = display_color(cli->color, stdout);
-        status = conversation_open(cli, 0, &logs.c);
+        status = conversation_check_name("component", logs.name);
+        if (status == STATUS_OK)
+                status = conversation_open(cli, 0, &logs.c);
         if (status == STATUS_OK)
                 status = fetch(&logs, values.lines);
         if (status == STATUS_OK && values.follow)

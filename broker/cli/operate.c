@@ -16,7 +16,6 @@
 #include "cli/document.h"
 #include "cli/exit_status.h"
 #include "cli/receipt.h"
-#include "names.h"
 
 /* The start of a program that was upgraded has a minute. */
 #define PATIENCE_MSEC 60000
@@ -56,15 +55,11 @@ static int check_names(const struct operation *op, char names[NAMES_SIZE]) {
                 return command_usage(op->cli, "%zu components are too many: at most %d at once",
                                      op->n_names, NAMES_MAX);
         for (size_t i = 0; i < op->n_names; i++) {
-                size_t length = strlen(op->names[i]);
+                int status = conversation_check_name("component", op->names[i]);
 
-                if (!name_is_valid(op->names[i], length)) {
-                        display_error("there is no component '%s': names are 1 to 255 of A-Z a-z "
-                                      "0-9 . _ @ - and begin with neither '.' nor '-'",
-                                      op->names[i]);
-                        return STATUS_NO_LISTENER;
-                }
-                if (used + length + 1 >= NAMES_SIZE)
+                if (status != STATUS_OK)
+                        return status;
+                if (used + strlen(op->names[i]) + 1 >= NAMES_SIZE)
                         return command_usage(op->cli, "the names are too long for one request: "
                                                       "name fewer at once");
                 used += (size_t) sprintf(names + used, "%s%s", i ? " " : "", op->names[i]);

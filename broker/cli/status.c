@@ -13,7 +13,6 @@
 #include "cli/exit_status.h"
 #include "cli/status_table.h"
 #include "core/clock.h"
-#include "names.h"
 
 struct status_values {
         bool verbose;
@@ -127,16 +126,12 @@ static int print_tables(const struct cli *cli, const json_t *document, bool with
         return STATUS_FAILED;
 }
 
-static int names_check(char **names, size_t n_names) {
-        for (size_t i = 0; i < n_names; i++)
-                if (!name_is_valid(names[i], strlen(names[i]))) {
-                        display_error("there is no listener or component '%s': names are 1 to 255 "
-                                      "of A-Z a-z "
-                                      "0-9 . _ @ - and begin with neither '.' nor '-'",
-                                      names[i]);
-                        return STATUS_NO_LISTENER;
-                }
-        return STATUS_OK;
+static int check_names(char **names, size_t n_names) {
+        int status = STATUS_OK;
+
+        for (size_t i = 0; i < n_names && status == STATUS_OK; i++)
+                status = conversation_check_name("listener or component", names[i]);
+        return status;
 }
 
 int status_run(struct cli *cli, int argc, char **argv) {
@@ -149,7 +144,7 @@ int status_run(struct cli *cli, int argc, char **argv) {
         if (first < 0)
                 return status;
         n_names = (size_t) (argc - first);
-        status = names_check(argv + first, n_names);
+        status = check_names(argv + first, n_names);
         if (status == STATUS_OK)
                 status = conversation_open(cli, 0, &c);
         if (status == STATUS_OK)

@@ -173,12 +173,13 @@ static int check_usage(const struct cli *cli, const struct store_values *values,
         if (values->user && values->component)
                 return command_usage(cli, "--user and --component do not go together");
         if (values->component && !name_is_valid(values->component, strlen(values->component)))
-                return command_usage(cli, "'%s' is no possible name of a component",
+                return command_usage(cli, "'%s' cannot be the name of a component: " NAME_RULE,
                                      values->component);
         if (drops && cli->json)
                 return command_usage(cli, "drop prints nothing, and no JSON either");
         if (drops && !name_is_valid(words[1], strlen(words[1])))
-                return command_usage(cli, "'%s' is no possible name", words[1]);
+                return command_usage(cli, "'%s' cannot be the name of something stored: " NAME_RULE,
+                                     words[1]);
         return STATUS_OK;
 }
 

@@ -10,7 +10,6 @@
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "cleanup.h"
@@ -18,6 +17,7 @@
 #include "cli/conversation.h"
 #include "cli/document.h"
 #include "cli/exit_status.h"
+#include "core/clock.h"
 
 /* The trial has ten seconds, the start of the new program a minute. */
 #define UPGRADE_TIMEOUT_MSEC 90000
@@ -30,13 +30,6 @@ struct identity {
         uint64_t pid, since_usec;
         char version[64];
 };
-
-static uint64_t now_usec(void) {
-        struct timespec now;
-
-        (void) clock_gettime(CLOCK_MONOTONIC, &now);
-        return (uint64_t) now.tv_sec * 1000000 + (uint64_t) now.tv_nsec / 1000;
-}
 
 static uint64_t number_of(const struct answer *answer, const char *key) {
         const struct text *text = assignments_get(&answer->assignments, key);
@@ -129,7 +122,7 @@ static int print(const struct cli *cli, const struct identity *before, const str
 
 static int upgrade(const struct cli *cli, struct fdpass **c, const char *path) {
         struct identity before, after;
-        uint64_t start = now_usec();
+        uint64_t start = clock_monotonic_usec();
         char wanted[64];
         int status = identify(*c, &before);
 
@@ -145,7 +138,7 @@ static int upgrade(const struct cli *cli, struct fdpass **c, const char *path) {
                 status = identify(*c, &after);
         if (status != STATUS_OK)
                 return status;
-        return print(cli, &before, &after, wanted, now_usec() - start);
+        return print(cli, &before, &after, wanted, clock_monotonic_usec() - start);
 }
 
 /* As the broker is to see it: its working folder is another. For free(3). */

@@ -8,9 +8,9 @@
 #include <stdlib.h>
 #include <sys/queue.h>
 #include <sys/wait.h>
-#include <time.h>
 
 #include "cleanup.h"
+#include "core/clock.h"
 
 /* A killed child that has not been collected yet. */
 struct child {
@@ -112,11 +112,8 @@ void loop_break(struct loop *loop) {
 }
 
 uint64_t loop_now_usec(void) {
-        struct timespec now;
-
         /* Not ev_now(): that is the wall clock, which steps. A vdso call, no system call. */
-        (void) clock_gettime(CLOCK_MONOTONIC, &now);
-        return (uint64_t) now.tv_sec * 1000000 + (uint64_t) now.tv_nsec / 1000;
+        return clock_monotonic_usec();
 }
 
 static void on_io(struct ev_loop *ev, ev_io *io, int events) {
