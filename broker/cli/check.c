@@ -11,6 +11,7 @@
 #include "cli/command.h"
 #include "cli/document.h"
 #include "cli/exit_status.h"
+#include "config/choices.h"
 #include "config/config.h"
 #include "control_socket.h"
 
@@ -22,9 +23,6 @@ const struct option_spec check_options[] = {{"quiet", 'q', OPTION_FLAG,
                                              offsetof(struct check_values, quiet), NULL,
                                              "do not print the resolved configuration"},
                                             {0}};
-
-static const char *const ipv6_only_words[] = {
-        [IPV6_ONLY_DEFAULT] = "default", [IPV6_ONLY_BOTH] = "both", [IPV6_ONLY_ONLY] = "ipv6-only"};
 
 static json_t *json_mode(mode_t mode) {
         char text[16];

@@ -2,12 +2,8 @@
 #include "cli/check_component.h"
 
 #include "cli/document.h"
+#include "config/choices.h"
 #include "config/component_config.h"
-
-static const char *const type_words[] = {
-        [COMPONENT_SIMPLE] = "simple", [COMPONENT_EXEC] = "exec", [COMPONENT_NOTIFY] = "notify"};
-static const char *const handover_words[] = {
-        [HANDOVER_OVERLAP] = "overlap", [HANDOVER_STOP_FIRST] = "stop-first"};
 
 static json_t *json_names(char *const *names, size_t n) {
         json_t *array = json_array();
@@ -42,15 +38,13 @@ json_t *check_component(const struct component_config *c) {
                 {"after", json_names(c->after, c->n_after)},
                 {"requires", json_names(c->requires, c->n_requires)},
                 {"wants", json_names(c->wants, c->n_wants)},
-                {"type", json_string(type_words[c->type])},
+                {"type", json_string(component_type_words[c->type])},
                 {"program", document_string(c->start.path)},
                 {"arguments", json_arguments(&c->start)},
                 {"user", json_text(c->user)},
                 {"handover", json_string(handover_words[c->handover])},
                 {"instances", json_integer(c->instances)},
-                {"start", json_string(c->on_demand ? "on-demand"
-                                      : c->manual  ? "manual"
-                                                   : "auto")},
+                {"start", json_string(start_word(c))},
         };
         json_t *object = json_object();
 

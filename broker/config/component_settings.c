@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "cleanup.h"
+#include "config/choices.h"
 #include "config/exit_status.h"
 #include "config/parts.h"
 #include "config/setting_support.h"
@@ -212,11 +213,9 @@ void setting_type(const struct setting *s, const char *value, void *member) {
 }
 
 void setting_notify_access(const struct setting *s, const char *value, void *member) {
-        static const char *const names[] = {[NOTIFY_NONE] = "none",
-                                            [NOTIFY_MAIN] = "main",
-                                            [NOTIFY_EXEC] = "exec",
-                                            [NOTIFY_ALL] = "all"};
-        int choice = *value ? setting_choose(s, value, names, COUNT(names)) : NOTIFY_NONE;
+        int choice =
+                *value ? setting_choose(s, value, notify_access_words, COUNT(notify_access_words))
+                       : NOTIFY_NONE;
 
         if (choice < 0)
                 return;
@@ -226,53 +225,34 @@ void setting_notify_access(const struct setting *s, const char *value, void *mem
 }
 
 void setting_kill_mode(const struct setting *s, const char *value, void *member) {
-        static const char *const names[] = {[KILL_CONTROL_GROUP] = "control-group",
-                                            [KILL_MIXED] = "mixed",
-                                            [KILL_PROCESS] = "process",
-                                            [KILL_NONE] = "none"};
-        int choice = setting_choose(s, value, names, COUNT(names));
+        int choice = setting_choose(s, value, kill_mode_words, COUNT(kill_mode_words));
 
         if (choice >= 0)
                 *(enum kill_mode *) member = (enum kill_mode) choice;
 }
 
-/* The table of systemd.service(5), "Exit causes and the effect of the Restart= settings". */
 void setting_restart(const struct setting *s, const char *value, void *member) {
-        static const char *const names[] = {"no",          "always",   "on-success", "on-failure",
-                                            "on-abnormal", "on-abort", "on-watchdog"};
-        static const unsigned bits[] = {
-                0,
-                RESTART_ON_SUCCESS | RESTART_ON_EXIT | RESTART_ON_SIGNAL | RESTART_ON_TIMEOUT |
-                        RESTART_ON_WATCHDOG,
-                RESTART_ON_SUCCESS,
-                RESTART_ON_EXIT | RESTART_ON_SIGNAL | RESTART_ON_TIMEOUT | RESTART_ON_WATCHDOG,
-                RESTART_ON_SIGNAL | RESTART_ON_TIMEOUT | RESTART_ON_WATCHDOG,
-                RESTART_ON_SIGNAL,
-                RESTART_ON_WATCHDOG,
-        };
-        int choice = setting_choose(s, value, names, COUNT(names));
+        int choice = setting_choose(s, value, restart_words, COUNT(restart_words));
 
         if (choice >= 0)
-                *(unsigned *) member = bits[choice];
+                *(unsigned *) member = restart_sets[choice];
 }
 
 void setting_handover(const struct setting *s, const char *value, void *member) {
-        static const char *const names[] = {
-                [HANDOVER_OVERLAP] = "overlap", [HANDOVER_STOP_FIRST] = "stop-first"};
-        int choice = setting_choose(s, value, names, COUNT(names));
+        int choice = setting_choose(s, value, handover_words, COUNT(handover_words));
 
         if (choice >= 0)
                 *(enum handover_mode *) member = (enum handover_mode) choice;
 }
 
 void setting_start_when(const struct setting *s, const char *value, void *member) {
-        static const char *const names[] = {"auto", "on-demand", "manual"};
-        int choice = *value ? setting_choose(s, value, names, COUNT(names)) : 0;
+        int choice =
+                *value ? setting_choose(s, value, start_words, COUNT(start_words)) : START_AUTO;
 
         if (choice < 0)
                 return;
-        s->component->config->on_demand = choice == 1;
-        s->component->config->manual = choice == 2;
+        s->component->config->on_demand = choice == START_ON_DEMAND;
+        s->component->config->manual = choice == START_MANUAL;
         s->component->start_place = s->place;
 }
 

@@ -9,6 +9,7 @@
 #include <stdbool.h>
 #include <stdio.h>
 
+#include "config/choices.h"
 #include "config/config.h"
 #include "config/time_span.h"
 
@@ -70,17 +71,6 @@ static void print_broker(FILE *f, const struct broker_config *b) {
         fprintf(f, "StoredBytesPerUserMax=%u\n", l->stored_bytes_per_user);
 }
 
-static const char *ipv6_only_name(enum ipv6_only only) {
-        switch (only) {
-        case IPV6_ONLY_BOTH:
-                return "both";
-        case IPV6_ONLY_ONLY:
-                return "ipv6-only";
-        default:
-                return "default";
-        }
-}
-
 static void print_owner(FILE *f, const char *key, bool has, unsigned id) {
         if (has)
                 fprintf(f, "%s=%u\n", key, id);
@@ -94,7 +84,7 @@ static void print_socket(FILE *f, const struct socket_config *s) {
         fprintf(f, "\n# %s:%u\n[Socket %s]\n", s->file, s->line, s->name);
         for (size_t i = 0; i < s->n_addresses; i++)
                 print_text(f, "ListenStream", address_text(s->addresses[i], address));
-        fprintf(f, "BindIPv6Only=%s\n", ipv6_only_name(s->ipv6_only));
+        fprintf(f, "BindIPv6Only=%s\n", ipv6_only_words[s->ipv6_only]);
         fprintf(f, "Backlog=%u\n", s->backlog);
         print_owner(f, "SocketUser", s->has_socket_user, s->socket_uid);
         print_owner(f, "SocketGroup", s->has_socket_group, s->socket_gid);

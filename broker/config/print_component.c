@@ -6,6 +6,7 @@
 #include <stdbool.h>
 #include <string.h>
 
+#include "config/choices.h"
 #include "config/parts.h"
 #include "config/print.h"
 #include "config/signal_name.h"
@@ -143,18 +144,10 @@ static void print_relations(FILE *f, const struct component_config *c) {
 }
 
 static void print_type(FILE *f, const struct component_config *c) {
-        static const char *const types[] = {[COMPONENT_SIMPLE] = "simple",
-                                            [COMPONENT_EXEC] = "exec",
-                                            [COMPONENT_NOTIFY] = "notify"};
-        static const char *const access[] = {[NOTIFY_NONE] = "none",
-                                             [NOTIFY_MAIN] = "main",
-                                             [NOTIFY_EXEC] = "exec",
-                                             [NOTIFY_ALL] = "all"};
-
-        fprintf(f, "Type=%s%s\n", types[c->type], c->reload_signal ? "-reload" : "");
+        fprintf(f, "Type=%s%s\n", component_type_words[c->type], c->reload_signal ? "-reload" : "");
         if (c->reload_signal)
                 print_signal(f, "ReloadSignal", c->reload_signal);
-        fprintf(f, "NotifyAccess=%s\n", access[c->notify_access]);
+        fprintf(f, "NotifyAccess=%s\n", notify_access_words[c->notify_access]);
 }
 
 static void print_all_commands(FILE *f, const struct component_config *c) {
@@ -260,40 +253,16 @@ static void print_surroundings(FILE *f, const struct component_config *c) {
 }
 
 static void print_ends(FILE *f, const struct component_config *c) {
-        static const char *const modes[] = {[KILL_CONTROL_GROUP] = "control-group",
-                                            [KILL_MIXED] = "mixed",
-                                            [KILL_PROCESS] = "process",
-                                            [KILL_NONE] = "none"};
-
         print_span(f, "TimeoutStartSec", c->timeout_start_usec);
         print_span(f, "TimeoutStopSec", c->timeout_stop_usec);
         print_span(f, "WatchdogSec", c->watchdog_usec);
-        fprintf(f, "KillMode=%s\n", modes[c->kill_mode]);
+        fprintf(f, "KillMode=%s\n", kill_mode_words[c->kill_mode]);
         print_signal(f, "KillSignal", c->kill_signal);
         print_signal(f, "RestartKillSignal", c->restart_kill_signal);
         print_signal(f, "FinalKillSignal", c->final_kill_signal);
         print_signal(f, "WatchdogSignal", c->watchdog_signal);
         print_bool(f, "SendSIGKILL", c->send_sigkill);
         print_bool(f, "SendSIGHUP", c->send_sighup);
-}
-
-static const char *restart_name(unsigned restart) {
-        switch (restart) {
-        case 0:
-                return "no";
-        case RESTART_ON_SUCCESS:
-                return "on-success";
-        case RESTART_ON_EXIT | RESTART_ON_SIGNAL | RESTART_ON_TIMEOUT | RESTART_ON_WATCHDOG:
-                return "on-failure";
-        case RESTART_ON_SIGNAL | RESTART_ON_TIMEOUT | RESTART_ON_WATCHDOG:
-                return "on-abnormal";
-        case RESTART_ON_SIGNAL:
-                return "on-abort";
-        case RESTART_ON_WATCHDOG:
-                return "on-watchdog";
-        default:
-                return "always";
-        }
 }
 
 static void print_exits(FILE *f, const char *key, const uint8_t status[256 / 8], uint64_t signals) {
@@ -316,7 +285,7 @@ static void print_exits(FILE *f, const char *key, const uint8_t status[256 / 8],
 }
 
 static void print_restart(FILE *f, const struct component_config *c) {
-        fprintf(f, "Restart=%s\n", restart_name(c->restart));
+        fprintf(f, "Restart=%s\n", restart_word(c->restart));
         print_span(f, "RestartSec", c->restart_usec);
         fprintf(f, "RestartSteps=%u\n", c->restart_steps);
         print_span(f, "RestartMaxDelaySec", c->restart_max_delay_usec);
@@ -353,9 +322,9 @@ static void print_health(FILE *f, const struct health_config *h) {
 }
 
 static void print_own(FILE *f, const struct component_config *c) {
-        fprintf(f, "Start=%s\n", c->on_demand ? "on-demand" : c->manual ? "manual" : "auto");
+        fprintf(f, "Start=%s\n", start_word(c));
         fprintf(f, "Instances=%u\n", c->instances);
-        fprintf(f, "Handover=%s\n", c->handover == HANDOVER_OVERLAP ? "overlap" : "stop-first");
+        fprintf(f, "Handover=%s\n", handover_words[c->handover]);
         print_health(f, &c->health);
         print_span(f, "StallSec", c->stall_usec);
         fprintf(f, "StallAction=%s\n", c->stall_restart ? "restart" : "report");

@@ -11,6 +11,7 @@
 
 #include "cleanup.h"
 #include "config/array.h"
+#include "config/choices.h"
 #include "config/parts.h"
 #include "config/path.h"
 #include "config/setting_support.h"
@@ -58,12 +59,8 @@ void setting_listen_stream(const struct setting *s, const char *value, void *mem
 }
 
 void setting_ipv6_only(const struct setting *s, const char *value, void *member) {
-        static const char *const names[] = {
-                [IPV6_ONLY_DEFAULT] = "default",
-                [IPV6_ONLY_BOTH] = "both",
-                [IPV6_ONLY_ONLY] = "ipv6-only",
-        };
-        int choice = setting_choose(s, value, names, sizeof(names) / sizeof(names[0]));
+        int choice = setting_choose(s, value, ipv6_only_words,
+                                    sizeof(ipv6_only_words) / sizeof(ipv6_only_words[0]));
 
         if (choice >= 0)
                 *(enum ipv6_only *) member = (enum ipv6_only) choice;
