@@ -36,25 +36,6 @@ void setting_description(const struct setting *s, const char *value, void *membe
 
 /* ---- names of listeners and components ---- */
 
-typedef void name_handler(const struct setting *s, const char *name, void *owner);
-
-static void for_each_word(const struct setting *s, const char *value, name_handler *handler,
-                          void *owner) {
-        _cleanup_free_ char *text = setting_expand(s, value, specifiers_expand);
-        const char *cursor = text;
-        char *word;
-        int r = 0;
-
-        while (text && (r = value_next_word(&cursor, &word)) > 0) {
-                handler(s, word, owner);
-                free(word);
-        }
-        if (r == -ENOMEM)
-                s->draft->out_of_memory = true;
-        else if (r < 0)
-                setting_error(s, value, "a quote is not closed or an escape is unknown");
-}
-
 /* Cut ".socket" off and the like. */
 static bool cut_suffix(char *name, const char *suffix) {
         size_t length = strlen(name), end = strlen(suffix);
@@ -87,7 +68,7 @@ static void add_socket(const struct setting *s, const char *word, void *owner) {
 
 void setting_sockets(const struct setting *s, const char *value, void *member) {
         if (*value)
-                for_each_word(s, value, add_socket, &s->component->sockets);
+                setting_each_word(s, value, add_socket, &s->component->sockets);
         else
                 references_clear(&s->component->sockets);
 }
@@ -119,7 +100,7 @@ static void add_component(const struct setting *s, const char *word, void *owner
 
 static void add_components(const struct setting *s, const char *value, struct references *list) {
         if (*value)
-                for_each_word(s, value, add_component, list);
+                setting_each_word(s, value, add_component, list);
         else if (!s->component->config->is_unit_file) /* in systemd they cannot be reset */
                 references_clear(list);
 }
@@ -413,7 +394,7 @@ void setting_success_status(const struct setting *s, const char *value, void *me
         struct exit_set set = {c->success_status, &c->success_signals};
 
         if (*value) {
-                for_each_word(s, value, add_exit, &set);
+                setting_each_word(s, value, add_exit, &set);
                 return;
         }
         memcpy(c->success_status, component_config_defaults(true)->success_status,
@@ -426,7 +407,7 @@ void setting_no_restart_status(const struct setting *s, const char *value, void 
         struct exit_set set = {c->no_restart_status, &c->no_restart_signals};
 
         if (*value) {
-                for_each_word(s, value, add_exit, &set);
+                setting_each_word(s, value, add_exit, &set);
                 return;
         }
         memset(c->no_restart_status, 0, sizeof(c->no_restart_status));

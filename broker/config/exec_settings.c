@@ -192,34 +192,23 @@ void setting_group(const struct setting *s, const char *value, void *member) {
                 s->component->has_gid = true;
 }
 
-void setting_supplementary_groups(const struct setting *s, const char *value, void *member) {
-        struct draft_component *c = s->component;
-        _cleanup_free_ char *text = NULL;
-        const char *cursor;
-        char *word;
-        int r = 0;
+static void add_group(const struct setting *s, const char *word, void *owner) {
+        struct draft_component *c = owner;
+        gid_t gid;
 
-        if (!*value) {
-                c->n_groups = 0;
+        if (!setting_read_gid(s, word, word, &gid))
                 return;
-        }
-        text = setting_expand(s, value, specifiers_expand);
-        cursor = text;
-        while (text && (r = value_next_word(&cursor, &word)) > 0) {
-                gid_t gid;
-
-                if (setting_read_gid(s, word, word, &gid)) {
-                        if (array_grow(&c->groups, c->n_groups, sizeof(gid)) < 0)
-                                s->draft->out_of_memory = true;
-                        else
-                                c->groups[c->n_groups++] = gid;
-                }
-                free(word);
-        }
-        if (r == -ENOMEM)
+        if (array_grow(&c->groups, c->n_groups, sizeof(gid)) < 0)
                 s->draft->out_of_memory = true;
-        else if (r < 0)
-                setting_error(s, value, "a quote is not closed or an escape is unknown");
+        else
+                c->groups[c->n_groups++] = gid;
+}
+
+void setting_supplementary_groups(const struct setting *s, const char *value, void *member) {
+        if (*value)
+                setting_each_word(s, value, add_group, s->component);
+        else
+                s->component->n_groups = 0;
 }
 
 /* ---- limits ---- */

@@ -70,6 +70,23 @@ char *setting_expand(const struct setting *s, const char *value, expand_function
         return NULL;
 }
 
+void setting_each_word(const struct setting *s, const char *value, word_handler *handler,
+                       void *owner) {
+        _cleanup_free_ char *text = setting_expand(s, value, specifiers_expand);
+        const char *cursor = text;
+        char *word;
+        int r = 0;
+
+        while (text && (r = value_next_word(&cursor, &word)) > 0) {
+                handler(s, word, owner);
+                free(word);
+        }
+        if (r == -ENOMEM)
+                s->draft->out_of_memory = true;
+        else if (r < 0)
+                setting_error(s, value, "a quote is not closed or an escape is unknown");
+}
+
 /* What is wrong with a user or a group that identities_uid() or identities_gid() did not take. */
 static void report_identity(const struct setting *s, const char *text, bool is_group, int error) {
         const char *noun = is_group ? "group" : "user";

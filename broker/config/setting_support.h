@@ -17,6 +17,13 @@ typedef int expand_function(const struct specifier_context *context, const char 
 /* The value with its specifiers expanded, for the caller to free; NULL when that was reported. */
 char *setting_expand(const struct setting *s, const char *value, expand_function *expander);
 
+/* For each word of the value, with its specifiers expanded; a value that cannot be split is
+ * reported.
+ */
+typedef void word_handler(const struct setting *s, const char *word, void *owner);
+void setting_each_word(const struct setting *s, const char *value, word_handler *handler,
+                       void *owner);
+
 /* The member has the text from now on. */
 void setting_replace(char **member, char **text);
 
