@@ -93,6 +93,13 @@ int text_to_u64(struct text t, uint64_t *ret) {
         return 0;
 }
 
+uint64_t assignments_u64(const struct assignments *a, const char *key, uint64_t otherwise) {
+        const struct text *value = assignments_get(a, key);
+        uint64_t n = otherwise;
+
+        return value && text_to_u64(*value, &n) == 0 ? n : otherwise;
+}
+
 void packet_begin(struct packet_writer *w) {
         w->size = 0;
         w->overflow = false;

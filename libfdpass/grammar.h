@@ -46,6 +46,9 @@ int grammar_parse(const char *data, size_t size, struct assignments *ret);
 /* The value of key, or NULL. */
 const struct text *assignments_get(const struct assignments *a, const char *key);
 
+/* The value of key as a number; `otherwise` when it is not there, or no number. */
+uint64_t assignments_u64(const struct assignments *a, const char *key, uint64_t otherwise);
+
 bool text_equal(struct text t, const char *string);
 
 /* A newly allocated NUL-terminated copy, or NULL when out of memory. */

@@ -31,13 +31,6 @@ struct identity {
         char version[64];
 };
 
-static uint64_t number_of(const struct answer *answer, const char *key) {
-        const struct text *text = assignments_get(&answer->assignments, key);
-        uint64_t number = 0;
-
-        return text && text_to_u64(*text, &number) == 0 ? number : 0;
-}
-
 static void copy_version(const struct answer *answer, char *ret, size_t size) {
         const struct text *version = assignments_get(&answer->assignments, "VERSION");
 
@@ -55,8 +48,8 @@ static int identify(struct fdpass *c, struct identity *ret) {
         packet_add(&w, "VERB", "HELLO");
         r = fdpass_call(c, &w, NULL, 0, &answer);
         if (r == 0) {
-                ret->pid = number_of(answer, "BROKER_PID");
-                ret->since_usec = number_of(answer, "SINCE_USEC");
+                ret->pid = assignments_u64(&answer->assignments, "BROKER_PID", 0);
+                ret->since_usec = assignments_u64(&answer->assignments, "SINCE_USEC", 0);
                 copy_version(answer, ret->version, sizeof(ret->version));
         }
         answer_free(answer);

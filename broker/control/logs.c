@@ -109,8 +109,7 @@ static int write_lines(const struct component *component, uint64_t wanted, int *
 
 void handle_logs(struct request *request) {
         const struct text *name = assignments_get(request->keys, "NAME");
-        const struct text *lines = assignments_get(request->keys, "LINES");
-        uint64_t wanted = LOGS_LINES_DEFAULT;
+        uint64_t wanted = assignments_u64(request->keys, "LINES", LOGS_LINES_DEFAULT);
         struct component *component = request_component(request, *name);
         size_t size;
         int fd, r;
@@ -122,8 +121,6 @@ void handle_logs(struct request *request) {
         }
         if (answer_is_outstanding(request))
                 return;
-        if (lines)
-                (void) text_to_u64(*lines, &wanted); /* a number, so the dispatcher */
         r = write_lines(component, wanted, &fd, &size);
         if (r < 0) {
                 answer_error(request, -r, "the document cannot be written: %s", strerror(-r));

@@ -48,15 +48,6 @@ static void answer_none(const struct request *request) {
                      (int) name->length, name->start);
 }
 
-static uint64_t number_of(const struct request *request, const char *key, uint64_t otherwise) {
-        const struct text *value = assignments_get(request->keys, key);
-        uint64_t n = otherwise;
-
-        if (value)
-                (void) text_to_u64(*value, &n); /* a number, so the dispatcher */
-        return n;
-}
-
 /* ---- STORE: may it be kept? -------------------------------------------------------------------*/
 
 static bool check_descriptors(const struct request *request, const struct fd_list *fds,
@@ -210,7 +201,7 @@ static int put(const struct request *request, struct fd_list *fds, uint64_t size
 void handle_store(struct request *request) {
         struct session *s = request->session;
         struct fd_list *fds = &s->control->message.fds;
-        uint64_t size = number_of(request, "SIZE", 0);
+        uint64_t size = assignments_u64(request->keys, "SIZE", 0);
         struct store_answer *a;
         int r;
 
@@ -334,7 +325,7 @@ static void drop_of_component(const struct request *request, struct text compone
 void handle_drop(struct request *request) {
         const struct text *component = assignments_get(request->keys, "COMPONENT");
         struct session *s = request->session;
-        uint64_t uid = number_of(request, "UID", s->peer.uid);
+        uint64_t uid = assignments_u64(request->keys, "UID", s->peer.uid);
         struct stored *stored;
 
         if (component) {

@@ -56,13 +56,6 @@ static int call(struct talk *t, int fd) {
         return error && text_equal(*error, "EBUSY") ? -EBUSY : -EOPNOTSUPP;
 }
 
-static uint64_t number(const struct talk *t, const char *key) {
-        const struct text *value = assignments_get(&t->answer, key);
-        uint64_t n = 0;
-
-        return value && text_to_u64(*value, &n) == 0 ? n : 0;
-}
-
 /* Who gets the link tells our keeper what to execute. */
 static int check_peer(int fd) {
         struct peer peer;
@@ -82,9 +75,9 @@ static int greet(struct talk *t, uint64_t *ret_pid) {
         r = call(t, -1);
         if (r < 0)
                 return r;
-        if (number(t, "PID") != (uint64_t) getpid())
+        if (assignments_u64(&t->answer, "PID", 0) != (uint64_t) getpid())
                 return -EXDEV; /* in another pid namespace a keeper could not signal its broker */
-        *ret_pid = number(t, "BROKER_PID");
+        *ret_pid = assignments_u64(&t->answer, "BROKER_PID", 0);
         return 0;
 }
 

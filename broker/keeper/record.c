@@ -55,10 +55,7 @@ void record_remove(struct memory *m, char id[STATE_ID_SIZE]) {
 }
 
 uint64_t record_u64(const struct assignments *a, const char *key) {
-        const struct text *value = assignments_get(a, key);
-        uint64_t n = 0;
-
-        return value && text_to_u64(*value, &n) == 0 ? n : 0;
+        return assignments_u64(a, key, 0);
 }
 
 void record_text(const struct assignments *a, const char *key, char *ret, size_t size) {

@@ -111,6 +111,18 @@ START_TEST(numbers_are_decimal_and_fit) {
 }
 END_TEST
 
+START_TEST(a_number_that_is_none_is_as_if_it_were_missing) {
+        static const char packet[] = "A=12\nB=12x\nC=";
+        struct assignments a;
+
+        ck_assert_int_eq(grammar_parse(packet, strlen(packet), &a), 0);
+        ck_assert_uint_eq(assignments_u64(&a, "A", 7), 12);
+        ck_assert_uint_eq(assignments_u64(&a, "B", 7), 7);
+        ck_assert_uint_eq(assignments_u64(&a, "C", 7), 7);
+        ck_assert_uint_eq(assignments_u64(&a, "D", 7), 7);
+}
+END_TEST
+
 SUITE("grammar", {
         TEST(assignments_are_views_into_the_packet);
         TEST(what_breaks_the_grammar_is_refused);
@@ -118,4 +130,5 @@ SUITE("grammar", {
         TEST(a_value_cannot_forge_an_assignment);
         TEST(the_writer_remembers_that_it_overflowed);
         TEST(numbers_are_decimal_and_fit);
+        TEST(a_number_that_is_none_is_as_if_it_were_missing);
 })
