@@ -140,25 +140,35 @@ int conversation_failed(const struct fdpass *c, const char *what, int r) {
         return failure ? failure->status : STATUS_FAILED;
 }
 
-/* The name in this array that `name` may have meant; for free(3). */
-static char *nearest_in(const json_t *array, const char *name) {
-        const char *best = NULL;
+/* The name in this array, or `best`, that `name` may have meant; a view, or NULL. */
+static const char *nearest_in(const json_t *array, const char *name, const char *best) {
         const json_t *one;
         size_t i;
 
         json_array_foreach(array, i, one) best =
                 suggestion_better(name, best, document_text(one, "name"));
-        return best ? strdup(best) : NULL;
+        return best;
 }
 
-/* That of a listener that this user may see. */
-static char *nearest_listener(struct fdpass *c, const char *name) {
+static void say_none(const char *what, const char *name, const char *restriction,
+                     const char *nearest) {
+        display_error("there is no %s '%s'%s. %s%s%s", what, name, restriction,
+                      nearest ? "Did you mean '" : "'fdpass status", nearest ? nearest : "",
+                      nearest ? "'?" : "' shows those there are.");
+}
+
+/* That of a listener, or of either, that this user may see. */
+static char *nearest_of(struct fdpass *c, const char *name, bool with_components) {
         json_t *document = NULL;
+        const char *best;
         char *nearest;
 
         if (document_status(c, NULL, &document) < 0)
                 return NULL;
-        nearest = nearest_in(json_object_get(document, "listeners"), name);
+        best = nearest_in(json_object_get(document, "listeners"), name, NULL);
+        if (with_components)
+                best = nearest_in(json_object_get(document, "components"), name, best);
+        nearest = best ? strdup(best) : NULL;
         json_decref(document);
         return nearest;
 }
@@ -167,15 +177,20 @@ int conversation_failed_listener(struct fdpass *c, const char *name, int r) {
         _cleanup_free_ char *what = NULL, *nearest = NULL;
 
         if (r == -ENOENT) {
-                nearest = nearest_listener(c, name);
-                display_error("there is no listener '%s', or none that this user may see. %s%s%s",
-                              name, nearest ? "Did you mean '" : "'fdpass status",
-                              nearest ? nearest : "", nearest ? "'?" : "' shows those there are.");
+                nearest = nearest_of(c, name, false);
+                say_none("listener", name, ", or none that this user may see", nearest);
                 return STATUS_NO_LISTENER;
         }
         if (asprintf(&what, "listener '%s'", name) < 0)
                 what = NULL;
         return conversation_failed(c, what ? what : name, r);
+}
+
+int conversation_none_of_name(struct fdpass *c, const char *name) {
+        _cleanup_free_ char *nearest = nearest_of(c, name, true);
+
+        say_none("listener or component", name, ", or none that this user may see", nearest);
+        return STATUS_NO_LISTENER;
 }
 
 /* The first that is not there, or the first of all. */
@@ -187,7 +202,6 @@ static const char *missing_of(const json_t *components, char *const *names, size
 }
 
 int conversation_failed_components(struct fdpass *c, char *const *names, size_t n_names, int r) {
-        _cleanup_free_ char *nearest = NULL;
         const json_t *components;
         json_t *document = NULL;
         const char *missing;
@@ -197,10 +211,7 @@ int conversation_failed_components(struct fdpass *c, char *const *names, size_t 
         (void) document_status(c, NULL, &document);
         components = json_object_get(document, "components");
         missing = missing_of(components, names, n_names);
-        nearest = nearest_in(components, missing);
-        display_error("there is no component '%s'. %s%s%s", missing,
-                      nearest ? "Did you mean '" : "'fdpass status", nearest ? nearest : "",
-                      nearest ? "'?" : "' shows those there are.");
+        say_none("component", missing, "", nearest_in(components, missing, NULL));
         json_decref(document);
         return STATUS_NO_LISTENER;
 }

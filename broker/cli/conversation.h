@@ -35,4 +35,7 @@ int conversation_failed_listener(struct fdpass *c, const char *name, int r);
 /* Likewise for components: when one of them is not there, that one and the nearest that is. */
 int conversation_failed_components(struct fdpass *c, char *const *names, size_t n_names, int r);
 
+/* There is neither a listener nor a component of this name; says so, with the nearest that is. */
+int conversation_none_of_name(struct fdpass *c, const char *name);
+
 #endif

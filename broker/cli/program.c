@@ -14,7 +14,6 @@
 #include <unistd.h>
 
 #include "cleanup.h"
-#include "config/identity.h"
 #include "core/process.h"
 
 char *program_of(uint64_t pid) {

@@ -55,14 +55,14 @@ static int fetch(struct fdpass *c, char **names, size_t n_names, json_t **ret) {
         json_t *document = NULL;
         int r = document_status(c, n_names == 1 ? names[0] : NULL, &document);
 
-        if (r < 0 && n_names == 1)
-                return conversation_failed_listener(c, names[0], r);
+        if (r == -ENOENT && n_names == 1)
+                return conversation_none_of_name(c, names[0]);
         if (r < 0)
                 return conversation_failed(c, "the status", r);
         for (size_t i = 0; i < n_names; i++)
                 if (!is_there(document, names[i])) {
                         json_decref(document);
-                        return conversation_failed_listener(c, names[i], -ENOENT);
+                        return conversation_none_of_name(c, names[i]);
                 }
         r = n_names > 0 ? keep_named(document, "listeners", names, n_names) : 0;
         if (r == 0 && n_names > 0)

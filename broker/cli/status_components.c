@@ -29,10 +29,6 @@ static const struct {
 /* Process ids in one cell; of more there are "+3". */
 #define PIDS_MAX 4
 
-static void table_free_p(struct table **table) {
-        *table = table_free(*table);
-}
-
 static enum tint tint_of(const char *state) {
         for (size_t i = 0; i < sizeof(tints) / sizeof(tints[0]); i++)
                 if (strcmp(tints[i].state, state) == 0)
@@ -190,8 +186,7 @@ static int add_component(struct table *table, const json_t *document, const json
 }
 
 int status_table_components(const json_t *document, uint64_t now_usec, bool color, FILE *stream) {
-        _cleanup_(table_free_p)
-        struct table *table = NULL;
+        _cleanup_table_ struct table *table = NULL;
         const json_t *component;
         size_t i;
         int r = table_new(&table, columns, sizeof(columns) / sizeof(columns[0]), color);

@@ -29,14 +29,6 @@ static const struct table_column lease_columns[] = {
 
 #define N_COLUMNS(columns) (sizeof(columns) / sizeof((columns)[0]))
 
-static void table_free_p(struct table **table) {
-        *table = table_free(*table);
-}
-
-static void identities_free_p(struct identities **users) {
-        *users = identities_free(*users);
-}
-
 /* What a row of the first table is made from. */
 struct socket_view {
         const json_t *listener, *socket;
@@ -122,8 +114,7 @@ static int add_socket(struct table *table, const struct socket_view *view, uint6
 }
 
 int status_table_listeners(const json_t *document, uint64_t now_usec, bool color, FILE *stream) {
-        _cleanup_(table_free_p)
-        struct table *table = NULL;
+        _cleanup_table_ struct table *table = NULL;
         const json_t *listener, *socket;
         size_t i, j;
         int r = table_new(&table, listener_columns, N_COLUMNS(listener_columns), color);
@@ -175,16 +166,14 @@ static int add_lease(struct table *table, const json_t *listener, const json_t *
 }
 
 int status_table_leases(const json_t *document, uint64_t now_usec, bool color, FILE *stream) {
-        _cleanup_(table_free_p)
-        struct table *table = NULL;
-        _cleanup_(identities_free_p)
-        struct identities *users = NULL;
+        _cleanup_table_ struct table *table = NULL;
+        _cleanup_users_ struct identities *users = NULL;
         const json_t *listener, *lease;
         size_t i, j;
         int r = table_new(&table, lease_columns, N_COLUMNS(lease_columns), color);
 
         if (r == 0)
-                r = identities_new(&users, "/etc/passwd", "/etc/group");
+                r = program_users(&users);
         if (r < 0)
                 return r;
         json_array_foreach(json_object_get(document, "listeners"), i, listener)

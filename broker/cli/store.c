@@ -35,14 +35,6 @@ static const struct table_column columns[] = {[NAME] = {"NAME"},
                                               [BYTES] = {"BYTES", true},
                                               [SINCE] = {"SINCE"}};
 
-static void table_free_p(struct table **table) {
-        *table = table_free(*table);
-}
-
-static void identities_free_p(struct identities **users) {
-        *users = identities_free(*users);
-}
-
 /* ---- list -------------------------------------------------------------------------------------*/
 
 static int fetch(struct fdpass *c, json_t **ret) {
@@ -83,17 +75,15 @@ static int add_row(struct table *table, struct identities *users, const json_t *
 }
 
 static int print_table(const struct cli *cli, const json_t *entries) {
-        _cleanup_(table_free_p)
-        struct table *table = NULL;
-        _cleanup_(identities_free_p)
-        struct identities *users = NULL;
+        _cleanup_table_ struct table *table = NULL;
+        _cleanup_users_ struct identities *users = NULL;
         const json_t *one;
         size_t i;
         int r = table_new(&table, columns, sizeof(columns) / sizeof(columns[0]),
                           display_color(cli->color, stdout));
 
         if (r == 0)
-                r = identities_new(&users, "/etc/passwd", "/etc/group");
+                r = program_users(&users);
         if (r == 0)
                 json_array_foreach(entries, i, one) {
                         r = add_row(table, users, one, clock_realtime_usec());
@@ -126,9 +116,8 @@ static int list(const struct cli *cli, struct fdpass *c) {
 /* ---- drop -------------------------------------------------------------------------------------*/
 
 static int find_user(const struct cli *cli, const char *text, uid_t *ret) {
-        _cleanup_(identities_free_p)
-        struct identities *users = NULL;
-        int r = identities_new(&users, "/etc/passwd", "/etc/group");
+        _cleanup_users_ struct identities *users = NULL;
+        int r = program_users(&users);
 
         if (r == 0)
                 r = identities_uid(users, text, ret);

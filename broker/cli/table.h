@@ -6,6 +6,8 @@
 #include <stddef.h>
 #include <stdio.h>
 
+#include "cleanup.h"
+
 struct table;
 
 struct table_column {
@@ -18,6 +20,11 @@ enum tint { TINT_NONE, TINT_GOOD, TINT_WARNING, TINT_BAD };
 /* 0 or -ENOMEM. `columns` must outlive the table. */
 int table_new(struct table **ret, const struct table_column *columns, size_t n_columns, bool color);
 struct table *table_free(struct table *table); /* NULL allowed; returns NULL */
+
+static inline void table_free_p(struct table **table) {
+        *table = table_free(*table);
+}
+#define _cleanup_table_ _cleanup_(table_free_p)
 
 /* Later cells are in this new row. */
 int table_row(struct table *table);

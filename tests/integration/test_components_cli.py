@@ -208,7 +208,7 @@ def test_stop_without_waiting_comes_back_while_the_component_still_drains(hermes
     (("logs",), 2, "name one component"),
     (("logs", "hermes", "-n", "many"), 2, "is no number"),
     (("logs", "hermez"), 6, "Did you mean 'hermes'?"),
-    (("status", "hermez"), 6, "'hermez'"),
+    (("status", "hermez"), 6, "there is no listener or component 'hermez', or none that this user may see. Did you mean 'hermes'?"),
 ])
 def test_what_cannot_be_asked_for(hermes, arguments, status, text):
     h = hermes()
