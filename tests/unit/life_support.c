@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "cleanup.h"
@@ -169,6 +170,13 @@ static void close_all(struct scene *l) {
         log_free(l->log);
 }
 
+/* A probe's command that was cut short is collected after all that the table knows of. */
+static bool has_children(void) {
+        siginfo_t info;
+
+        return waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) == 0;
+}
+
 void life_end(struct scene *l) {
         bool ended = false;
 
@@ -176,6 +184,7 @@ void life_end(struct scene *l) {
         LIFE_UNTIL(l, ended);
         for (struct component *c = component_first(l->table); c; c = component_next(c))
                 LIFE_UNTIL(l, TAILQ_EMPTY(&c->instances));
+        LIFE_UNTIL(l, !has_children());
         close_all(l);
         while (l->n_kept > 0)
                 drop(l, l->kept[0].id);

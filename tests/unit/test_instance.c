@@ -271,12 +271,12 @@ static const struct {
         {"ExecStartPre=sleep 60\nExecStart=sleep 60\nTimeoutStartSec=100ms\n",
          "ExecStartPre= took longer than TimeoutStartSec= (0.1 s)", END_BY_TIMEOUT, false, false,
          false},
-        {"ExecStart=sleep 60\nExecStartPost=sleep 60\nTimeoutStartSec=200ms\n",
-         "ExecStartPost= took longer than TimeoutStartSec= (0.2 s)", END_BY_TIMEOUT, false, true,
+        {"ExecStart=sleep 60\nExecStartPost=sleep 60\nTimeoutStartSec=600ms\n",
+         "ExecStartPost= took longer than TimeoutStartSec= (0.6 s)", END_BY_TIMEOUT, false, true,
          false},
-        {"ExecStart=sleep 60\nHealthCheck=exec:false\nTimeoutStartSec=200ms\n",
-         "not healthy within TimeoutStartSec= (0.2 s); last: ", END_BY_TIMEOUT, false, true, false},
-        {"Type=notify\nExecStart=sh -c 'trap \"\" TERM; while :; do sleep 0.01; done'\n"
+        {"ExecStart=sleep 60\nHealthCheck=exec:false\nTimeoutStartSec=600ms\n",
+         "not healthy within TimeoutStartSec= (0.6 s); last: ", END_BY_TIMEOUT, false, true, false},
+        {"Type=notify\nExecStart=sleep 60\nKillSignal=SIGURG\n" /* whose default is nothing */
          "TimeoutStartSec=100ms\nTimeoutStopSec=100ms\n",
          "not ready within TimeoutStartSec= (0.1 s)", END_BY_TIMEOUT, false, true, true},
 };
