@@ -37,6 +37,7 @@ struct logs {
         const struct cli *cli;
         const char *name;
         bool follow, color;
+        bool was_there;                  /* the component, when it was asked for the first time */
         uint64_t last_usec, last_number; /* shown already */
         uint64_t instances;
         struct fdpass *c;
@@ -115,6 +116,13 @@ static void print_document(struct logs *logs, const json_t *document) {
 
 /* ---- asking -----------------------------------------------------------------------------------*/
 
+static int gone(const struct logs *logs) {
+        display_error("%s was removed from the configuration and has ended; nothing more comes. "
+                      "'fdpass status' shows the components there are.",
+                      logs->name);
+        return STATUS_NO_LISTENER;
+}
+
 static int fetch(struct logs *logs, const char *lines) {
         struct packet_writer request;
         struct answer *answer = NULL;
@@ -132,8 +140,11 @@ static int fetch(struct logs *logs, const char *lines) {
         if (r == 0)
                 r = document_take(answer, &document);
         answer_free(answer);
+        if (r == -ENOENT && logs->was_there)
+                return gone(logs);
         if (r < 0)
                 return conversation_failed_components(logs->c, (char *const *) &logs->name, 1, r);
+        logs->was_there = true;
         print_document(logs, document);
         json_decref(document);
         return fflush(stdout) == 0 ? STATUS_OK : STATUS_FAILED;
@@ -159,6 +170,8 @@ static int show_event(struct logs *logs) {
 
         if (strcmp(event, "OVERFLOW") == 0)
                 return fetch(logs, LINES_ALL);
+        if (strcmp(event, "LOG_END") == 0)
+                return gone(logs);
         if (strcmp(event, "LOG") == 0)
                 print_line(logs, &line);
         return fflush(stdout) == 0 ? STATUS_OK : STATUS_FAILED;
@@ -173,7 +186,7 @@ static int come_back(struct logs *logs) {
         return status == STATUS_OK ? fetch(logs, LINES_ALL) : status;
 }
 
-/* Until Ctrl-C, the end of stdout's reader, or of the broker. */
+/* Until Ctrl-C, the end of stdout's reader, of the component, or of the broker. */
 static int follow(struct logs *logs) {
         int status = STATUS_OK;
 

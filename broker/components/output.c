@@ -44,8 +44,12 @@ static void remove_first(struct output_log *log) {
 void output_log_clear(struct output_log *log) {
         while (log->count > 0)
                 remove_first(log);
-        while (!LIST_EMPTY(&log->followers))
-                output_unfollow(LIST_FIRST(&log->followers));
+        while (!LIST_EMPTY(&log->followers)) {
+                struct output_follower *follower = LIST_FIRST(&log->followers);
+
+                output_unfollow(follower);
+                follower->end(follower->owner);
+        }
 }
 
 void output_follow(struct output_log *log, struct output_follower *follower) {

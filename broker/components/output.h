@@ -37,6 +37,7 @@ TAILQ_HEAD(output_lines, output_line);
 struct output_follower {
         LIST_ENTRY(output_follower) entry;
         void (*line)(void *owner, const struct output_line *line);
+        void (*end)(void *owner); /* the component is gone, and it does not follow any more */
         void *owner;
 };
 

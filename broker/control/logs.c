@@ -1,6 +1,8 @@
 /*
  * LOGS. What is followed comes as events, which are best effort: a session that does not read gets
- * EVENT=OVERFLOW, and asks again; the lines have numbers, so it knows which it has.
+ * EVENT=OVERFLOW, and asks again; the lines have numbers, so it knows which it has. That a
+ * component is gone needs no more than that: whoever missed EVENT=LOG_END is told when it asks
+ * again.
  */
 #include "control/logs.h"
 
@@ -44,6 +46,20 @@ static void on_line(void *owner, const struct output_line *line) {
         outgoing_send_event(s, w->data, w->size);
 }
 
+static void on_end(void *owner) {
+        struct log_follow *follow = owner;
+        struct session *s = follow->session;
+        struct packet_writer *w = &s->control->event;
+
+        if (permission_to_operate(s)) {
+                packet_begin(w);
+                packet_add(w, "EVENT", "LOG_END");
+                packet_add(w, "NAME", follow->name);
+                outgoing_send_event(s, w->data, w->size);
+        }
+        logs_forget(s);
+}
+
 void logs_forget(struct session *s) {
         if (!s->log_follow)
                 return;
@@ -60,7 +76,7 @@ static int follow(struct session *s, struct component *component) {
                 return -ENOMEM;
         logs_forget(s);
         f->session = s;
-        f->follower = (struct output_follower){.line = on_line, .owner = f};
+        f->follower = (struct output_follower){.line = on_line, .end = on_end, .owner = f};
         memcpy(f->name, component->name, strlen(component->name) + 1); /* a name, so it fits */
         s->log_follow = f;
         output_follow(&component->output, &f->follower);

@@ -350,6 +350,32 @@ def test_logs_follow_and_go_on_after_the_broker_died(hermes):
         command.communicate()
 
 
+@pytest.mark.parametrize("misses_it", [False, True])
+def test_logs_follow_ends_with_the_component(hermes, misses_it):
+    """After its last words; also when the broker died meanwhile, and it has to ask the next one."""
+    h = hermes()
+    until(lambda: len(h.lines()) == 2, "two lines")
+    command = h.start("logs", "hermes", "-f")
+    try:
+        assert sorted(command.stdout.readline()[11:] for _ in range(2)) == ["! grumble\n", "| generation 1 has web\n"]
+        if misses_it:
+            command.send_signal(signal.SIGSTOP)
+            old = h.broker.broker_pid
+            os.kill(old, signal.SIGKILL)
+            until(lambda: h.broker.broker_pid != old, "the next broker")
+        h.broker.write_config(h.config.partition("[Component")[0])
+        h.broker.fdpass("apply")
+        until(lambda: not h.broker.status()["components"], "its end")
+        command.send_signal(signal.SIGCONT)
+        out, said = command.communicate(timeout=DEADLINE)
+    finally:
+        command.kill()
+        command.communicate()
+    assert command.returncode == 6
+    assert "hermes was removed from the configuration and has ended" in said
+    assert misses_it or out.endswith("| bye from 1\n")
+
+
 def test_who_follows_and_does_not_read_is_told_of_what_it_missed(hermes):
     h = hermes()
     with h.broker.client(timeout=DEADLINE) as client:
