@@ -209,7 +209,7 @@ static void adopt_parts(struct instance *i, const struct parts *parts, const cha
                                   i->generation, i->index, true);
         if (parts->command_fd >= 0)
                 output_pipe_start(&i->command_output, t->loop, &i->component->output,
-                                  parts->command_fd, i->generation, i->index, true);
+                                  parts->command_fd, i->generation, i->index, false);
 }
 
 static void read_record(struct instance *i, const struct assignments *a) {

@@ -116,7 +116,7 @@ static int open_output(struct instance *i, struct output_pipe *pipe, bool is_err
         int r;
 
         *ret_fd = -1;
-        if (c->kind != OUTPUT_INHERIT)
+        if (c->kind != OUTPUT_LOG)
                 return 0;
         r = output_pipe_open(pipe, ret_fd);
         if (r == 0)
@@ -288,7 +288,7 @@ static int spawn_command(struct instance *i, const struct command *command) {
         r = output_pipe_open(&i->command_output, &write_fd);
         if (r == 0) {
                 output_pipe_start(&i->command_output, t->loop, &i->component->output,
-                                  i->command_output.fd, i->generation, i->index, true);
+                                  i->command_output.fd, i->generation, i->index, false);
                 place_name(i, true, place, sizeof(place));
                 r = prepare_tree(i, &i->control_tree, place);
         }

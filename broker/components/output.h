@@ -27,7 +27,7 @@ struct output_line {
         uint64_t time_usec; /* CLOCK_REALTIME */
         uint64_t generation;
         unsigned instance;
-        bool is_error; /* from standard error */
+        bool is_error; /* from a standard error that has a pipe of its own */
         size_t length;
         char text[]; /* terminated; control characters as they came, but NUL and a last CR */
 };

@@ -78,7 +78,9 @@ static int open_output(struct child *c, const struct output_config *output, int 
         int fd;
 
         switch (output->kind) {
-        case OUTPUT_INHERIT:
+        case OUTPUT_SAME:
+                return c->standard[1];
+        case OUTPUT_LOG:
                 return inherited_fd >= 0 ? inherited_fd : c->standard[0];
         case OUTPUT_NULL:
                 return c->standard[0];

@@ -15,9 +15,9 @@
 
 /* What both kinds of file have: systemd's. */
 #define DEFAULTS                                                                                   \
-        .umask = 0022, .kill_signal = SIGTERM, .restart_kill_signal = SIGTERM,                     \
-        .final_kill_signal = SIGKILL, .watchdog_signal = SIGABRT, .send_sigkill = true,            \
-        .restart_usec = 100 * MSEC, .trigger_limit_interval_usec = 2 * SEC,                        \
+        .umask = 0022, .standard_error = {.kind = OUTPUT_SAME}, .kill_signal = SIGTERM,            \
+        .restart_kill_signal = SIGTERM, .final_kill_signal = SIGKILL, .watchdog_signal = SIGABRT,  \
+        .send_sigkill = true, .restart_usec = 100 * MSEC, .trigger_limit_interval_usec = 2 * SEC,  \
         .trigger_limit_burst = 20, .success_status = {1}, .instances = 1,                          \
         .success_signals = UINT64_C(1) << SIGHUP | UINT64_C(1) << SIGINT |                         \
                            UINT64_C(1) << SIGTERM | UINT64_C(1) << SIGPIPE,                        \

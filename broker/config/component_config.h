@@ -44,11 +44,18 @@ enum restart_when {
         RESTART_ON_WATCHDOG = 16 /* also: unhealthy, stalled */
 };
 
-enum output_kind { OUTPUT_INHERIT, OUTPUT_NULL, OUTPUT_FILE, OUTPUT_APPEND, OUTPUT_TRUNCATE };
+enum output_kind {
+        OUTPUT_LOG,  /* through the broker's log: journal, and of standard output inherit */
+        OUTPUT_SAME, /* of standard error: inherit, the very file or pipe of standard output */
+        OUTPUT_NULL,
+        OUTPUT_FILE,
+        OUTPUT_APPEND,
+        OUTPUT_TRUNCATE
+};
 
 struct output_config {
-        enum output_kind kind; /* INHERIT and journal: through the broker's log */
-        char *path;            /* of a file */
+        enum output_kind kind;
+        char *path; /* of a file */
 };
 
 enum health_kind { HEALTH_NONE, HEALTH_TCP, HEALTH_HTTP, HEALTH_EXEC };

@@ -108,7 +108,6 @@ struct draft_component *draft_add_component(struct draft *draft, const char *nam
         }
         c->config = component_config_new(name, is_unit_file);
         c->place = place;
-        c->error_is_inherited = true;
         if (!c->config || put_component(draft, c) < 0) {
                 draft->out_of_memory = true;
                 draft_component_free(c);

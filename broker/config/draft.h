@@ -77,8 +77,7 @@ struct draft_component {
         int reload_signal;     /* ReloadSignal=; 0: not said */
         bool has_restart_kill_signal;
         bool has_notify_access;
-        bool error_is_inherited; /* StandardError= goes where StandardOutput= goes */
-        bool has_bad_command;    /* an error was reported: no need to say that there is none */
+        bool has_bad_command; /* an error was reported: no need to say that there is none */
         bool ignore_sandboxing;
         struct place user_place, health_place, health_socket_place, notify_place, start_place,
                 steps_place, directory_place;

@@ -367,9 +367,8 @@ static const struct {
         const char *name;
         enum output_kind kind;
 } output_kinds[] = {
-        {"inherit", OUTPUT_INHERIT},         {"journal", OUTPUT_INHERIT},
-        {"journal+console", OUTPUT_INHERIT}, {"syslog", OUTPUT_INHERIT},
-        {"syslog+console", OUTPUT_INHERIT},  {"null", OUTPUT_NULL},
+        {"inherit", OUTPUT_LOG}, {"journal", OUTPUT_LOG},        {"journal+console", OUTPUT_LOG},
+        {"syslog", OUTPUT_LOG},  {"syslog+console", OUTPUT_LOG}, {"null", OUTPUT_NULL},
 };
 
 static const struct {
@@ -434,7 +433,7 @@ static void read_output(const struct setting *s, const char *value, struct outpu
         diagnostics_add(s->draft->diagnostics, SEVERITY_WARNING, s->place.file, s->place.line,
                         "%s=%.80s is not supported: the output goes to the broker's log",
                         s->directive->key, value);
-        set_output(output, OUTPUT_INHERIT, &none);
+        set_output(output, OUTPUT_LOG, &none);
 }
 
 void setting_standard_output(const struct setting *s, const char *value, void *member) {
@@ -442,6 +441,10 @@ void setting_standard_output(const struct setting *s, const char *value, void *m
 }
 
 void setting_standard_error(const struct setting *s, const char *value, void *member) {
-        s->component->error_is_inherited = !*value || strcmp(value, "inherit") == 0;
-        read_output(s, value, member);
+        char *none = NULL;
+
+        if (!*value || strcmp(value, "inherit") == 0)
+                set_output(member, OUTPUT_SAME, &none);
+        else
+                read_output(s, value, member);
 }

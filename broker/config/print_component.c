@@ -232,7 +232,10 @@ static void print_output(FILE *f, const char *key, const struct output_config *o
         case OUTPUT_TRUNCATE:
                 fprintf(f, "%s=truncate:", key);
                 break;
-        default: /* not "inherit": standard error would go where standard output goes */
+        case OUTPUT_SAME:
+                fprintf(f, "%s=inherit\n", key);
+                break;
+        default:
                 fprintf(f, "%s=journal\n", key);
                 break;
         }

@@ -326,20 +326,6 @@ static void resolve_home(struct draft *draft, const struct draft_component *dc) 
         c->working_directory = copy;
 }
 
-/* Standard error goes where standard output goes, unless it is said. */
-static void resolve_output(struct draft *draft, const struct draft_component *dc) {
-        struct component_config *c = dc->config;
-
-        if (!dc->error_is_inherited)
-                return;
-        c->standard_error.kind = c->standard_output.kind;
-        if (c->standard_output.path) {
-                c->standard_error.path = strdup(c->standard_output.path);
-                if (!c->standard_error.path)
-                        draft->out_of_memory = true;
-        }
-}
-
 static void resolve_notify(struct draft_component *dc) {
         struct component_config *c = dc->config;
 
@@ -364,7 +350,6 @@ void resolve_components(struct draft *draft) {
                 resolve_relations(draft, dc);
                 resolve_user(draft, dc);
                 resolve_home(draft, dc);
-                resolve_output(draft, dc);
                 resolve_notify(dc);
         }
         for (size_t i = 0; i < draft->n_components; i++) {

@@ -310,19 +310,47 @@ def test_the_command_gets_its_verdict_from_the_next_broker(hermes):
 # ---- output ----------------------------------------------------------------------------------------------------
 
 
-def test_logs_show_generations_and_mark_errors(hermes):
+def test_logs_show_generations_and_what_is_written_in_its_order(hermes):
     h = hermes()
     until(lambda: len(h.lines()) == 2, "two lines")
     h.broker.fdpass("restart", "hermes")
     until(lambda: len(h.lines()) == 5, "all lines")
-    lines = {(line["generation"], line["error"], line["text"]) for line in h.lines()}
-    assert lines == {(1, False, "generation 1 has web"), (1, True, "grumble"), (1, False, "bye from 1"),
-                     (2, False, "generation 2 has web"), (2, True, "grumble")}
+    lines = [(line["generation"], line["error"], line["text"]) for line in h.lines()]
+    first = [(1, False, "generation 1 has web"), (1, False, "grumble"), (1, False, "bye from 1")]
+    second = [(2, False, "generation 2 has web"), (2, False, "grumble")]
+    assert sorted(lines) == sorted(first + second)
+    assert [line for line in lines if line[0] == 1] == first and [line for line in lines if line[0] == 2] == second
     assert [line["number"] for line in h.lines()] == [1, 2, 3, 4, 5]
     assert [line["number"] for line in h.lines("-n", "2")] == [4, 5]
     assert h.lines("--lines=0") == []
     text = h.broker.fdpass("logs", "hermes").stdout
-    assert " 1 | generation 1 has web\n" in text and " 2 ! grumble\n" in text
+    assert " 1 | generation 1 has web\n" in text and " 2 | grumble\n" in text
+
+
+def test_the_last_lines_of_the_receipt_are_in_the_order_of_writing(broker, tmp_path):
+    """Written to the one and the other in turns, while the broker could not read any."""
+    program = tmp_path / "turns"
+    program.write_text("touch up; until [ -e go ]; do sleep 0.01; done\n"
+                       "for n in 1 3 5 7; do echo $n; echo $((n + 1)) >&2; done; touch done; exit 1\n")
+    b = broker(f"[Component a]\nStart=manual\nType=notify\nRestart=no\nWorkingDirectory={tmp_path}\n"
+               f"ExecStart=sh {program}\n")
+    command = subprocess.Popen([FDPASS, "start", "a", "--json"], env=b.environment(), stdin=subprocess.DEVNULL,
+                               stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    until((tmp_path / "up").exists, "its start")
+    pid = b.broker_pid
+    os.kill(pid, signal.SIGSTOP)
+    (tmp_path / "go").touch()
+    until((tmp_path / "done").exists, "its words")
+    os.kill(pid, signal.SIGCONT)
+    receipt, = json.loads(command.communicate(timeout=DEADLINE)[0])["components"]
+    assert receipt["last_lines"] == [str(n) for n in range(1, 9)]
+
+
+def test_a_standard_error_that_is_told_apart_is_marked(hermes):
+    h = hermes("StandardError=journal\n")
+    until(lambda: len(h.lines()) == 2, "two lines")
+    assert {(line["error"], line["text"]) for line in h.lines()} == {(False, "generation 1 has web"), (True, "grumble")}
+    assert " 1 ! grumble\n" in h.broker.fdpass("logs", "hermes").stdout
 
 
 def test_logs_follow_and_go_on_after_the_broker_died(hermes):
@@ -357,7 +385,8 @@ def test_logs_follow_ends_with_the_component(hermes, misses_it):
     until(lambda: len(h.lines()) == 2, "two lines")
     command = h.start("logs", "hermes", "-f")
     try:
-        assert sorted(command.stdout.readline()[11:] for _ in range(2)) == ["! grumble\n", "| generation 1 has web\n"]
+        assert command.stdout.readline().endswith("| generation 1 has web\n")
+        assert command.stdout.readline().endswith("| grumble\n")
         if misses_it:
             command.send_signal(signal.SIGSTOP)
             old = h.broker.broker_pid
@@ -446,7 +475,7 @@ def stored(h):
 
 
 def said_by(h, generation):
-    return [line["text"] for line in h.lines() if line["generation"] == generation and not line["error"]]
+    return [line["text"] for line in h.lines() if line["generation"] == generation and line["text"] != "grumble"]
 
 
 def test_what_a_component_stores_goes_to_its_next_generation(hermes):

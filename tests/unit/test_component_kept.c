@@ -64,7 +64,7 @@ START_TEST(a_component_that_runs_is_found_again) {
         uint64_t since;
         pid_t pid;
 
-        run("");
+        run("StandardError=journal\n");
         before = life_instance(&l, "a", 1);
         pid = before->tree.pid;
         since = before->since_usec;
@@ -274,7 +274,7 @@ END_TEST
 START_TEST(records_go_with_what_they_are_of) {
         char id[16];
 
-        run("");
+        run("StandardError=journal\n");
         ck_assert_uint_eq(count(&l, "component"), 1);
         ck_assert_uint_eq(count(&l, "instance"), 1);
         ck_assert_uint_eq(count(&l, "instance_part"), 3);

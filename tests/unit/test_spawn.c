@@ -432,6 +432,11 @@ START_TEST(output_goes_to_files_as_it_is_told) {
         r.config.standard_output.kind = OUTPUT_NULL;
         run_well();
         ck_assert_str_eq(r.output, "b\n");
+        begin(SHELL("echo a; echo b >&2"));
+        r.config.standard_output.kind = OUTPUT_NULL;
+        r.config.standard_error.kind = OUTPUT_SAME;
+        run_well();
+        ck_assert_str_eq(r.output, "");
         begin(SHELL("true"));
         r.config.standard_error = (struct output_config){OUTPUT_APPEND, "/no/such/file"};
         run_badly(SPAWN_OUTPUT, ENOENT, "/no/such/file");
