@@ -541,6 +541,10 @@ int fd_store_say_broker(struct fd_store *s, int fd) {
         return say_with_fd(s, "BROKER=1", fd);
 }
 
+int fd_store_say_charge(struct fd_store *s, int fd) {
+        return say_with_fd(s, "CHARGE=1", fd);
+}
+
 bool fd_store_is_lost(const struct fd_store *s) {
         struct pollfd p = {.fd = s->fd};
 

@@ -75,6 +75,10 @@ int fd_store_say_executable(struct fd_store *store, int fd);
 /* To a keeper that another broker had started: the broker is this one, by its pidfd. Lends fd. */
 int fd_store_say_broker(struct fd_store *store, int fd);
 
+/* Of two keepers, the one that leaves and the one that comes, who reads it is in charge. Lends fd.
+ */
+int fd_store_say_charge(struct fd_store *store, int fd);
+
 /* The other side is gone, whether or not the loop has told so yet. */
 bool fd_store_is_lost(const struct fd_store *store);
 

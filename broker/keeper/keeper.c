@@ -24,6 +24,7 @@
 #include "core/log.h"
 #include "core/loop.h"
 #include "core/process.h"
+#include "keeper/charge.h"
 #include "keeper/handover.h"
 #include "keeper/keeper_private.h"
 #include "keeper/link.h"
@@ -232,6 +233,13 @@ static bool broker_ended(struct keeper *k, int *ret_status) {
                 *ret_status = EXIT_FAILURE;
                 return true;
         }
+        if (!charge_draw(&k->charge_fd)) {
+                log_error(k->log, NULL,
+                          "the broker died, and another fdpassd that keeps for it starts it again: "
+                          "this one ends");
+                *ret_status = EXIT_FAILURE;
+                return true;
+        }
         k->executing = false;
         start_broker_later(k);
         if (status < 0)
@@ -362,6 +370,7 @@ static void clear(struct keeper *k) {
                 keeper_drop(k, k->kept);
         close_fd(k->link_fd);
         close_fd(k->broker_fd);
+        close_fd(k->charge_fd);
         close_fd(k->signal_fd);
         close_fd(k->executable_fd);
         free(k);
@@ -374,7 +383,7 @@ static struct keeper *keeper_new(const struct keeper_options *options) {
                 return NULL;
         k->options = options;
         k->log = options->log;
-        k->signal_fd = -1;
+        k->signal_fd = k->charge_fd = -1;
         k->link_fd = options->link_fd;
         k->broker_fd = options->broker_fd;
         k->was_ready = k->broker_fd >= 0; /* it lives and made us: it has served */

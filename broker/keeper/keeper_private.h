@@ -18,6 +18,7 @@ struct keeper {
         int signal_fd;
         int link_fd;       /* to the broker; -1 between two brokers */
         int broker_fd;     /* its pidfd; -1 between two brokers */
+        int charge_fd;     /* who reads it is in charge; -1: nobody else has one */
         bool is_ready;     /* the broker serves */
         bool executing;    /* the broker became a program that is not ready yet */
         bool was_ready;    /* some broker served: from now on never give up */

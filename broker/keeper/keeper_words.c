@@ -141,6 +141,13 @@ static void on_broker(struct keeper *k, const struct assignments *a) {
         k->waits = true;
 }
 
+static void on_charge(struct keeper *k, const struct assignments *a) {
+        if (k->message.fds.count != 1)
+                return;
+        close_fd(k->charge_fd);
+        k->charge_fd = fd_list_take_fd(&k->message.fds, 0);
+}
+
 static void on_sole(struct keeper *k, const struct assignments *a) {
         k->waits = false;
         k->was_ready = true;
@@ -183,11 +190,17 @@ static const struct word {
         const char *key;
         void (*handle)(struct keeper *k, const struct assignments *a);
 } words[] = {
-        {"BARRIER", on_barrier},       {"READY", on_ready},
-        {"STOPPING", on_stopping},     {"EXECUTING", on_executing},
-        {"EXECUTABLE", on_executable}, {"EXEC", on_exec},
-        {"FDSTOREREMOVE", on_remove},  {"FDSTORE", on_store},
-        {"BROKER", on_broker},         {"SOLE", on_sole},
+        {"BARRIER", on_barrier},
+        {"READY", on_ready},
+        {"STOPPING", on_stopping},
+        {"EXECUTING", on_executing},
+        {"EXECUTABLE", on_executable},
+        {"EXEC", on_exec},
+        {"FDSTOREREMOVE", on_remove},
+        {"FDSTORE", on_store},
+        {"BROKER", on_broker},
+        {"CHARGE", on_charge},
+        {"SOLE", on_sole},
 };
 
 static void handle_packet(struct keeper *k) {

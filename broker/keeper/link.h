@@ -13,9 +13,9 @@
  *                      STOPPING=1           it ends of its own will: it is not started again
  *                      BROKER=1             with its pidfd: the broker at the other end is this one
  *                                           now; it has another keeper yet
- *                      SOLE=1               it has no other any more: start it again when it dies
- *   keeper to broker   FDNAMES=id:id:…      as many descriptors, what it keeps; at the start only
- *                      END=1                that was all
+ *                      CHARGE=1             with an eventfd, see charge.h: another keeper has it
+ * too SOLE=1               it has everything: start the broker again when it dies keeper to broker
+ * FDNAMES=id:id:…      as many descriptors, what it keeps; at the start only END=1 that was all
  *                      BARRIER=n
  */
 #ifndef KEEPER_LINK_H

@@ -19,6 +19,7 @@
 #include "core/log.h"
 #include "core/process.h"
 #include "keeper/catch_up.h"
+#include "keeper/charge.h"
 #include "keeper/link.h"
 
 /* The document itself is stored under this id; it has no record. */
@@ -49,6 +50,7 @@ struct memory {
         uint64_t lost_usec; /* the last keeper */
         int made_fd;        /* pidfd of the keeper, if a broker made it; -1: it is from outside */
         int leaving_fd;     /* of one that is ended once the next one has everything; -1: none */
+        bool is_shared;     /* and both have a CHARGE */
         int (*new_keeper)(void *owner, int *ret_pidfd);
         void *owner;
         bool ready;
@@ -133,12 +135,24 @@ void memory_set_keeper(struct memory *m, int (*new_keeper)(void *owner, int *ret
 /* ---- a keeper from outside ---------------------------------------------------------------------
  */
 
+static void on_is_sole(void *owner) {
+        end_leaving(owner);
+}
+
+/*
+ * Whenever we are killed in here, one of them starts the next broker: until SOLE is read the one
+ * that leaves, until that has ended whoever draws the CHARGE, and then the new one. One that could
+ * not be told of a CHARGE is ended first, or there could be two brokers.
+ */
 static void on_has_everything(void *owner) {
         struct memory *m = owner;
 
         timer_stop(&m->retry);
-        end_leaving(m);
+        if (!m->is_shared)
+                end_leaving(m);
         (void) fd_store_say(m->store, FD_STORE_SOLE);
+        if (m->leaving_fd >= 0 && fd_store_barrier(m->store, on_is_sole, m) < 0)
+                end_leaving(m);
 }
 
 /* The one before has no link any more, and would end before long. */
@@ -153,7 +167,7 @@ static void on_takes_nothing(void *owner) {
 }
 
 int memory_change_keeper(struct memory *m, int link_fd) {
-        _cleanup_close_ int self = -1, executable = -1;
+        _cleanup_close_ int self = -1, executable = -1, charge = -1;
 
         if (fd_store_kind(m->store) != FD_STORE_KEEPER)
                 return -EOPNOTSUPP;
@@ -167,11 +181,14 @@ int memory_change_keeper(struct memory *m, int link_fd) {
                 return -errno;
         timer_stop(&m->retry);
         /* Without a link it stays in charge until it is ended: see is_superfluous() there. */
-        if (!fd_store_is_lost(m->store))
+        if (!fd_store_is_lost(m->store)) {
                 m->leaving_fd = take_fd(&m->made_fd);
+                charge = charge_share(m->store);
+        }
         m->made_fd = close_fd(m->made_fd);
         fd_store_reconnect(m->store, link_fd);
         (void) fd_store_say_broker(m->store, self);
+        m->is_shared = charge >= 0 && fd_store_say_charge(m->store, charge) == 0;
         (void) fd_store_say_executable(m->store, executable);
         /* With nobody else in charge it is, from the first descriptor on. */
         if (m->leaving_fd < 0)
@@ -533,6 +550,7 @@ void memory_say_executing(struct memory *m) {
         /* All is sent, and after the exec nobody would know that the one before is to go. */
         if (m->leaving_fd >= 0)
                 on_has_everything(m);
+        end_leaving(m);
         (void) fd_store_say(m->store, FD_STORE_EXECUTING);
 }
 

@@ -9,6 +9,7 @@ broker, and the control socket the same.
 Every point takes a fifth of a second, so by default only some of them are tried: FDPASS_TEST_CRASH_POINTS sets how
 many a part (12), or "all".
 """
+import ctypes
 import os
 import re
 import shutil
@@ -20,8 +21,10 @@ import time
 
 import pytest
 
-from testing.broker import children_of, free_address, program_of
+from testing.broker import FDPASSD, children_of, clean_environment, end_both, free_address, parent_of, program_of
 from testing.scene import SERVER, until
+
+PR_SET_CHILD_SUBREAPER = 36
 
 POINTS = os.environ.get("FDPASS_TEST_CRASH_POINTS", "12")
 
@@ -103,7 +106,7 @@ class Scene:
 
 def attach(pid, expression, log):
     """strace on a process; returns when it is at work."""
-    tracer = subprocess.Popen(["strace", "-o", log, "-e", expression, "-p", str(pid)], stdin=subprocess.DEVNULL,
+    tracer = subprocess.Popen(["strace", "-o", log, "-e", "trace=all", "-e", expression, "-p", str(pid)], stdin=subprocess.DEVNULL,
                               stderr=subprocess.PIPE, start_new_session=True)
     while True:
         line = tracer.stderr.readline()
@@ -411,3 +414,94 @@ def test_killed_at_each_system_call_of_its_first_start(broker, tmp_path):
         b.stop()
         assert not os.path.exists(b.control), point
     assert deaths, "no point was ever reached"
+
+
+# ---- a keeper takes the place of another ------------------------------------------------------------------------
+
+
+class Succession:
+    """A supervisor that starts fdpassd again whenever that ends; its own broker, and who keeps for it."""
+
+    def __init__(self, broker, tmp_path):
+        self.b = broker(section("web", free_address()))
+        self.inode = self.b.inode("web")
+        self.keeper = self.b.process  # which the supervisor started
+        self.said = tmp_path / "said"
+
+    def start(self):
+        with open(self.said, "wb") as log:
+            self.keeper = subprocess.Popen([FDPASSD, "--config", self.b.config_path, "--log-target", "stderr"],
+                                           stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=clean_environment())
+
+    def is_keeper(self):
+        """Of the broker that serves, and nobody else is."""
+        pid = self.b.broker_pid
+        return parent_of(pid) == self.keeper.pid or f"is running (pid {pid})" in self.said.read_text()
+
+    def take_over(self, expression, log):
+        """The supervisor's keeper is killed, and another comes, with strace on the broker."""
+        self.keeper.kill()
+        self.keeper.wait()
+        broker_pid, made = until(lambda: all(pids := self.b.pids()) and pids, "a keeper that the broker made")
+        tracer = attach(broker_pid, expression, log)
+        self.start()
+        until(lambda: not program_of(made) or not program_of(broker_pid), "the one or the other")  # no call comes between
+        deadline = time.monotonic() + 30
+        while program_of(made) or not self.is_keeper():
+            assert time.monotonic() < deadline, f"{log}: {self.said.read_text()}"
+            if self.keeper.poll() is not None:
+                self.start()
+            time.sleep(0.01)
+        detach(tracer)
+        ours = program_of(self.keeper.pid)
+        found = [pid for pid in descendants() if program_of(pid) == ours and pid != self.keeper.pid]
+        assert found == [self.b.broker_pid] and self.b.inode("web") == self.inode, f"{log}: {self.said.read_text()}"
+
+
+def descendants():
+    """Our children and theirs: what a killed process leaves is ours."""
+    found = []
+    for pid in children_of(os.getpid()):
+        found += [pid] + children_of(pid)
+    return found
+
+
+@pytest.fixture(name="subreaper")
+def be_subreaper():
+    libc = ctypes.CDLL(None)
+    libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    yield
+    libc.prctl(PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0)
+
+
+def calls_in(log):
+    return [line for line in log.read_text(errors="replace").splitlines() if re.match(r"\w+\(", line)]
+
+
+def try_all(scene, log):
+    """What was done when the broker died: with both keepers in charge, and with the old one killed."""
+    deaths = set()
+    scene.take_over("trace=all", log)
+    names = [call.partition("(")[0] for call in calls_in(log)]
+    kill = names.index("pidfd_send_signal") + 1
+    for point in sorted(set(points(kill)) | set(range(max(1, kill - 12), kill + 3))):
+        killed = log.with_name(f"killed-{point}")
+        name = names[point - 1]  # strace counts the calls of each name by themselves
+        scene.take_over(f"inject={name}:signal=SIGKILL:when={names[:point].count(name)}", killed)
+        done = killed.read_text(errors="replace")
+        if "+++ killed" in done:
+            done = "".join(calls_in(killed)[:-1])  # the last one was not done any more
+            deaths.add(("SOLE=1" in done, "pidfd_send_signal" in done))
+    return deaths
+
+
+def test_killed_at_each_system_call_around_the_end_of_a_keeper_that_is_replaced(broker, tmp_path, subreaper):
+    """
+    At whichever call the broker dies, one of the two keepers starts the next one, and one only. All those
+    around the kill of the old one are tried, and some of what comes before.
+    """
+    scene = Succession(broker, tmp_path)
+    try:
+        assert try_all(scene, tmp_path / "trace") == {(False, False), (True, False), (True, True)}
+    finally:
+        end_both(scene.keeper.pid, scene.b.broker_pid)

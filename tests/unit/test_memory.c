@@ -16,6 +16,7 @@
 #include "core/inherited.h"
 #include "core/log.h"
 #include "core/process.h"
+#include "keeper/charge.h"
 #include "keeper/link.h"
 #include "keeper/memory.h"
 #include "support.h"
@@ -410,8 +411,20 @@ static pid_t made_keeper(struct side *s) {
         return pid;
 }
 
+/* What the keeper that is to leave was told last. */
+static int charge_of(int link_fd) {
+        int fd = -1;
+
+        while (message_receive(link_fd, &m) > 0) {
+                if (m.size == 8 && memcmp(m.data, "CHARGE=1", 8) == 0)
+                        fd = fd_list_take_fd(&m.fds, 0);
+                message_clear(&m);
+        }
+        return fd;
+}
+
 START_TEST(one_that_a_broker_made_is_ended_when_the_next_has_everything) {
-        int status, old, link_fd, ends[2];
+        int status, old, link_fd, charge, left, ends[2];
         char id[STATE_ID_SIZE];
         struct side s;
         pid_t pid;
@@ -428,6 +441,7 @@ START_TEST(one_that_a_broker_made_is_ended_when_the_next_has_everything) {
         ck_assert_int_eq(link_new(&ends[0], &ends[1]), 0);
         ck_assert_int_eq(memory_change_keeper(s.memory, ends[1]), -EBUSY);
         close_fd(expect_fd(&s, "BROKER=1"));
+        charge = expect_fd(&s, "CHARGE=1");
         close_fd(expect_fd(&s, "EXECUTABLE=1"));
         expect(&s, "FDSTORE=1\nFDNAME=state\n");
         expect(&s, "FDSTORE=1\nFDNAME=l1\n");
@@ -438,6 +452,13 @@ START_TEST(one_that_a_broker_made_is_ended_when_the_next_has_everything) {
                 ck_assert_int_eq(message_send(s.keeper, "BARRIER=1", 9, NULL, 0), 0);
                 loop_run_once(s.loop, true);
                 expect(&s, "SOLE=1");
+                expect(&s, "BARRIER=2\n");
+                /* both could be in charge: it is one of them */
+                ck_assert_int_eq(waitpid(pid, &status, WNOHANG), 0);
+                left = charge_of(old);
+                ck_assert(charge_draw(&charge) && !charge_draw(&left));
+                ck_assert_int_eq(message_send(s.keeper, "BARRIER=2", 9, NULL, 0), 0);
+                loop_run_once(s.loop, true);
         } else {
                 memory_say_stopping(s.memory); /* or it would start another broker after it */
                 expect(&s, "STOPPING=1");
@@ -448,6 +469,7 @@ START_TEST(one_that_a_broker_made_is_ended_when_the_next_has_everything) {
         ck_assert_int_eq(memory_change_keeper(s.memory, ends[1]), -EBUSY);
         close_fd(ends[0]);
         close_fd(ends[1]);
+        close_fd(charge);
         close_fd(old);
         end(&s);
 }
@@ -490,10 +512,12 @@ START_TEST(an_upgrade_does_not_leave_two_keepers) {
         memory_say_executing(s.memory);
         ck_assert_int_eq(waitpid(pid, &status, 0), pid);
         close_fd(expect_fd(&s, "BROKER=1"));
+        close_fd(expect_fd(&s, "CHARGE=1"));
         close_fd(expect_fd(&s, "EXECUTABLE=1"));
         expect(&s, "FDSTORE=1\nFDNAME=state\n");
         expect(&s, "BARRIER=1\n");
         expect(&s, "SOLE=1");
+        expect(&s, "BARRIER=2\n");
         expect(&s, "EXECUTING=1");
         close_fd(old);
         end(&s);
