@@ -89,11 +89,63 @@ static void print_counts(const struct answer *answer) {
         puts(*before == ',' ? "" : "The configuration is applied.");
 }
 
-static int applied(const struct cli *cli, const struct answer *answer, const json_t *document) {
+static bool is_outdated(const json_t *component) {
+        const json_t *instance;
+        size_t i;
+
+        json_array_foreach(json_object_get(component, "instances"), i, instance) {
+                if (document_truth(instance, "outdated"))
+                        return true;
+        }
+        return false;
+}
+
+static bool has_failed(const json_t *component) {
+        return strcmp(document_text(component, "state"), "failed") == 0;
+}
+
+/* "WHAT: 'fdpass VERB a b c'", of the components that it is true of, if any. */
+static void print_next_step(const json_t *components, bool (*is)(const json_t *component),
+                            const char *what, const char *verb) {
+        const json_t *component;
+        bool any = false;
+        size_t i;
+
+        json_array_foreach(components, i, component) {
+                if (!is(component))
+                        continue;
+                if (!any)
+                        printf("%s: 'fdpass %s", what, verb);
+                printf(" %s", document_text(component, "name"));
+                any = true;
+        }
+        if (any)
+                puts("'");
+}
+
+/* An apply does not restart what runs, nor tries again what failed: who expects that is told. */
+static void print_components(struct fdpass *c) {
+        json_t *document = NULL;
+        const json_t *components;
+
+        if (document_status(c, NULL, &document) < 0)
+                return;
+        components = json_object_get(document, "components");
+        print_next_step(
+                components, is_outdated,
+                "These components run on with the configuration that they were started with",
+                "restart");
+        print_next_step(components, has_failed, "These components have failed before", "start");
+        json_decref(document);
+}
+
+static int applied(const struct cli *cli, struct fdpass *c, const struct answer *answer,
+                   const json_t *document) {
         if (cli->json)
                 return print_json(answer, true, "", document);
         (void) print_diagnostics(cli, document);
         print_counts(answer);
+        print_components(c);
         return STATUS_OK;
 }
 
@@ -137,7 +189,7 @@ static int ask(const struct cli *cli, struct fdpass *c, bool allow_close) {
         /* a document that cannot be read takes nothing from the verdict */
         if (answer)
                 (void) document_take(answer, &document);
-        status = r < 0 ? failed(cli, c, r, document) : applied(cli, answer, document);
+        status = r < 0 ? failed(cli, c, r, document) : applied(cli, c, answer, document);
         json_decref(document);
         answer_free(answer);
         return status;

@@ -162,8 +162,14 @@ static void print_processes(const json_t *item, const char *key, const char *wha
         }
 }
 
+/* In the words of libc, and of node. */
+static bool is_address_in_use(const char *text) {
+        return strstr(text, "Address already in use") || strstr(text, "EADDRINUSE");
+}
+
 static void print_lines(const json_t *item, FILE *stream) {
         const json_t *lines = json_object_get(item, "last_lines"), *line;
+        bool in_use = false;
         size_t i;
 
         if (json_array_size(lines) > 0)
@@ -174,7 +180,15 @@ static void print_lines(const json_t *item, FILE *stream) {
                 fputs("    ", stream);
                 print_escaped(stream, text ? text : "");
                 fputc('\n', stream);
+                in_use = in_use || (text && is_address_in_use(text));
         }
+        if (in_use)
+                fputs("  If that is the address of one of its listeners, it bound by itself "
+                      "instead of "
+                      "taking the socket\n  that it was given from descriptor 3 on: see Sockets= "
+                      "in "
+                      "fdpass.conf(5), or docs/servers.md.\n",
+                      stream);
 }
 
 static void print_item(const json_t *item, bool color, FILE *stream) {

@@ -93,6 +93,25 @@ static int print_empty(const json_t *document) {
         return STATUS_OK;
 }
 
+/* What is to be done, when it is a component of ours that should hold them. */
+static void print_nobody(const json_t *document) {
+        const json_t *component;
+        size_t i;
+
+        json_array_foreach(json_object_get(document, "components"), i, component) {
+                const char *name = document_text(component, "name");
+                const char *state = document_text(component, "state");
+
+                if (strcmp(state, "waiting") == 0)
+                        printf("\nNobody holds them: %s starts with the first connection.\n", name);
+                else
+                        printf("\nNobody holds them. Start the component with 'fdpass %s %s'.\n",
+                               strcmp(state, "paused") == 0 ? "resume" : "start", name);
+                return;
+        }
+        puts("\nNobody holds them. Start a program with 'fdpass exec NAME -- COMMAND'.");
+}
+
 static int print_listeners(const json_t *document, uint64_t now_usec, bool color,
                            bool with_leases) {
         int r = status_table_listeners(document, now_usec, color, stdout);
@@ -101,7 +120,7 @@ static int print_listeners(const json_t *document, uint64_t now_usec, bool color
                 putchar('\n');
                 r = status_table_leases(document, now_usec, color, stdout);
         } else if (r == 0 && with_leases)
-                puts("\nNobody holds them. Start a program with 'fdpass exec NAME -- COMMAND'.");
+                print_nobody(document);
         return r;
 }
 

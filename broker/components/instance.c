@@ -383,6 +383,12 @@ int instance_reload(struct instance *i) {
         if (i->commands)
                 return -EBUSY;
         i->reason[0] = '\0';
+        if (i->config->reload.count == 0 && i->config->reload_signal == 0 &&
+            process_would_die_of(i->tree.pid, SIGHUP)) {
+                instance_set_reason(i, "it does not catch SIGHUP, which would end it: set "
+                                       "ExecReload=, or restart it");
+                return -EOPNOTSUPP;
+        }
         instance_set_deadline(i, i->config->timeout_start_usec);
         if (i->config->reload.count == 0) {
                 /* Only who knows the protocol of Type=notify-reload says when it is done. */

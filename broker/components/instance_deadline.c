@@ -20,6 +20,14 @@ static const char *too_slow(const struct instance *i) {
         }
 }
 
+/* A program that does not speak sd_notify(3) is found out by this. */
+static const char *missing_word(const struct instance *i) {
+        return i->life == LIFE_STARTING && i->config->type == COMPONENT_NOTIFY &&
+                               i->said_ready_usec == 0
+                       ? ": it has not said READY=1"
+                       : "";
+}
+
 static void reload_is_too_slow(struct instance *i) {
         instance_commands_stop(i);
         i->reloading = false;
@@ -37,8 +45,8 @@ static void on_deadline(void *owner) {
                 return;
         }
         if (instance_is_starting(i)) {
-                instance_set_reason(i, "%s (%g s)%s%s", too_slow(i),
-                                    (double) i->config->timeout_start_usec / 1e6,
+                instance_set_reason(i, "%s (%g s)%s%s%s", too_slow(i),
+                                    (double) i->config->timeout_start_usec / 1e6, missing_word(i),
                                     i->health_text[0] ? "; last: " : "", i->health_text);
                 i->cause = END_BY_TIMEOUT;
         } else if (i->life == LIFE_KILLED) {

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/pidfd.h>
 
@@ -45,4 +46,26 @@ void process_name(pid_t pid, char ret[PROCESS_NAME_SIZE]) {
         for (ssize_t i = 0; i < n; i++)
                 ret[i] = name[i] >= ' ' && name[i] != 0x7f ? name[i] : '?';
         ret[n] = '\0';
+}
+
+bool process_would_die_of(pid_t pid, int number) {
+        static const char *const masks[] = {"\nSigBlk:", "\nSigIgn:", "\nSigCgt:"};
+        char path[64], text[4096];
+        _cleanup_close_ int fd = -1;
+        ssize_t n = 0;
+
+        (void) snprintf(path, sizeof(path), "/proc/%d/status", (int) pid);
+        fd = open(path, O_RDONLY | O_CLOEXEC);
+        if (fd >= 0)
+                n = read(fd, text, sizeof(text) - 1);
+        if (n <= 0)
+                return false;
+        text[n] = '\0';
+        for (size_t i = 0; i < sizeof(masks) / sizeof(masks[0]); i++) {
+                const char *mask = strstr(text, masks[i]);
+
+                if (!mask || strtoull(mask + strlen(masks[i]), NULL, 16) >> (number - 1) & 1)
+                        return false;
+        }
+        return true;
 }

@@ -2,6 +2,7 @@
 #ifndef CORE_PROCESS_H
 #define CORE_PROCESS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <sys/types.h>
 
@@ -18,5 +19,11 @@ int process_has_ended(int pidfd);
  * fd/ this takes no lock that a stuck process could hold: it is safe in the loop.
  */
 void process_name(pid_t pid, char ret[PROCESS_NAME_SIZE]);
+
+/*
+ * Would this signal end it: neither caught, ignored nor blocked (for sigwait(3), signalfd(2))?
+ * False when that cannot be read, of /proc/PID/status, which takes no such lock either.
+ */
+bool process_would_die_of(pid_t pid, int number);
 
 #endif

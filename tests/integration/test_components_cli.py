@@ -307,6 +307,45 @@ def test_the_command_gets_its_verdict_from_the_next_broker(hermes):
     assert h.who_answers() == one["generation"]
 
 
+def test_a_reload_does_not_end_who_does_not_catch_sighup(broker):
+    b = broker("[Component a]\nExecStart=sleep 3600\n")
+    until(lambda: b.status()["components"][0]["state"] == "ready", "it")
+    done = b.fdpass("reload", "a", check=False)
+    assert done.returncode == 1 and "it does not catch SIGHUP, which would end it: set ExecReload=" in done.stderr
+    assert [i["state"] for i in b.status()["components"][0]["instances"]] == ["ready"]
+
+
+def test_apply_says_which_components_run_on_as_they_were_and_which_have_failed(broker):
+    config = "[Component a]\nExecStart=sleep 3600\n[Component b]\nExecStart=false\nType=notify\nRestart=no\n"
+    b = broker(config)
+    until(lambda: [c["state"] for c in b.status()["components"]] == ["ready", "failed"], "both")
+    said = b.fdpass("apply").stdout
+    assert "run on" not in said and "have failed before: 'fdpass start b'\n" in said
+    b.write_config(config.replace("sleep 3600", "sleep 3601"))
+    assert "that they were started with: 'fdpass restart a'\n" in b.fdpass("apply").stdout
+    b.fdpass("restart", "a")
+    assert "run on" not in b.fdpass("apply").stdout
+
+
+@pytest.mark.parametrize("start, state, hint", [
+    ("manual", "stopped", "Start the component with 'fdpass start a'."),
+    ("on-demand", "waiting", "a starts with the first connection."),
+])
+def test_a_listener_that_nobody_holds_comes_with_the_next_step(broker, start, state, hint):
+    address = "%s:%d" % free_address()
+    b = broker(f"[Socket a]\nListenStream={address}\n[Component a]\nSockets=a\nStart={start}\nExecStart=sleep 9\n")
+    assert b.status()["components"][0]["state"] == state
+    assert hint in b.fdpass("status", "a").stdout
+
+
+def test_who_binds_by_itself_is_told_what_it_was_given(broker):
+    address = "%s:%d" % free_address()
+    b = broker(f"[Socket a]\nListenStream={address}\n[Component a]\nSockets=a\nStart=manual\nType=notify\n"
+               f"ExecStart={sys.executable} -m http.server --bind {address.replace(':', ' ')}\n")
+    done = b.fdpass("start", "a", check=False)
+    assert done.returncode == 1 and "from descriptor 3 on: see Sockets= in fdpass.conf(5)" in done.stderr
+
+
 # ---- output ----------------------------------------------------------------------------------------------------
 
 

@@ -267,7 +267,8 @@ static const struct {
         {"ExecStart=sh -c 'sleep 0.1; kill -KILL $$$$'\n", "killed by SIGKILL", END_BY_ITSELF, true,
          true, false},
         {"Type=notify\nExecStart=sleep 60\nTimeoutStartSec=100ms\n",
-         "not ready within TimeoutStartSec= (0.1 s)", END_BY_TIMEOUT, false, true, false},
+         "not ready within TimeoutStartSec= (0.1 s): it has not said READY=1", END_BY_TIMEOUT,
+         false, true, false},
         {"ExecStartPre=sleep 60\nExecStart=sleep 60\nTimeoutStartSec=100ms\n",
          "ExecStartPre= took longer than TimeoutStartSec= (0.1 s)", END_BY_TIMEOUT, false, false,
          false},
@@ -278,7 +279,8 @@ static const struct {
          "not healthy within TimeoutStartSec= (0.6 s); last: ", END_BY_TIMEOUT, false, true, false},
         {"Type=notify\nExecStart=sleep 60\nKillSignal=SIGURG\n" /* whose default is nothing */
          "TimeoutStartSec=100ms\nTimeoutStopSec=100ms\n",
-         "not ready within TimeoutStartSec= (0.1 s)", END_BY_TIMEOUT, false, true, true},
+         "not ready within TimeoutStartSec= (0.1 s): it has not said READY=1", END_BY_TIMEOUT,
+         false, true, true},
 };
 
 START_TEST(an_end_that_nobody_asked_for_has_a_reason) {
@@ -446,7 +448,8 @@ START_TEST(others_cannot_speak_for_it) {
         (void) unsetenv("NOTIFY_SOCKET");
         end = until_ended();
         ck_assert(!end->was_ready);
-        ck_assert_str_eq(end->reason, "not ready within TimeoutStartSec= (0.2 s)");
+        ck_assert_str_eq(end->reason,
+                         "not ready within TimeoutStartSec= (0.2 s): it has not said READY=1");
         life_end(&l);
 }
 END_TEST
