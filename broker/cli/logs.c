@@ -18,6 +18,8 @@
 
 /* For a broker that died or is being upgraded. */
 #define PATIENCE_USEC (60 * 1000 * 1000ULL)
+/* To ask for what was missed, when a flood of what comes kept the broker from telling. */
+#define MISSED_MSEC 100
 /* All that a broker keeps. */
 #define LINES_ALL "99999"
 
@@ -39,6 +41,7 @@ struct logs {
         bool follow, color;
         bool was_there;                  /* the component, when it was asked for the first time */
         uint64_t last_usec, last_number; /* shown already */
+        bool missed;                     /* lines, that are to be asked for */
         uint64_t instances;
         struct fdpass *c;
 };
@@ -142,6 +145,11 @@ static int fetch(struct logs *logs, const char *lines) {
         answer_free(answer);
         if (r == -ENOENT && logs->was_there)
                 return gone(logs);
+        /* More has come than was read: to the broker we look as if we had not read its last answer.
+         */
+        logs->missed = r == -EBUSY && logs->was_there;
+        if (logs->missed)
+                return STATUS_OK;
         if (r < 0)
                 return conversation_failed_components(logs->c, (char *const *) &logs->name, 1, r);
         logs->was_there = true;
@@ -193,10 +201,16 @@ static int follow(struct logs *logs) {
         while (status == STATUS_OK) {
                 struct pollfd p[] = {{.fd = fdpass_get_fd(logs->c), .events = POLLIN},
                                      {.fd = STDOUT_FILENO}}; /* a reader that has gone away */
-                int r = poll(p, 2, fdpass_get_timeout(logs->c));
+                int wait = fdpass_get_timeout(logs->c), r;
+                bool asks = logs->missed && (wait < 0 || wait > MISSED_MSEC);
 
+                r = poll(p, 2, asks ? MISSED_MSEC : wait);
                 if (r < 0 && errno != EINTR)
                         return STATUS_FAILED;
+                if (r == 0 && asks) { /* it is quiet */
+                        status = fetch(logs, LINES_ALL);
+                        continue;
+                }
                 if (p[1].revents & POLLERR)
                         return STATUS_OK;
                 r = fdpass_process(logs->c);

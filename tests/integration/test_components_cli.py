@@ -461,6 +461,30 @@ def test_who_follows_and_does_not_read_is_told_of_what_it_missed(hermes):
         assert client.request("LOGS", NAME="hermes").document()["lines"][-1]["text"] == "said 999"
 
 
+def test_logs_follow_outlives_a_flood_and_shows_its_end(broker, tmp_path):
+    """The broker is ahead of whoever follows all the time, and has no moment to tell what was missed."""
+    program = tmp_path / "flood"
+    program.write_text("import os, time\nwhile not os.path.exists('go'): time.sleep(0.01)\n"
+                       "for n in range(100000): os.write(1, b'said %d\\n' % n)\ntime.sleep(3600)\n")
+    b = broker(f"[Component a]\nWorkingDirectory={tmp_path}\nExecStart={sys.executable} {program}\n")
+    with open(tmp_path / "shown", "wb") as shown:
+        commands = [subprocess.Popen([FDPASS, "logs", "a", "-f"], env=b.environment(), stdin=subprocess.DEVNULL,
+                                     stdout=shown if n == 0 else subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+                    for n in range(2)]
+        try:
+            until(lambda: b.status()["broker"]["sessions"] == 3, "both")
+            (tmp_path / "go").touch()
+            until(lambda: "said 99999\n" in (tmp_path / "shown").read_text() or commands[0].poll() is not None,
+                  "its last line")
+            assert commands[0].poll() is None, commands[0].stderr.read()
+            numbers = [int(line.split()[-1]) for line in (tmp_path / "shown").read_text().splitlines()]
+            assert numbers == sorted(set(numbers)) and numbers[-1] == 99999
+        finally:
+            for command in commands:
+                command.kill()
+                command.communicate()
+
+
 # ---- status ----------------------------------------------------------------------------------------------------
 
 
