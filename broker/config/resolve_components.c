@@ -10,6 +10,7 @@
 #include "config/check.h"
 #include "config/directives.h"
 #include "config/parts.h"
+#include "config/suggestion.h"
 #include "config/values.h"
 
 #define resolve_error(d, p, ...)                                                                   \
@@ -192,15 +193,31 @@ static void report_restricting(struct draft *draft, const struct draft_component
 
 /* ---- relations ---- */
 
+/* One that is not there is ignored, as in systemd; but in fdpass.conf a near one was meant. */
+static void resolve_missing(struct draft *draft, const struct draft_component *of,
+                            const struct reference *r) {
+        const char *best = NULL;
+
+        for (size_t i = 0; i < draft->n_components; i++)
+                best = suggestion_better(r->name, best, draft->components[i]->config->name);
+        if (best && best != of->config->name && !of->config->is_unit_file)
+                resolve_warning(draft, r->place,
+                                "there is no component %s, and it is ignored; did you mean %s?",
+                                r->name, best);
+}
+
 /* Those that exist; the others are errors when `dependent` is named. */
-static void resolve_names(struct draft *draft, const struct references *from, const char *dependent,
-                          char ***names, size_t *n) {
+static void resolve_names(struct draft *draft, const struct draft_component *of,
+                          const struct references *from, const char *dependent, char ***names,
+                          size_t *n) {
         for (size_t i = 0; i < from->count; i++) {
                 const struct reference *r = &from->items[i];
 
                 if (draft_find_component(draft, r->name))
                         put_name(draft, names, n, r->name);
-                else if (dependent) /* else it is ignored, as in systemd */
+                else if (!dependent)
+                        resolve_missing(draft, of, r);
+                else
                         resolve_error(
                                 draft, r->place,
                                 "component %s requires %s, and there is none of this name: add it, "
@@ -217,15 +234,17 @@ static void resolve_before(struct draft *draft, const struct draft_component *dc
                 if (other)
                         put_name(draft, &other->config->after, &other->config->n_after,
                                  dc->config->name);
+                else
+                        resolve_missing(draft, dc, &dc->before.items[i]);
         }
 }
 
 static void resolve_relations(struct draft *draft, struct draft_component *dc) {
         struct component_config *c = dc->config;
 
-        resolve_names(draft, &dc->after, NULL, &c->after, &c->n_after);
-        resolve_names(draft, &dc->requires, c->name, &c->requires, &c->n_requires);
-        resolve_names(draft, &dc->wants, NULL, &c->wants, &c->n_wants);
+        resolve_names(draft, dc, &dc->after, NULL, &c->after, &c->n_after);
+        resolve_names(draft, dc, &dc->requires, c->name, &c->requires, &c->n_requires);
+        resolve_names(draft, dc, &dc->wants, NULL, &c->wants, &c->n_wants);
         resolve_before(draft, dc);
 }
 

@@ -175,6 +175,19 @@ START_TEST(the_strictest_trigger_limit_counts) {
 }
 END_TEST
 
+START_TEST(a_name_that_is_nearly_that_of_a_component_is_told) {
+        (void) test_write("fdpass.conf", "[Component engram]\nExecStart=/bin/true\n"
+                                         "[Component hermes]\nExecStart=/bin/true\nAfter=engramm\n"
+                                         "Before=absent\n");
+        assert_loads(2);
+        ck_assert_uint_eq(diagnostics.count, 1);
+        ck_assert(
+                is_said(SEVERITY_WARNING,
+                        "there is no component engramm, and it is ignored; did you mean engram?"));
+        done();
+}
+END_TEST
+
 START_TEST(an_order_in_a_circle_is_told) {
         test_write("fdpass.conf", "[Component a]\nExecStart=x\nAfter=b\n"
                                   "[Component b]\nExecStart=x\nBefore=z\nAfter=c\n"
@@ -488,6 +501,7 @@ SUITE("config components", {
         TEST(listeners_come_from_both_sides);
         TEST(numbers_of_listeners_are_put_in);
         TEST(the_strictest_trigger_limit_counts);
+        TEST(a_name_that_is_nearly_that_of_a_component_is_told);
         TEST(an_order_in_a_circle_is_told);
         TEST(ten_thousand_components_are_ordered_at_once);
         TEST(a_user_brings_group_home_and_shell);
