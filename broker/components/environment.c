@@ -70,9 +70,9 @@ int environment_put(struct environment *e, const char *assignment) {
 }
 
 void environment_unset(struct environment *e, const char *name) {
-        size_t i = find(e, name, strlen(name));
+        size_t length = strcspn(name, "="), i = find(e, name, length);
 
-        if (i == e->count)
+        if (i == e->count || (name[length] == '=' && strcmp(e->items[i], name) != 0))
                 return;
         free(e->items[i]);
         memmove(&e->items[i], &e->items[i + 1], (e->count - i) * sizeof(*e->items));

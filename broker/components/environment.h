@@ -18,6 +18,7 @@ struct environment {
 /* Later ones win. 0 or -ENOMEM. */
 int environment_set(struct environment *e, const char *name, const char *value);
 int environment_put(struct environment *e, const char *assignment); /* "NAME=VALUE" */
+/* A variable, or with "NAME=VALUE" one that has this value; nothing when it is not there. */
 void environment_unset(struct environment *e, const char *name);
 const char *environment_get(const struct environment *e, const char *name);
 void environment_clear(struct environment *e);

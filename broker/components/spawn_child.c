@@ -34,6 +34,7 @@ struct child {
         int standard[3]; /* what is to become 0, 1 and 2 */
         int *given;      /* what is to stand from FIRST_FD on */
         struct environment environment;
+        char *search_path; /* PATH, even when the program is not to have it */
         char **argv;
         char what[SPAWN_WHAT_SIZE]; /* of the step that fails */
 };
@@ -259,7 +260,15 @@ static int make_environment(struct child *c) {
         if (r < 0)
                 return fail(c, what, r);
         r = set_ours(&c->environment, c->spawn);
-        return r == 0 ? environment_expand(&c->environment, c->spawn->command, &c->argv) : r;
+        if (r < 0)
+                return r;
+        c->search_path = strdup(environment_get(&c->environment, "PATH"));
+        if (!c->search_path)
+                return -ENOMEM;
+        /* Last, as in systemd: it takes back what anybody set, we too. */
+        for (char *const *name = c->config->unset_environment; name && *name; name++)
+                environment_unset(&c->environment, *name);
+        return environment_expand(&c->environment, c->spawn->command, &c->argv);
 }
 
 /* ---- limits and credentials ------------------------------------------------------------------*/
@@ -381,12 +390,12 @@ static bool is_elsewhere(int r) {
 
 static int execute(struct child *c) {
         const char *name = c->spawn->command->path;
-        const char *folder = environment_get(&c->environment, "PATH");
+        const char *folder = c->search_path;
         int r = -ENOENT, denied = 0;
 
         if (strchr(name, '/'))
                 return execute_path(c, name);
-        for (; folder && *folder; folder += *folder == ':') {
+        for (; *folder; folder += *folder == ':') {
                 size_t length = strcspn(folder, ":");
                 char path[4096];
 

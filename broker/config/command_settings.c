@@ -335,16 +335,21 @@ void setting_health_check(const struct setting *s, const char *value, void *memb
 
 /* ---- Environment= ---- */
 
-static bool is_variable(const char *text) {
-        const char *equals = strchr(text, '=');
-
-        if (!equals || equals == text || (*text >= '0' && *text <= '9'))
+/* The first `length` bytes. */
+static bool is_variable_name(const char *text, size_t length) {
+        if (length == 0 || (*text >= '0' && *text <= '9'))
                 return false;
-        for (const char *p = text; p < equals; p++)
+        for (const char *p = text; p < text + length; p++)
                 if (!((*p >= 'A' && *p <= 'Z') || (*p >= 'a' && *p <= 'z') ||
                       (*p >= '0' && *p <= '9') || *p == '_'))
                         return false;
         return true;
+}
+
+static bool is_variable(const char *text) {
+        size_t length = strcspn(text, "=");
+
+        return text[length] == '=' && is_variable_name(text, length);
 }
 
 /* The same variable twice: the later one counts, at the place of the earlier. */
@@ -389,6 +394,35 @@ void setting_environment(const struct setting *s, const char *value, void *membe
         }
         while (next_argument(s, value, &cursor, &word) > 0) {
                 add_variable(s, word, environment);
+                free(word);
+        }
+}
+
+static void add_unset(const struct setting *s, const char *text, char ***names) {
+        if (!is_variable_name(text, strcspn(text, "=")))
+                setting_error(s, text,
+                              "write names of variables, or NAME=VALUE for one that has this value "
+                              "only");
+        else if (print_quoted_size(text) > COMMAND_SIZE_MAX)
+                setting_error(s, text, "this is too long");
+        else if (strings_count(*names) == VARIABLES_MAX)
+                setting_error(s, text, "there are more than %d variables", VARIABLES_MAX);
+        else if (strings_add(names, text) < 0)
+                s->draft->out_of_memory = true;
+}
+
+void setting_unset_environment(const struct setting *s, const char *value, void *member) {
+        char ***names = member;
+        const char *cursor = value;
+        char *word;
+
+        if (!*value) {
+                strings_free(*names);
+                *names = NULL;
+                return;
+        }
+        while (next_argument(s, value, &cursor, &word) > 0) {
+                add_unset(s, word, names);
                 free(word);
         }
 }

@@ -141,6 +141,7 @@ static void free_commands(struct component_config *c) {
 static void free_environment(struct component_config *c) {
         strings_free(c->environment);
         strings_free(c->pass_environment);
+        strings_free(c->unset_environment);
         for (size_t i = 0; i < c->n_environment_files; i++)
                 free(c->environment_files[i].path);
         free(c->environment_files);
@@ -208,6 +209,7 @@ static bool commands_equal(const struct component_config *a, const struct compon
 static bool environments_equal(const struct component_config *a, const struct component_config *b) {
         if (!strings_equal(a->environment, b->environment) ||
             !strings_equal(a->pass_environment, b->pass_environment) ||
+            !strings_equal(a->unset_environment, b->unset_environment) ||
             a->n_environment_files != b->n_environment_files)
                 return false;
         for (size_t i = 0; i < a->n_environment_files; i++)

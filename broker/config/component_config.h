@@ -102,8 +102,10 @@ struct component_config {
         char **environment; /* Environment=, "NAME=VALUE"; ends with NULL; never NULL */
         struct environment_file *environment_files;
         size_t n_environment_files;
-        char **pass_environment; /* names of our own variables; ends with NULL; never NULL */
-        char *working_directory; /* NULL: "/", or the home of User= for "~" */
+        char **pass_environment;  /* names of our own variables; ends with NULL; never NULL */
+        char **unset_environment; /* "NAME", or "NAME=VALUE" with this value only; ends with NULL;
+                                     NULL: none */
+        char *working_directory;  /* NULL: "/", or the home of User= for "~" */
         bool working_directory_optional;
 
         bool has_user; /* User= or Group=: to be changed to */

@@ -9,6 +9,7 @@ setting_parser setting_start;        /* struct command: ExecStart= */
 setting_parser setting_commands;     /* struct command_list */
 setting_parser setting_health_check; /* struct health_config */
 setting_parser setting_environment;  /* char **environment */
+setting_parser setting_unset_environment;
 
 /* exec_settings.c */
 setting_parser setting_environment_file;

@@ -159,16 +159,21 @@ static void print_all_commands(FILE *f, const struct component_config *c) {
         print_commands(f, "ExecStopPost", &c->stop_post);
 }
 
-static void print_environment(FILE *f, const struct component_config *c) {
-        for (char **e = c->environment; *e; e++) {
-                fprintf(f, "Environment=");
-                print_quoted(f, *e);
+static void print_quoted_each(FILE *f, const char *key, char *const *words) {
+        for (; words && *words; words++) {
+                fprintf(f, "%s=", key);
+                print_quoted(f, *words);
                 fputc('\n', f);
         }
+}
+
+static void print_environment(FILE *f, const struct component_config *c) {
+        print_quoted_each(f, "Environment", c->environment);
         for (size_t i = 0; i < c->n_environment_files; i++)
                 print_optional(f, "EnvironmentFile", c->environment_files[i].optional,
                                c->environment_files[i].path);
         print_names(f, "PassEnvironment", c->pass_environment, strings_count(c->pass_environment));
+        print_quoted_each(f, "UnsetEnvironment", c->unset_environment);
 }
 
 static void print_credentials(FILE *f, const struct component_config *c) {

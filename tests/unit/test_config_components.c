@@ -331,6 +331,8 @@ START_TEST(equality_is_about_how_it_is_run) {
                 "Environment=A=2",
                 "EnvironmentFile=/x",
                 "PassEnvironment=A",
+                "UnsetEnvironment=A",
+                "UnsetEnvironment=A=1",
                 "Group=5",
                 "UMask=0",
                 "LimitCORE=0",

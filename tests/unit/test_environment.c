@@ -30,6 +30,13 @@ START_TEST(the_later_one_wins_and_names_are_whole) {
         is(&e, "A", NULL);
         is(&e, "AB", "2");
         ck_assert_ptr_null(e.items[1]);
+        environment_unset(&e, "AB=3");
+        environment_unset(&e, "AB=2=");
+        environment_unset(&e, "AB=");
+        is(&e, "AB", "2");
+        ck_assert_int_eq(environment_set(&e, "C", "x=y"), 0);
+        environment_unset(&e, "C=x=y");
+        is(&e, "C", NULL);
         for (int i = 0; i < 100; i++) {
                 char name[16];
                 (void) snprintf(name, sizeof(name), "N%d", i);

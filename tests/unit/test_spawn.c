@@ -231,6 +231,43 @@ START_TEST(it_is_told_what_it_is_and_nothing_of_the_broker) {
 }
 END_TEST
 
+START_TEST(what_is_unset_is_gone_whoever_set_it) {
+        struct environment_file file = {.path = (char *) test_write("a.env", "FILE=1\nKEPT=1\n")};
+
+        setenv("OWN", "1", 1);
+        begin((struct command){
+                .path = "sh",
+                .arguments = (char *[]){"sh", "-c", "echo $0; env | sort", "${SET}${KEPT}", NULL}});
+        r.config.environment = (char *[]){"SET=1", "SAME=a b", "OTHER=a", "PASSED=no", NULL};
+        r.config.environment_files = &file;
+        r.config.n_environment_files = 1;
+        r.spawn.notify_socket = "@fdpass/n";
+        r.config.unset_environment = (char *[]){"OWN",
+                                                "SET",
+                                                "FILE",
+                                                "SAME=a b",
+                                                "OTHER=b",
+                                                "NOTIFY_SOCKET",
+                                                "PATH",
+                                                "FDPASS_GENERATION",
+                                                "FDPASS_INSTANCE=2",
+                                                "NOT_THERE",
+                                                NULL};
+        run_well(); /* and the program is found, as by systemd, without the PATH that it has not */
+        ck_assert_ptr_nonnull(strstr(r.output, "1\n"));
+        ck_assert_int_eq(strncmp(r.output, "1\n", 2), 0);
+        for (char **name = r.config.unset_environment; *name; name++) {
+                char line[64];
+
+                (void) snprintf(line, sizeof(line), "\n%s%s", *name,
+                                strchr(*name, '=') ? "\n" : "=");
+                ck_assert_msg(!strstr(r.output, line), "%s in %s", *name, r.output);
+        }
+        ck_assert_ptr_nonnull(strstr(r.output, "\nFDPASS_COMPONENT=web\n"));
+        ck_assert_ptr_nonnull(strstr(r.output, "\nOTHER=a\n"));
+}
+END_TEST
+
 START_TEST(a_program_that_is_not_there_is_told) {
         begin((struct command){.path = "/no/such", .arguments = (char *[]){"such", NULL}});
         run_badly(SPAWN_PROGRAM, ENOENT, "/no/such");
@@ -590,6 +627,7 @@ SUITE("spawn", {
         TEST(descriptors_stand_in_order_whatever_numbers_they_had);
         TEST(descriptors_that_stand_in_each_others_places_are_not_lost);
         TEST(it_is_told_what_it_is_and_nothing_of_the_broker);
+        TEST(what_is_unset_is_gone_whoever_set_it);
         TEST(a_program_that_is_not_there_is_told);
         TEST(a_program_that_may_not_be_run_is_told);
         TEST(a_script_without_its_interpreter_is_told_as_that);
