@@ -4,12 +4,16 @@
 #include <signal.h>
 #include <stddef.h>
 
-static bool is_in(const uint8_t set[256 / 8], int status) {
-        return status >= 0 && status < 256 && (set[status / 8] & (1U << (status % 8)));
-}
-
-static bool has_signal(uint64_t set, int signal) {
-        return signal > 0 && signal < 64 && (set & (UINT64_C(1) << signal));
+static bool is_in(const struct exit_set *set, enum process_end end, int status) {
+        switch (end) {
+        case PROCESS_EXITED:
+                return status >= 0 && status < 256 && (set->status[status / 8] & 1U << status % 8);
+        case PROCESS_KILLED:
+        case PROCESS_DUMPED:
+                return status >= 1 && status <= 64 && (set->signals & SIGNAL_BIT(status));
+        default:
+                return false;
+        }
 }
 
 /* Those that ask a daemon to end, or tell it that nobody listens. */
@@ -21,22 +25,10 @@ bool restart_policy_is_success(const struct component_config *config, enum proce
                                int status) {
         switch (end) {
         case PROCESS_EXITED:
-                return status == 0 || is_in(config->success_status, status);
+                return status == 0 || is_in(&config->success, end, status);
         case PROCESS_KILLED:
-                return is_clean_signal(status) || has_signal(config->success_signals, status);
+                return is_clean_signal(status) || is_in(&config->success, end, status);
         default: /* a core dump is never one; and what nobody knows, nobody may call one */
-                return false;
-        }
-}
-
-static bool is_prevented(const struct component_config *config, enum process_end end, int status) {
-        switch (end) {
-        case PROCESS_EXITED:
-                return is_in(config->no_restart_status, status);
-        case PROCESS_KILLED:
-        case PROCESS_DUMPED:
-                return has_signal(config->no_restart_signals, status);
-        default:
                 return false;
         }
 }
@@ -63,8 +55,10 @@ static unsigned reasons(const struct component_config *config, enum end_cause ca
 
 bool restart_policy_wants(const struct component_config *config, enum end_cause cause,
                           enum process_end end, int status) {
-        return (config->restart & reasons(config, cause, end, status)) != 0 &&
-               !is_prevented(config, end, status);
+        if (is_in(&config->no_restart, end, status))
+                return false;
+        return is_in(&config->force_restart, end, status) ||
+               (config->restart & reasons(config, cause, end, status)) != 0;
 }
 
 /* The n-th root of a number above 1, by halving: exact enough for a delay, and without libm. */

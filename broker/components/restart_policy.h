@@ -24,7 +24,7 @@ struct restart_policy {
 /* Was this end a success (SuccessExitStatus=)? */
 bool restart_policy_is_success(const struct component_config *config, enum process_end end,
                                int status);
-/* Does Restart= (and RestartPreventExitStatus=) want it again? */
+/* Do Restart=, RestartPreventExitStatus= and RestartForceExitStatus= want it again? */
 bool restart_policy_wants(const struct component_config *config, enum end_cause cause,
                           enum process_end end, int status);
 /* The delay before the next start; grows with each call until restart_policy_reset(). */

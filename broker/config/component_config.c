@@ -18,9 +18,10 @@
         .umask = 0022, .standard_error = {.kind = OUTPUT_SAME}, .kill_signal = SIGTERM,            \
         .restart_kill_signal = SIGTERM, .final_kill_signal = SIGKILL, .watchdog_signal = SIGABRT,  \
         .send_sigkill = true, .restart_usec = 100 * MSEC, .trigger_limit_interval_usec = 2 * SEC,  \
-        .trigger_limit_burst = 20, .success_status = {1}, .instances = 1,                          \
-        .success_signals = UINT64_C(1) << SIGHUP | UINT64_C(1) << SIGINT |                         \
-                           UINT64_C(1) << SIGTERM | UINT64_C(1) << SIGPIPE,                        \
+        .trigger_limit_burst = 20, .instances = 1,                                                 \
+        .success = {.status = {1},                                                                 \
+                    .signals = SIGNAL_BIT(SIGHUP) | SIGNAL_BIT(SIGINT) | SIGNAL_BIT(SIGTERM) |     \
+                               SIGNAL_BIT(SIGPIPE)},                                               \
         .health = {.interval_usec = 10 * SEC, .timeout_usec = 2 * SEC, .failures = 3}
 
 static const struct component_config unit_file_defaults = {
@@ -265,6 +266,10 @@ static bool ends_equal(const struct component_config *a, const struct component_
                a->send_sigkill == b->send_sigkill && a->send_sighup == b->send_sighup;
 }
 
+static bool exits_equal(const struct exit_set *a, const struct exit_set *b) {
+        return a->signals == b->signals && memcmp(a->status, b->status, sizeof(a->status)) == 0;
+}
+
 static bool restarts_equal(const struct component_config *a, const struct component_config *b) {
         return a->restart == b->restart && a->restart_usec == b->restart_usec &&
                a->restart_steps == b->restart_steps &&
@@ -273,11 +278,9 @@ static bool restarts_equal(const struct component_config *a, const struct compon
                a->start_limit_burst == b->start_limit_burst &&
                a->trigger_limit_interval_usec == b->trigger_limit_interval_usec &&
                a->trigger_limit_burst == b->trigger_limit_burst &&
-               a->success_signals == b->success_signals &&
-               a->no_restart_signals == b->no_restart_signals &&
-               memcmp(a->success_status, b->success_status, sizeof(a->success_status)) == 0 &&
-               memcmp(a->no_restart_status, b->no_restart_status, sizeof(a->no_restart_status)) ==
-                       0;
+               exits_equal(&a->success, &b->success) &&
+               exits_equal(&a->no_restart, &b->no_restart) &&
+               exits_equal(&a->force_restart, &b->force_restart);
 }
 
 static bool health_equal(const struct health_config *a, const struct health_config *b) {

@@ -44,6 +44,14 @@ enum restart_when {
         RESTART_ON_WATCHDOG = 16 /* also: unhealthy, stalled */
 };
 
+/* Ways to end: by exit status, by signal. */
+struct exit_set {
+        uint8_t status[256 / 8]; /* bit by exit status */
+        uint64_t signals;        /* SIGNAL_BIT() */
+};
+
+#define SIGNAL_BIT(number) (UINT64_C(1) << ((number) -1)) /* 1 to 64 */
+
 enum output_kind {
         OUTPUT_LOG,  /* through the broker's log: journal, and of standard output inherit */
         OUTPUT_SAME, /* of standard error: inherit, the very file or pipe of standard output */
@@ -142,10 +150,9 @@ struct component_config {
         unsigned start_limit_burst;
         uint64_t trigger_limit_interval_usec; /* of on-demand starts; of its [Socket] section */
         unsigned trigger_limit_burst;
-        uint8_t success_status[256 / 8];    /* SuccessExitStatus=, bit by exit status; 0 included */
-        uint64_t success_signals;           /* bit by signal number */
-        uint8_t no_restart_status[256 / 8]; /* RestartPreventExitStatus= */
-        uint64_t no_restart_signals;
+        struct exit_set success;       /* SuccessExitStatus=, with what always is one */
+        struct exit_set no_restart;    /* RestartPreventExitStatus= */
+        struct exit_set force_restart; /* RestartForceExitStatus= */
 
         enum notify_access notify_access;
         unsigned stored_max; /* FileDescriptorStoreMax= */

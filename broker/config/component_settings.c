@@ -369,47 +369,21 @@ void setting_reload_signal(const struct setting *s, const char *value, void *mem
 
 /* ---- sets of exit statuses and signals ---- */
 
-struct exit_set {
-        uint8_t *status;
-        uint64_t *signals;
-};
-
 static void add_exit(const struct setting *s, const char *word, void *owner) {
-        const struct exit_set *set = owner;
+        struct exit_set *set = owner;
         unsigned status;
         int number;
 
         if (exit_status_from_name(word, &status) == 0)
                 set->status[status / 8] |= (uint8_t) (1U << status % 8);
-        else if (signal_from_name(word, &number) == 0 && number < 64)
-                *set->signals |= UINT64_C(1) << number;
+        else if (signal_from_name(word, &number) == 0)
+                set->signals |= SIGNAL_BIT(number);
         else
                 setting_error(s, word,
                               "write exit statuses (0 to 255, or names such as TEMPFAIL) and "
                               "signals (SIGKILL)");
 }
 
-void setting_success_status(const struct setting *s, const char *value, void *member) {
-        struct component_config *c = s->component->config;
-        struct exit_set set = {c->success_status, &c->success_signals};
-
-        if (*value) {
-                setting_each_word(s, value, add_exit, &set);
-                return;
-        }
-        memcpy(c->success_status, component_config_defaults(true)->success_status,
-               sizeof(c->success_status));
-        c->success_signals = component_config_defaults(true)->success_signals;
-}
-
-void setting_no_restart_status(const struct setting *s, const char *value, void *member) {
-        struct component_config *c = s->component->config;
-        struct exit_set set = {c->no_restart_status, &c->no_restart_signals};
-
-        if (*value) {
-                setting_each_word(s, value, add_exit, &set);
-                return;
-        }
-        memset(c->no_restart_status, 0, sizeof(c->no_restart_status));
-        c->no_restart_signals = 0;
+void setting_exits(const struct setting *s, const char *value, void *member) {
+        setting_each_word(s, value, add_exit, member);
 }

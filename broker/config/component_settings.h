@@ -51,12 +51,11 @@ setting_parser setting_timeout;       /* likewise; 0 is infinity */
 setting_parser setting_timeout_both;  /* TimeoutSec= */
 setting_parser setting_watchdog;      /* likewise; infinity is 0 */
 setting_parser setting_probe_timeout; /* likewise; neither */
-setting_parser setting_success_status;
-setting_parser setting_no_restart_status;
-setting_parser setting_instances; /* unsigned, 1 to 64 */
-setting_parser setting_failures;  /* unsigned, 1 to 1000 */
-setting_parser setting_stored;    /* unsigned, 0 to 1048576 */
-setting_parser setting_steps;     /* unsigned, 0 to 1000 */
+setting_parser setting_exits;         /* struct exit_set */
+setting_parser setting_instances;     /* unsigned, 1 to 64 */
+setting_parser setting_failures;      /* unsigned, 1 to 1000 */
+setting_parser setting_stored;        /* unsigned, 0 to 1048576 */
+setting_parser setting_steps;         /* unsigned, 0 to 1000 */
 setting_parser setting_health_socket;
 setting_parser setting_ignore_sandboxing;
 

@@ -273,19 +273,18 @@ static void print_ends(FILE *f, const struct component_config *c) {
         print_bool(f, "SendSIGHUP", c->send_sighup);
 }
 
-static void print_exits(FILE *f, const char *key, const uint8_t status[256 / 8], uint64_t signals) {
+static void print_exits(FILE *f, const char *key, const struct exit_set *set) {
         char name[SIGNAL_NAME_SIZE];
-
         const char *separator = "";
 
         fprintf(f, "%s=", key);
         for (unsigned i = 0; i < 256; i++)
-                if (status[i / 8] & 1U << i % 8) {
+                if (set->status[i / 8] & 1U << i % 8) {
                         fprintf(f, "%s%u", separator, i);
                         separator = " ";
                 }
-        for (int i = 1; i < 64; i++)
-                if (signals & UINT64_C(1) << i) {
+        for (int i = 1; i <= 64; i++)
+                if (set->signals & SIGNAL_BIT(i)) {
                         fprintf(f, "%s%s", separator, signal_name(i, name));
                         separator = " ";
                 }
@@ -299,8 +298,9 @@ static void print_restart(FILE *f, const struct component_config *c) {
         print_span(f, "RestartMaxDelaySec", c->restart_max_delay_usec);
         print_span(f, "StartLimitIntervalSec", c->start_limit_interval_usec);
         fprintf(f, "StartLimitBurst=%u\n", c->start_limit_burst);
-        print_exits(f, "SuccessExitStatus", c->success_status, c->success_signals);
-        print_exits(f, "RestartPreventExitStatus", c->no_restart_status, c->no_restart_signals);
+        print_exits(f, "SuccessExitStatus", &c->success);
+        print_exits(f, "RestartPreventExitStatus", &c->no_restart);
+        print_exits(f, "RestartForceExitStatus", &c->force_restart);
 }
 
 static void print_health(FILE *f, const struct health_config *h) {

@@ -22,6 +22,9 @@ static const struct {
         {"TTOU", SIGTTOU},     {"URG", SIGURG},   {"XCPU", SIGXCPU},   {"XFSZ", SIGXFSZ},
         {"VTALRM", SIGVTALRM}, {"PROF", SIGPROF}, {"WINCH", SIGWINCH}, {"IO", SIGIO},
         {"PWR", SIGPWR},       {"SYS", SIGSYS},
+#ifdef SIGSTKFLT /* not on every architecture */
+        {"STKFLT", SIGSTKFLT},
+#endif
 };
 
 /* "RTMIN+3", "RTMAX-1" */

@@ -326,7 +326,8 @@ def test_a_program_that_fails_again_and_again_is_left_alone_with_the_reason(scen
 def test_an_end_is_answered_as_restart_says(scene):
     s = scene({"never": NOTIFY + "Restart=no\n", "always": NOTIFY + TIRELESS,
                "failure": NOTIFY + "Restart=on-failure\nRestartSec=10ms\n",
-               "prevented": NOTIFY + TIRELESS + "RestartPreventExitStatus=9\n"})
+               "prevented": NOTIFY + TIRELESS + "RestartPreventExitStatus=9\n",
+               "forced": NOTIFY + "Restart=no\nRestartSec=10ms\nRestartForceExitStatus=9\n"})
     for name in ("never", "prevented"):
         s.do(name, f"status=9 leave={s.folder / name}")
         s.receipt("RESTART", name)
@@ -335,6 +336,11 @@ def test_an_end_is_answered_as_restart_says(scene):
     for name, number in (("always", signal.SIGTERM), ("failure", signal.SIGSEGV)):
         os.kill(s.pids(name)[1], number)
         until(lambda: s.instances(name) == {(2, 0): "ready"}, "the second generation")
+    s.do("forced", f"status=9 leave={s.folder / 'forced'}")
+    s.receipt("RESTART", "forced")
+    s.do("forced", "")
+    s.file("forced")
+    until(lambda: s.instances("forced") == {(3, 0): "ready"}, "the third generation")
     os.kill(s.pids("failure")[2], signal.SIGTERM)  # ends well
     assert s.wait_state("failure", "stopped")["last_end"]["text"] == "exited with status 0"
 

@@ -26,7 +26,7 @@ static inline struct component_config component_defaults(void) {
                 .environment = nothing,
                 .pass_environment = nothing,
                 .umask = 0022,
-                .success_status = {1},
+                .success = {.status = {1}},
                 .instances = 1,
         };
 }

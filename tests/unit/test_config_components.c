@@ -363,6 +363,8 @@ START_TEST(equality_is_about_how_it_is_run) {
                 "SuccessExitStatus=1",
                 "SuccessExitStatus=SIGUSR1",
                 "RestartPreventExitStatus=1",
+                "RestartForceExitStatus=1",
+                "RestartForceExitStatus=SIGRTMAX",
                 "FileDescriptorStoreMax=1",
                 "NonBlocking=yes",
                 "Instances=2",

@@ -64,20 +64,44 @@ START_TEST(success_and_prevention_are_as_configured) {
         struct component_config config = component_defaults();
 
         config.restart = ALWAYS;
-        config.success_status[143 / 8] |= 1U << (143 % 8);
-        config.success_signals = UINT64_C(1) << SIGUSR1;
-        config.no_restart_status[255 / 8] |= 1U << (255 % 8);
-        config.no_restart_signals = UINT64_C(1) << SIGKILL;
+        config.success.status[143 / 8] |= 1U << (143 % 8);
+        config.success.signals = SIGNAL_BIT(SIGUSR1) | SIGNAL_BIT(64);
+        config.no_restart.status[255 / 8] |= 1U << (255 % 8);
+        config.no_restart.signals = SIGNAL_BIT(SIGKILL);
         ck_assert(restart_policy_is_success(&config, PROCESS_EXITED, 143));
         ck_assert(!restart_policy_is_success(&config, PROCESS_EXITED, 142));
         ck_assert(restart_policy_is_success(&config, PROCESS_KILLED, SIGUSR1));
         ck_assert(!restart_policy_is_success(&config, PROCESS_KILLED, SIGUSR2));
-        ck_assert(!restart_policy_is_success(&config, PROCESS_KILLED, 64));
+        ck_assert(restart_policy_is_success(&config, PROCESS_KILLED, 64));
+        ck_assert(!restart_policy_is_success(&config, PROCESS_KILLED, 65));
         ck_assert(!restart_policy_is_success(&config, PROCESS_DUMPED, SIGUSR1));
         ck_assert(!restart_policy_is_success(&config, PROCESS_UNKNOWN, 0));
         ck_assert(!restart_policy_wants(&config, END_BY_ITSELF, PROCESS_EXITED, 255));
         ck_assert(restart_policy_wants(&config, END_BY_ITSELF, PROCESS_EXITED, 254));
         ck_assert(!restart_policy_wants(&config, END_BY_TIMEOUT, PROCESS_KILLED, SIGKILL));
+}
+END_TEST
+
+START_TEST(a_restart_is_forced_by_how_it_ended_unless_that_is_prevented) {
+        static const enum end_cause causes[] = {END_BY_ITSELF, END_BY_TIMEOUT, END_BY_WATCHDOG};
+        struct component_config config = component_defaults();
+
+        config.restart = NO;
+        config.force_restart.status[0] |= 1U | 1U << 3;
+        config.force_restart.status[133 / 8] |= 1U << (133 % 8);
+        config.force_restart.signals = SIGNAL_BIT(SIGTERM) | SIGNAL_BIT(SIGSEGV);
+        for (size_t i = 0; i < sizeof(causes) / sizeof(*causes); i++) {
+                ck_assert(restart_policy_wants(&config, causes[i], PROCESS_EXITED, 0));
+                ck_assert(restart_policy_wants(&config, causes[i], PROCESS_EXITED, 133));
+                ck_assert(!restart_policy_wants(&config, causes[i], PROCESS_EXITED, 132));
+                ck_assert(restart_policy_wants(&config, causes[i], PROCESS_KILLED, SIGTERM));
+                ck_assert(restart_policy_wants(&config, causes[i], PROCESS_DUMPED, SIGSEGV));
+                ck_assert(!restart_policy_wants(&config, causes[i], PROCESS_KILLED, SIGKILL));
+                ck_assert(!restart_policy_wants(&config, causes[i], PROCESS_UNKNOWN, 0));
+        }
+        config.no_restart.status[0] |= 1U << 3;
+        ck_assert(!restart_policy_wants(&config, END_BY_ITSELF, PROCESS_EXITED, 3));
+        ck_assert(restart_policy_wants(&config, END_BY_ITSELF, PROCESS_EXITED, 0));
 }
 END_TEST
 
@@ -145,6 +169,7 @@ END_TEST
 SUITE("restart_policy", {
         TEST(restart_goes_by_how_it_ended);
         TEST(success_and_prevention_are_as_configured);
+        TEST(a_restart_is_forced_by_how_it_ended_unless_that_is_prevented);
         TEST(the_delay_grows_in_steps_up_to_its_bound);
         TEST(without_steps_the_delay_stays);
         TEST(starts_and_triggers_are_counted_apart);
