@@ -12,6 +12,7 @@
 #include "components/component_table.h"
 #include "components/kept.h"
 #include "components/operation.h"
+#include "components/runtime_directory.h"
 #include "components/stall.h"
 #include "components/trigger.h"
 #include "core/clock.h"
@@ -273,6 +274,7 @@ static void reap(struct component *c) {
                 tell_drained(c, i);
                 if (!i->asked_to_stop)
                         ended_by_itself(c, i);
+                runtime_directory_left(c, i->config);
                 instance_free(i);
         }
 }
@@ -297,10 +299,12 @@ static void advance(struct component *c) {
 
 static void take_turn(struct component *c) {
         reap(c);
+        runtime_directory_update(c);
         advance(c);
         trigger_update(c);
         stall_update(c);
-        if (TAILQ_EMPTY(&c->instances) && !c->operation && TAILQ_EMPTY(&c->draining))
+        if (TAILQ_EMPTY(&c->instances) && !c->operation && TAILQ_EMPTY(&c->draining) &&
+            !runtime_directory_is_busy(c))
                 component_table_idle(c->table, c); /* may free it */
 }
 

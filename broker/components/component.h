@@ -20,6 +20,7 @@
 
 struct component_table;
 struct operation;
+struct runtime_directory;
 
 TAILQ_HEAD(operation_list, operation);
 
@@ -68,8 +69,9 @@ struct component {
         uint64_t last_end_usec; /* CLOCK_REALTIME; 0: none has */
         char last_reason[REASON_SIZE];
 
-        struct trigger *trigger; /* on demand: watches its listeners; NULL */
-        struct stall *stall;     /* StallSec=; NULL */
+        struct trigger *trigger;                     /* on demand: watches its listeners; NULL */
+        struct stall *stall;                         /* StallSec=; NULL */
+        struct runtime_directory *runtime_directory; /* to be removed at its end; NULL */
         struct output_log output;
         char id[STATE_ID_SIZE]; /* of its record; "" not kept */
         UT_hash_handle hh;      /* by name */

@@ -8,6 +8,7 @@
 #include "components/job.h"
 #include "components/kept.h"
 #include "components/operation.h"
+#include "components/runtime_directory.h"
 #include "components/stall.h"
 #include "components/trigger.h"
 #include "config/config.h"
@@ -62,6 +63,7 @@ static void component_free(struct component *c) {
         timer_stop(&c->back_off);
         trigger_stop(c);
         stall_stop(c);
+        runtime_directory_free(c);
         while (!TAILQ_EMPTY(&c->instances))
                 instance_free(TAILQ_FIRST(&c->instances));
         while ((op = TAILQ_FIRST(&c->draining))) {

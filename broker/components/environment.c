@@ -181,6 +181,33 @@ static int put_user(struct environment *e, const struct component_config *config
         return r;
 }
 
+static const char *const directory_variables[N_DIRECTORY_KINDS] = {
+        [DIRECTORY_RUNTIME] = "RUNTIME_DIRECTORY",
+        [DIRECTORY_STATE] = "STATE_DIRECTORY",
+        [DIRECTORY_CACHE] = "CACHE_DIRECTORY",
+        [DIRECTORY_LOGS] = "LOGS_DIRECTORY",
+        [DIRECTORY_CONFIGURATION] = "CONFIGURATION_DIRECTORY",
+};
+
+/* "/run/a:/run/b" */
+static int put_directories(struct environment *e, const char *variable,
+                           const struct directories *d) {
+        size_t size = 1;
+        char *paths, *p;
+        int r;
+
+        for (char **name = d->names; *name; name++)
+                size += strlen(d->base) + strlen(*name) + 2;
+        paths = p = calloc(size, 1);
+        if (!paths)
+                return -ENOMEM;
+        for (char **name = d->names; *name; name++)
+                p += sprintf(p, "%s%s/%s", name == d->names ? "" : ":", d->base, *name);
+        r = environment_set(e, variable, paths);
+        free(paths);
+        return r;
+}
+
 /* The path of EnvironmentFile= may be a pattern, as in systemd. */
 static int put_file(struct environment *e, const struct environment_file *file) {
         glob_t found = {0};
@@ -205,6 +232,9 @@ int environment_build(struct environment *e, char *const *own,
                 r = put_passed(e, own, config->pass_environment);
         if (r == 0)
                 r = put_user(e, config);
+        for (size_t i = 0; r == 0 && i < N_DIRECTORY_KINDS; i++)
+                if (config->directories[i].names)
+                        r = put_directories(e, directory_variables[i], &config->directories[i]);
         for (size_t i = 0; r == 0 && config->environment[i]; i++)
                 r = environment_put(e, config->environment[i]);
         for (size_t i = 0; r == 0 && i < config->n_environment_files; i++) {

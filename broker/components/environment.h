@@ -27,8 +27,8 @@ void environment_clear(struct environment *e);
  * What the broker itself has, without what is about the broker and not about the component: its
  * NOTIFY_SOCKET, LISTEN_*, WATCHDOG_*, JOURNAL_STREAM, INVOCATION_ID, CREDENTIALS_DIRECTORY,
  * MAINPID, FDSTORE, FDPASS_* and so on; then PassEnvironment=, HOME, USER, LOGNAME, SHELL of User=,
- * Environment=, EnvironmentFile=. 0, -ENOMEM, or the error of a file, whose path is *ret_what then
- * (lent from the configuration).
+ * RUNTIME_DIRECTORY and its like, Environment=, EnvironmentFile=. 0, -ENOMEM, or the error of a
+ * file, whose path is *ret_what then (lent from the configuration).
  */
 int environment_build(struct environment *e, char *const *own,
                       const struct component_config *config, const char **ret_what);

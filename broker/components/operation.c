@@ -10,6 +10,7 @@
 #include "components/component_table.h"
 #include "components/instance_private.h"
 #include "components/kept.h"
+#include "components/runtime_directory.h"
 
 /* ---- telling ----------------------------------------------------------------------------------*/
 
@@ -155,6 +156,10 @@ static bool starts(enum job_kind kind) {
         return kind == JOB_START || kind == JOB_RESTART || kind == JOB_RESUME;
 }
 
+bool operation_starts(const struct operation *op) {
+        return starts(op->kind) && !op->decided;
+}
+
 /* How far it has come: one that a broker after us resumes is not to begin anything twice. */
 static void keep_progress(const struct operation *op) {
         struct job_item *item;
@@ -285,7 +290,7 @@ static enum step advance_place(struct operation *op, unsigned index) {
                 return STEP_FAILED;
         if (c->config->handover == HANDOVER_STOP_FIRST && stop_older(op, index, op->generation))
                 return STEP_WAIT;
-        if (component_is_crowded(c, index))
+        if (component_is_crowded(c, index) || runtime_directory_is_busy(c))
                 return STEP_WAIT;
         start_instance(op, index);
         return component_starting(c, index) ? STEP_WAIT : STEP_FAILED;
@@ -381,7 +386,7 @@ static void advance_stop(struct operation *op) {
                         instance_stop(i);
                 }
         }
-        if (TAILQ_EMPTY(&c->instances) && !op->decided)
+        if (TAILQ_EMPTY(&c->instances) && !runtime_directory_is_busy(c) && !op->decided)
                 decide(op,
                        op->found || op->receipt.generation_before > 0 ? VERDICT_DONE
                                                                       : VERDICT_NOTHING,

@@ -53,6 +53,9 @@ void operation_resume_unasked(struct component *component);
 /* It is the component's turn to do this one. */
 void operation_begin(struct operation *operation);
 
+/* It is to have instances, and has no verdict yet. */
+bool operation_starts(const struct operation *operation);
+
 /* An instance changed, or time passed: see what is to be done next. It may be over after that. */
 void operation_advance(struct operation *operation);
 

@@ -26,6 +26,11 @@ static const struct {
 } steps[N_SPAWN_STEPS] = {
         [SPAWN_CLONE] = {"starting a process", 1},
         [SPAWN_GROUP] = {"entering its cgroup", 219},
+        [SPAWN_RUNTIME_DIRECTORY] = {"making its runtime directory", 233},
+        [SPAWN_STATE_DIRECTORY] = {"making its state directory", 238},
+        [SPAWN_CACHE_DIRECTORY] = {"making its cache directory", 239},
+        [SPAWN_LOGS_DIRECTORY] = {"making its logs directory", 240},
+        [SPAWN_CONFIGURATION_DIRECTORY] = {"making its configuration directory", 241},
         [SPAWN_OUTPUT] = {"opening its standard output", 209},
         [SPAWN_DESCRIPTORS] = {"arranging its descriptors", 202},
         [SPAWN_ENVIRONMENT] = {"reading its environment", 1},

@@ -18,8 +18,13 @@
 /* In the order in which the child goes through them. */
 enum spawn_step {
         SPAWN_CLONE,
-        SPAWN_GROUP, /* cgroup, session */
-        SPAWN_OUTPUT,
+        SPAWN_GROUP,             /* cgroup, session */
+        SPAWN_RUNTIME_DIRECTORY, /* these in the order of enum directory_kind */
+        SPAWN_STATE_DIRECTORY,
+        SPAWN_CACHE_DIRECTORY,
+        SPAWN_LOGS_DIRECTORY,
+        SPAWN_CONFIGURATION_DIRECTORY,
+        SPAWN_OUTPUT, /* after them: it may be a file there */
         SPAWN_DESCRIPTORS,
         SPAWN_ENVIRONMENT, /* an environment file, or a variable that cannot be expanded */
         SPAWN_LIMITS,      /* after it: LimitNOFILE= may leave no descriptor for reading files */

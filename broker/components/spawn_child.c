@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "cleanup.h"
+#include "components/directory.h"
 #include "components/environment.h"
 #include "components/spawn_private.h"
 #include "core/limits.h"
@@ -30,6 +31,7 @@ struct child {
         const struct spawn *spawn;
         const struct component_config *config;
         bool is_in_cgroup;
+        enum spawn_step step;
         int result_fd;
         int standard[3]; /* what is to become 0, 1 and 2 */
         int *given;      /* what is to stand from FIRST_FD on */
@@ -64,6 +66,49 @@ static int enter_group(struct child *c) {
                 return 0;
         _cleanup_close_ int fd = openat(c->spawn->cgroup_fd, "cgroup.procs", O_WRONLY | O_CLOEXEC);
         return fd < 0 || write(fd, "0", 1) < 0 ? -errno : 0; /* "0": whoever writes */
+}
+
+/* ---- directories -----------------------------------------------------------------------------*/
+
+static int make_directory(struct child *c, enum directory_kind kind, const char *name) {
+        const struct component_config *config = c->config;
+        struct directory directory = {
+                .base = config->directories[kind].base,
+                .name = name,
+                .mode = config->directories[kind].mode,
+                .uid = config->user ? config->uid : (uid_t) -1,
+                .gid = config->has_user ? config->gid : (gid_t) -1,
+        };
+        int r;
+
+        /* Which a program is to read, not to write. */
+        if (kind == DIRECTORY_CONFIGURATION) {
+                directory.uid = (uid_t) -1;
+                directory.gid = (gid_t) -1;
+                directory.leave_existing = true;
+        }
+        r = directory_make(&directory);
+        if (r < 0)
+                (void) snprintf(c->what, sizeof(c->what), "%s%.230s/%.230s",
+                                r == -ELOOP ? "a symbolic link of somebody else's in " : "",
+                                directory.base, name);
+        return r;
+}
+
+static int make_directories(struct child *c) {
+        (void) umask(0); /* set for the program by open_outputs() */
+        for (int kind = 0; kind < N_DIRECTORY_KINDS; kind++) {
+                char *const *name = c->config->directories[kind].names;
+
+                c->step = SPAWN_RUNTIME_DIRECTORY + (enum spawn_step) kind;
+                for (; name && *name; name++) {
+                        int r = make_directory(c, (enum directory_kind) kind, *name);
+
+                        if (r < 0)
+                                return r;
+                }
+        }
+        return 0;
 }
 
 /* ---- descriptors -----------------------------------------------------------------------------*/
@@ -421,6 +466,7 @@ static const struct {
         int (*take)(struct child *c); /* 0 or -errno */
 } steps[] = {
         {SPAWN_GROUP, enter_group},
+        {SPAWN_RUNTIME_DIRECTORY, make_directories}, /* and those after it */
         {SPAWN_OUTPUT, open_outputs},
         {SPAWN_DESCRIPTORS, place_descriptors},
         {SPAWN_ENVIRONMENT, make_environment},
@@ -430,12 +476,12 @@ static const struct {
         {SPAWN_PROGRAM, execute},
 };
 
-static _Noreturn void report(struct child *c, int result_fd, enum spawn_step step, int error) {
-        struct spawn_report r = {.step = step, .error = error};
+static _Noreturn void report(struct child *c, int result_fd, int error) {
+        struct spawn_report r = {.step = c->step, .error = error};
 
         memcpy(r.what, c->what, sizeof(r.what));
         (void) !write(result_fd, &r, sizeof(r));
-        _exit(spawn_step_exit_status(step));
+        _exit(spawn_step_exit_status(c->step));
 }
 
 /* Nobody would know of what runs without a record: then rather nothing does. */
@@ -464,10 +510,12 @@ _Noreturn void spawn_child(const struct spawn *spawn, bool is_in_cgroup, int res
         if (hold_fd >= 0)
                 wait_for_release(hold_fd);
         for (size_t i = 0; i < sizeof(steps) / sizeof(*steps); i++) {
-                int r = steps[i].take(&c);
+                int r;
 
+                c.step = steps[i].step;
+                r = steps[i].take(&c);
                 if (r < 0)
-                        report(&c, c.result_fd >= 0 ? c.result_fd : result_fd, steps[i].step, -r);
+                        report(&c, c.result_fd >= 0 ? c.result_fd : result_fd, -r);
         }
         _exit(EXIT_FAILURE); /* not reached: the last step executes or fails */
 }

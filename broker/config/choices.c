@@ -40,6 +40,12 @@ const char *const handover_words[] = {
         [HANDOVER_STOP_FIRST] = "stop-first",
 };
 
+const char *const preserve_words[] = {
+        [PRESERVE_NO] = "no",
+        [PRESERVE_YES] = "yes",
+        [PRESERVE_RESTART] = "restart",
+};
+
 /* systemd.service(5), "Exit causes and the effect of the Restart= settings". */
 const char *const restart_words[] = {"no",          "always",   "on-success", "on-failure",
                                      "on-abnormal", "on-abort", "on-watchdog"};

@@ -12,6 +12,7 @@ extern const char *const component_type_words[3]; /* without "-reload" */
 extern const char *const notify_access_words[4];
 extern const char *const kill_mode_words[4];
 extern const char *const handover_words[2];
+extern const char *const preserve_words[3]; /* the first two are truth values */
 
 /* Restart=, each with its set of enum restart_when. */
 #define N_RESTARTS 7

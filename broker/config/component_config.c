@@ -15,6 +15,11 @@
 
 /* What both kinds of file have: systemd's. */
 #define DEFAULTS                                                                                   \
+        .directories = {{.mode = 0755},                                                            \
+                        {.mode = 0755},                                                            \
+                        {.mode = 0755},                                                            \
+                        {.mode = 0755},                                                            \
+                        {.mode = 0755}},                                                           \
         .umask = 0022, .standard_error = {.kind = OUTPUT_SAME}, .kill_signal = SIGTERM,            \
         .restart_kill_signal = SIGTERM, .final_kill_signal = SIGKILL, .watchdog_signal = SIGABRT,  \
         .send_sigkill = true, .restart_usec = 100 * MSEC, .trigger_limit_interval_usec = 2 * SEC,  \
@@ -165,6 +170,10 @@ struct component_config *component_config_unref(struct component_config *c) {
         names_free(c->wants, c->n_wants);
         free_commands(c);
         free_environment(c);
+        for (size_t i = 0; i < N_DIRECTORY_KINDS; i++) {
+                free(c->directories[i].base);
+                strings_free(c->directories[i].names);
+        }
         free(c->working_directory);
         free(c->user);
         free(c->home);
@@ -247,8 +256,20 @@ static bool output_equal(const struct output_config *a, const struct output_conf
         return a->kind == b->kind && string_equal(a->path, b->path);
 }
 
+static bool directories_equal(const struct component_config *a, const struct component_config *b) {
+        for (size_t i = 0; i < N_DIRECTORY_KINDS; i++) {
+                const struct directories *one = &a->directories[i], *other = &b->directories[i];
+
+                if (!strings_equal(one->names, other->names) || one->mode != other->mode ||
+                    !string_equal(one->base, other->base))
+                        return false;
+        }
+        return a->runtime_directory_preserve == b->runtime_directory_preserve;
+}
+
 static bool surroundings_equal(const struct component_config *a, const struct component_config *b) {
-        return string_equal(a->working_directory, b->working_directory) &&
+        return directories_equal(a, b) &&
+               string_equal(a->working_directory, b->working_directory) &&
                a->working_directory_optional == b->working_directory_optional &&
                output_equal(&a->standard_output, &b->standard_output) &&
                output_equal(&a->standard_error, &b->standard_error) &&

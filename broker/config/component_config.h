@@ -79,6 +79,24 @@ struct health_config {
         unsigned failures;      /* so many in a row are an illness */
 };
 
+/* RuntimeDirectory= and its like, in the order in which they are made. */
+enum directory_kind {
+        DIRECTORY_RUNTIME,
+        DIRECTORY_STATE,
+        DIRECTORY_CACHE,
+        DIRECTORY_LOGS,
+        DIRECTORY_CONFIGURATION,
+        N_DIRECTORY_KINDS
+};
+
+struct directories {
+        char *base;   /* absolute; not printed: where the system, or the user, has them */
+        char **names; /* relative, below it; ends with NULL; NULL: none */
+        mode_t mode;  /* RuntimeDirectoryMode= and its like */
+};
+
+enum preserve { PRESERVE_NO, PRESERVE_YES, PRESERVE_RESTART };
+
 struct environment_file {
         char *path;
         bool optional; /* "-" */
@@ -113,7 +131,9 @@ struct component_config {
         char **pass_environment;  /* names of our own variables; ends with NULL; never NULL */
         char **unset_environment; /* "NAME", or "NAME=VALUE" with this value only; ends with NULL;
                                      NULL: none */
-        char *working_directory;  /* NULL: "/", or the home of User= for "~" */
+        struct directories directories[N_DIRECTORY_KINDS];
+        enum preserve runtime_directory_preserve;
+        char *working_directory; /* NULL: "/", or the home of User= for "~" */
         bool working_directory_optional;
 
         bool has_user; /* User= or Group=: to be changed to */

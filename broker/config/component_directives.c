@@ -19,6 +19,9 @@
         { .key = (k), .group = GROUP_SERVICE, .parse = __VA_ARGS__ }
 #define OWN(k, ...)                                                                                \
         { .key = (k), .group = GROUP_OWN_COMPONENT, .parse = __VA_ARGS__ }
+#define DIRECTORIES(what, kind)                                                                    \
+        SERVICE(what "Directory", setting_directories, MEMBER_WITH_RESET(directories[kind])),      \
+                SERVICE(what "DirectoryMode", setting_mode, MEMBER(directories[kind].mode))
 #define LIMIT(k, f, resource) SERVICE(k, f, MEMBER_WITH_RESET(limits[resource]))
 
 #define NOT_UNIT(...)                                                                              \
@@ -98,6 +101,13 @@ const struct directive component_directives[] = {
         SERVICE("PassEnvironment", setting_pass_environment, MEMBER_WITH_RESET(pass_environment)),
         SERVICE("UnsetEnvironment", setting_unset_environment,
                 MEMBER_WITH_RESET(unset_environment)),
+        DIRECTORIES("Runtime", DIRECTORY_RUNTIME),
+        SERVICE("RuntimeDirectoryPreserve", setting_directory_preserve,
+                MEMBER(runtime_directory_preserve)),
+        DIRECTORIES("State", DIRECTORY_STATE),
+        DIRECTORIES("Cache", DIRECTORY_CACHE),
+        DIRECTORIES("Logs", DIRECTORY_LOGS),
+        DIRECTORIES("Configuration", DIRECTORY_CONFIGURATION),
         SERVICE("WorkingDirectory", setting_working_directory,
                 MEMBER_WITH_RESET(working_directory)),
         SERVICE("User", setting_user, MEMBER_WITH_RESET(uid)),
@@ -353,10 +363,6 @@ const struct directive component_directives[] = {
         NOT_SERVICE("CPUSchedulingResetOnFork", SILENT),
         NOT_SERVICE("CPUShares"),
         NOT_SERVICE("CPUWeight"),
-        NOT_SERVICE("CacheDirectory"),
-        NOT_SERVICE("CacheDirectoryMode"),
-        NOT_SERVICE("ConfigurationDirectory"),
-        NOT_SERVICE("ConfigurationDirectoryMode"),
         NOT_SERVICE("CoredumpFilter"),
         NOT_SERVICE("CoredumpReceive"),
         NOT_SERVICE("DefaultMemoryLow"),
@@ -379,8 +385,6 @@ const struct directive component_directives[] = {
         NOT_SERVICE("LogNamespace"),
         NOT_SERVICE("LogRateLimitBurst"),
         NOT_SERVICE("LogRateLimitIntervalSec"),
-        NOT_SERVICE("LogsDirectory"),
-        NOT_SERVICE("LogsDirectoryMode"),
         NOT_SERVICE("ManagedOOMMemoryPressure"),
         NOT_SERVICE("ManagedOOMMemoryPressureDurationSec"),
         NOT_SERVICE("ManagedOOMMemoryPressureLimit"),
@@ -398,9 +402,6 @@ const struct directive component_directives[] = {
         NOT_SERVICE("NUMAMask"),
         NOT_SERVICE("NUMAPolicy"),
         NOT_SERVICE("RemoveIPC"),
-        NOT_SERVICE("RuntimeDirectory"),
-        NOT_SERVICE("RuntimeDirectoryMode"),
-        NOT_SERVICE("RuntimeDirectoryPreserve"),
         NOT_SERVICE("StandardInput"),
         NOT_SERVICE("StandardInputData"),
         NOT_SERVICE("StandardInputText"),
@@ -409,8 +410,6 @@ const struct directive component_directives[] = {
         NOT_SERVICE("StartupCPUWeight"),
         NOT_SERVICE("StartupIOWeight"),
         NOT_SERVICE("StartupMemoryLow"),
-        NOT_SERVICE("StateDirectory"),
-        NOT_SERVICE("StateDirectoryMode"),
         NOT_SERVICE("SyslogFacility", SILENT),
         NOT_SERVICE("SyslogIdentifier", SILENT),
         NOT_SERVICE("SyslogLevel", SILENT),

@@ -28,6 +28,10 @@ setting_parser setting_oom_score_adjust;
 setting_parser setting_standard_output;
 setting_parser setting_standard_error;
 
+/* directory_settings.c */
+setting_parser setting_directories; /* struct directories, a member of the array */
+setting_parser setting_directory_preserve;
+
 /* component_settings.c */
 setting_parser setting_description;
 setting_parser setting_sockets;

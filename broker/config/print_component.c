@@ -250,7 +250,29 @@ static void print_output(FILE *f, const char *key, const struct output_config *o
         }
 }
 
+static void print_directories(FILE *f, const struct component_config *c) {
+        static const char *const kinds[N_DIRECTORY_KINDS] = {
+                [DIRECTORY_RUNTIME] = "RuntimeDirectory",
+                [DIRECTORY_STATE] = "StateDirectory",
+                [DIRECTORY_CACHE] = "CacheDirectory",
+                [DIRECTORY_LOGS] = "LogsDirectory",
+                [DIRECTORY_CONFIGURATION] = "ConfigurationDirectory"};
+
+        for (size_t i = 0; i < N_DIRECTORY_KINDS; i++) {
+                const struct directories *d = &c->directories[i];
+
+                if (!d->names)
+                        continue;
+                print_quoted_each(f, kinds[i], d->names);
+                fprintf(f, "%sMode=%04o\n", kinds[i], d->mode);
+                if (i == DIRECTORY_RUNTIME)
+                        fprintf(f, "RuntimeDirectoryPreserve=%s\n",
+                                preserve_words[c->runtime_directory_preserve]);
+        }
+}
+
 static void print_surroundings(FILE *f, const struct component_config *c) {
+        print_directories(f, c);
         if (c->working_directory)
                 print_optional(f, "WorkingDirectory", c->working_directory_optional,
                                c->working_directory);

@@ -5,6 +5,7 @@ import subprocess
 import pytest
 
 from testing.broker import DEADLINE, FDPASS, FDPASSD, clean_environment, free_address, private_folder
+from testing.scene import until
 
 UID = 65530
 
@@ -79,6 +80,33 @@ def test_a_user_s_own_broker(home, runtime):
         if not runtime:
             import shutil
             shutil.rmtree(os.path.dirname(control), ignore_errors=True)
+
+
+@pytest.mark.root
+def test_the_directories_of_a_component_are_those_of_the_user(home):
+    out = os.path.join(home, "runtime", "out")
+    kinds = {"Runtime": "runtime", "State": ".local/state", "Cache": "cache", "Logs": ".local/state/log",
+             "Configuration": "config"}
+    with open(os.path.join(home, "config/fdpass/fdpass.conf"), "w", encoding="ascii") as file:
+        file.write("[Component hermes]\n" + "".join(f"{kind}Directory=hermes/x y\n" for kind in kinds) +
+                   f"ExecStart=/bin/sh -c 'env >{out}.new; mv {out}.new {out}; exec sleep 1000'\n")
+    os.chmod(home, 0o777)  # to be made below it: .local
+    env = clean_environment(HOME=home, XDG_CONFIG_HOME=os.path.join(home, "config"),
+                            XDG_RUNTIME_DIR=os.path.join(home, "runtime"), XDG_CACHE_HOME=os.path.join(home, "cache"))
+    process = start(home, env)
+    try:
+        until(lambda: os.path.exists(out), "the component to run")
+        with open(out, encoding="utf-8") as file:
+            seen = dict(line.rstrip("\n").split("=", 1) for line in file)
+        for kind, folder in kinds.items():
+            expected = [os.path.join(home, folder, name) for name in ("hermes/x", "y")]
+            assert seen[f"{kind.upper()}_DIRECTORY"].split(":") == expected
+            assert {os.stat(path).st_uid for path in expected} == {UID}
+    finally:
+        env["FDPASS_SOCKET"] = os.path.join(home, "runtime/fdpass/broker.sock")
+        out, err = as_user(os.path.join(home, "fdpass"), "stop", "--all", env=env).communicate(timeout=DEADLINE)
+        end(process)
+    assert not os.path.exists(os.path.join(home, "runtime/y")) and os.path.exists(os.path.join(home, "cache/y")), err
 
 
 @pytest.mark.root

@@ -333,6 +333,10 @@ START_TEST(equality_is_about_how_it_is_run) {
                 "PassEnvironment=A",
                 "UnsetEnvironment=A",
                 "UnsetEnvironment=A=1",
+                "RuntimeDirectory=x",
+                "ConfigurationDirectory=x",
+                "CacheDirectoryMode=0700",
+                "RuntimeDirectoryPreserve=restart",
                 "Group=5",
                 "UMask=0",
                 "LimitCORE=0",
@@ -387,6 +391,8 @@ START_TEST(equality_is_about_how_it_is_run) {
         };
         struct component_config *first;
 
+        setenv("XDG_RUNTIME_DIR", "/run/user/1", 1); /* there are users without one */
+        setenv("XDG_CONFIG_HOME", "/home/x/.config", 1);
         test_write("fdpass.conf", "[Socket web]\nListenStream=81\n[Socket api]\nListenStream=82\n"
                                   "[Component b]\nExecStart=x\n"
                                   "[Component a]\nExecStart=x\nEnvironment=A=1\nSockets=web\n");

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "components/operation.h"
+#include "components/runtime_directory.h"
 #include "life_support.h"
 #include "support.h"
 
@@ -89,6 +90,53 @@ START_TEST(a_start_serves_and_another_one_finds_it_so) {
         job = life_begin_job(&l, JOB_START, "", "a");
         ck_assert_int_eq(life_receipt(&l, job, "a")->verdict, VERDICT_NOTHING);
         ck_assert_uint_eq(a()->last_generation, 1);
+        life_end(&l);
+}
+END_TEST
+
+/* Runs with RuntimeDirectory=rt, in the private folder. */
+static void run_with_directory(void) {
+        struct directories *d;
+        struct job *job;
+
+        setenv("XDG_RUNTIME_DIR", test_folder(), 1); /* there are users without one */
+        open_scene("RuntimeDirectory=rt\nRestart=no\n");
+        d = &a()->config->directories[DIRECTORY_RUNTIME];
+        free(d->base);
+        d->base = strdup(test_folder());
+        test_write("go", "");
+        job = life_begin_job(&l, JOB_START, "", "a");
+        ck_assert_int_eq(life_receipt(&l, job, "a")->verdict, VERDICT_SERVES);
+        ck_assert(life_exists("rt"));
+        test_write("rt/old", "");
+}
+
+START_TEST(what_is_being_removed_is_not_used_by_the_next_one) {
+        struct job *job;
+
+        run_with_directory();
+        ck_assert_int_eq(kill(life_instance(&l, "a", 1)->tree.pid, SIGKILL), 0);
+        LIFE_UNTIL(&l, runtime_directory_is_busy(a()));
+        job = life_begin_job(&l, JOB_START, "", "a");
+        for (; runtime_directory_is_busy(a()); life_turn(&l))
+                ck_assert(TAILQ_EMPTY(&a()->instances));
+        ck_assert(!life_exists("rt"));
+        ck_assert_int_eq(life_receipt(&l, job, "a")->verdict, VERDICT_SERVES);
+        ck_assert(life_exists("rt") && !life_exists("rt/old"));
+        life_end(&l);
+        ck_assert(!life_exists("rt"));
+}
+END_TEST
+
+START_TEST(a_stop_is_done_when_all_is_removed) {
+        struct job *job;
+
+        run_with_directory();
+        job = life_begin_job(&l, JOB_STOP, "", "a");
+        LIFE_UNTIL(&l, runtime_directory_is_busy(a()));
+        ck_assert(!job->items[0].decided);
+        ck_assert_int_eq(life_receipt(&l, job, "a")->verdict, VERDICT_DONE);
+        ck_assert(!life_exists("rt"));
         life_end(&l);
 }
 END_TEST
@@ -499,6 +547,8 @@ END_TEST
 
 SUITE("operation", {
         TEST(a_start_serves_and_another_one_finds_it_so);
+        TEST(what_is_being_removed_is_not_used_by_the_next_one);
+        TEST(a_stop_is_done_when_all_is_removed);
         TEST(a_restart_overlaps);
         TEST(a_bad_generation_is_stopped_and_the_old_one_kept);
         TEST(a_bad_first_generation_has_failed);

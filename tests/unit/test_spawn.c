@@ -480,6 +480,76 @@ START_TEST(output_goes_to_files_as_it_is_told) {
 }
 END_TEST
 
+START_TEST(directories_are_there_before_anything_uses_them) {
+        char *names[] = {"one/two", "three", NULL}, *state[] = {"state", NULL};
+        char *path = (char *) test_path("state/out"), expected[512];
+
+        begin(SHELL("echo $RUNTIME_DIRECTORY:$STATE_DIRECTORY:$LOGS_DIRECTORY. >&2; umask >&2;"
+                    "stat -c %a ${RUNTIME_DIRECTORY%:*} >&2; pwd >&2"));
+        (void) umask(0077);
+        r.config.umask = 0027;
+        r.config.directories[DIRECTORY_RUNTIME] =
+                (struct directories){(char *) test_folder(), names, 0770};
+        r.config.directories[DIRECTORY_STATE] =
+                (struct directories){(char *) test_folder(), state, 0755};
+        r.config.environment = (char *[]){"STATE_DIRECTORY=/mine", NULL}; /* as in systemd */
+        r.config.standard_output = (struct output_config){OUTPUT_TRUNCATE, path};
+        r.config.working_directory = (char *) test_path("three");
+        run_well();
+        (void) snprintf(expected, sizeof(expected),
+                        "%s/one/two:%s/three:/mine:.\n0027\n770\n%s/three\n", test_folder(),
+                        test_folder(), test_folder());
+        ck_assert_str_eq(r.output, expected);
+}
+END_TEST
+
+START_TEST(a_directory_that_cannot_be_made_is_told) {
+        static const enum spawn_step steps[N_DIRECTORY_KINDS] = {
+                SPAWN_RUNTIME_DIRECTORY, SPAWN_STATE_DIRECTORY, SPAWN_CACHE_DIRECTORY,
+                SPAWN_LOGS_DIRECTORY, SPAWN_CONFIGURATION_DIRECTORY};
+        char *names[] = {"file/x", NULL}, *link[] = {"open/link", NULL}, what[512];
+
+        (void) test_write("file", "");
+        (void) snprintf(what, sizeof(what), "%s/file/x", test_folder());
+        for (int k = 0; k < N_DIRECTORY_KINDS; k++) {
+                begin(SHELL("true"));
+                r.config.directories[k] = (struct directories){(char *) test_folder(), names, 0755};
+                run_badly(steps[k], ENOTDIR, what);
+        }
+        ck_assert_int_eq(r.status, 241);
+        (void) test_write("open/x", "");
+        ck_assert_int_eq(chmod(test_path("open"), 0777), 0);
+        ck_assert_int_eq(symlink("/etc", test_path("open/link")), 0);
+        begin(SHELL("true"));
+        r.config.directories[DIRECTORY_STATE] =
+                (struct directories){(char *) test_folder(), link, 0755};
+        (void) snprintf(what, sizeof(what), "a symbolic link of somebody else's in %s/open/link",
+                        test_folder());
+        run_badly(SPAWN_STATE_DIRECTORY, ELOOP, what);
+        ck_assert_int_eq(r.status, 238);
+}
+END_TEST
+
+START_TEST(directories_belong_to_the_user_except_that_of_the_configuration) {
+        char *names[] = {"a", NULL}, *etc[] = {"etc", NULL};
+
+        SKIP_UNLESS(geteuid() == 0, "only root can change users");
+        ck_assert_int_eq(chmod(test_folder(), 0755), 0);
+        begin(SHELL(
+                "cd $STATE_DIRECTORY; touch x && stat -c '%u %g' . x $CONFIGURATION_DIRECTORY"));
+        r.config.has_user = true;
+        r.config.user = "somebody";
+        r.config.uid = 12345;
+        r.config.gid = 54321;
+        r.config.directories[DIRECTORY_STATE] =
+                (struct directories){(char *) test_folder(), names, 0700};
+        r.config.directories[DIRECTORY_CONFIGURATION] =
+                (struct directories){(char *) test_folder(), etc, 0755};
+        run_well();
+        ck_assert_str_eq(r.output, "12345 54321\n12345 54321\n0 0\n");
+}
+END_TEST
+
 START_TEST(limits_are_set_after_everything_that_needs_descriptors) {
         struct spawn_fd fds[4];
         struct environment_file file = {.path = (char *) test_write("env", "A=from-file\n")};
@@ -639,6 +709,9 @@ SUITE("spawn", {
         TEST(an_environment_file_that_cannot_be_read_is_told);
         TEST(a_big_environment_arrives_and_one_too_big_is_told);
         TEST(output_goes_to_files_as_it_is_told);
+        TEST(directories_are_there_before_anything_uses_them);
+        TEST(a_directory_that_cannot_be_made_is_told);
+        TEST(directories_belong_to_the_user_except_that_of_the_configuration);
         TEST(limits_are_set_after_everything_that_needs_descriptors);
         TEST(the_raised_limit_of_the_broker_is_not_inherited);
         TEST(niceness_and_oom_score_are_set);

@@ -1,0 +1,245 @@
+/* RuntimeDirectory= and its like on the file system: what is made, followed and removed. */
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "cleanup.h"
+#include "component_support.h"
+#include "components/directory.h"
+#include "support.h"
+
+#define NOBODY ((uid_t) -1)
+#define OTHER 12345
+
+static int make(const char *name, mode_t mode, uid_t uid) {
+        struct directory d = {
+                .base = test_folder(), .name = name, .mode = mode, .uid = uid, .gid = uid};
+
+        (void) umask(0);
+        return directory_make(&d);
+}
+
+static struct stat status(const char *name) {
+        struct stat st;
+
+        ck_assert_msg(lstat(test_path(name), &st) == 0, "%s: %s", name, strerror(errno));
+        return st;
+}
+
+static bool is_there(const char *name) {
+        struct stat st;
+
+        return lstat(test_path(name), &st) == 0;
+}
+
+static void has(const char *name, mode_t mode, uid_t uid) {
+        struct stat st = status(name);
+
+        ck_assert(S_ISDIR(st.st_mode));
+        ck_assert_msg((st.st_mode & 07777) == mode, "%s has mode %04o", name, st.st_mode & 07777);
+        ck_assert_uint_eq(st.st_uid, uid);
+}
+
+static void link_to(const char *target, const char *name) {
+        ck_assert_int_eq(symlink(target, test_path(name)), 0);
+}
+
+START_TEST(it_is_made_with_its_parents_and_keeps_what_is_in_it) {
+        ck_assert_int_eq(make("a/b/c", 0700, NOBODY), 0);
+        has("a", 0755, geteuid());
+        has("a/b", 0755, geteuid());
+        has("a/b/c", 0700, geteuid());
+        (void) test_write("a/b/c/file", "x");
+        ck_assert_int_eq(chmod(test_path("a"), 0711), 0);
+        ck_assert_int_eq(make("a/b/c", 02770, NOBODY), 0);
+        has("a", 0711, geteuid());
+        has("a/b/c", 02770, geteuid());
+        ck_assert(is_there("a/b/c/file"));
+}
+END_TEST
+
+START_TEST(a_base_that_is_missing_is_made) {
+        struct directory d = {.base = test_path("home/.local/state"),
+                              .name = "x",
+                              .mode = 0750,
+                              .uid = NOBODY,
+                              .gid = NOBODY};
+
+        (void) umask(0);
+        ck_assert_int_eq(directory_make(&d), 0);
+        has("home/.local", 0755, geteuid());
+        has("home/.local/state/x", 0750, geteuid());
+}
+END_TEST
+
+START_TEST(the_last_part_belongs_to_the_user_also_when_it_was_there) {
+        SKIP_UNLESS(geteuid() == 0, "only root gives away");
+        ck_assert_int_eq(make("a/b", 04755, OTHER), 0);
+        has("a", 0755, 0);
+        has("a/b", 04755, OTHER);
+        ck_assert_uint_eq(status("a/b").st_gid, OTHER);
+        (void) test_write("c/file", "x");
+        ck_assert_int_eq(make("c", 0700, OTHER), 0);
+        has("c", 0700, OTHER);
+        ck_assert_uint_eq(status("c/file").st_uid, 0);
+        /* nobody in particular: it stays whose it is */
+        ck_assert_int_eq(make("c", 0755, NOBODY), 0);
+        has("c", 0755, OTHER);
+}
+END_TEST
+
+START_TEST(what_is_to_be_left_as_it_is_stays_so) {
+        struct directory d = {.base = test_folder(),
+                              .name = "etc",
+                              .mode = 0700,
+                              .uid = NOBODY,
+                              .gid = NOBODY,
+                              .leave_existing = true};
+
+        (void) umask(0);
+        ck_assert_int_eq(directory_make(&d), 0);
+        has("etc", 0700, geteuid());
+        d.mode = 0755;
+        ck_assert_int_eq(directory_make(&d), 0);
+        has("etc", 0700, geteuid());
+}
+END_TEST
+
+START_TEST(what_is_no_directory_is_told) {
+        (void) test_write("file", "x");
+        ck_assert_int_eq(make("file", 0755, NOBODY), -ENOTDIR);
+        ck_assert_int_eq(make("file/below", 0755, NOBODY), -ENOTDIR);
+        link_to("nowhere", "dangling");
+        ck_assert_int_eq(make("dangling", 0755, NOBODY), -ENOENT);
+        ck_assert(!is_there("nowhere"));
+        link_to("round", "round");
+        ck_assert_int_eq(make("round", 0755, NOBODY), -ELOOP);
+}
+END_TEST
+
+START_TEST(links_of_the_administrator_are_followed) {
+        ck_assert_int_eq(mkdir(test_path("data"), 0700), 0);
+        link_to(test_path("data"), "absolute");
+        link_to("./data", "relative");
+        link_to("relative", "twice");
+        ck_assert_int_eq(make("absolute", 0711, NOBODY), 0);
+        has("data", 0711, geteuid());
+        ck_assert_int_eq(make("relative/x", 0711, NOBODY), 0);
+        has("data/x", 0711, geteuid());
+        ck_assert_int_eq(make("twice/y", 0711, NOBODY), 0);
+        has("data/y", 0711, geteuid());
+        ck_assert(S_ISLNK(status("absolute").st_mode));
+        /* where ".." leads is not known before it is there */
+        ck_assert_int_eq(mkdir(test_path("sub"), 0755), 0);
+        link_to("../data", "sub/up");
+        ck_assert_int_eq(make("sub/up", 0711, NOBODY), -ELOOP);
+}
+END_TEST
+
+START_TEST(links_that_others_could_have_put_there_are_not_followed) {
+        ck_assert_int_eq(mkdir(test_path("victim"), 0700), 0);
+        /* in a folder of theirs, also when root made the link */
+        ck_assert_int_eq(mkdir(test_path("open"), 0777), 0);
+        ck_assert_int_eq(chmod(test_path("open"), 0777), 0);
+        link_to(test_path("victim"), "open/link");
+        ck_assert_int_eq(make("open/link", 0777, NOBODY), -ELOOP);
+        ck_assert_int_eq(make("open/link/x", 0777, NOBODY), -ELOOP);
+        ck_assert_int_eq(chmod(test_path("open"), 01777), 0);
+        ck_assert_int_eq(make("open/link", 0750, NOBODY), 0); /* nobody else can have replaced it */
+        has("victim", 0750, geteuid());
+        SKIP_UNLESS(geteuid() == 0, "only root gives away");
+        ck_assert_int_eq(lchown(test_path("open/link"), OTHER, OTHER), 0);
+        ck_assert_int_eq(make("open/link", 0777, OTHER), -ELOOP);
+        ck_assert_int_eq(mkdir(test_path("theirs"), 0755), 0);
+        link_to(test_path("victim"), "theirs/link");
+        ck_assert_int_eq(chown(test_path("theirs"), OTHER, OTHER), 0);
+        ck_assert_int_eq(make("theirs/link", 0777, OTHER), -ELOOP);
+        ck_assert_int_eq(make("theirs/link/x", 0777, OTHER), -ELOOP);
+        has("victim", 0750, 0);
+        ck_assert(!is_there("victim/x"));
+}
+END_TEST
+
+static int take_away(const char *name) {
+        return directory_remove(test_folder(), name);
+}
+
+START_TEST(it_is_removed_with_all_that_is_in_it_and_nothing_else) {
+        (void) test_write("victim/file", "x");
+        (void) test_write("a/b/file", "x");
+        (void) test_write("a/b/c/d/file", "x");
+        link_to(test_path("victim"), "a/b/link");
+        link_to(test_path("victim/file"), "a/b/c/link");
+        ck_assert_int_eq(mkfifo(test_path("a/b/fifo"), 0600), 0);
+        ck_assert_int_eq(take_away("a/b"), 0);
+        ck_assert(!is_there("a/b") && is_there("a") && is_there("victim/file"));
+        ck_assert_int_eq(take_away("a/b"), 0);
+        ck_assert_int_eq(take_away("not/there"), 0);
+        ck_assert_int_eq(directory_remove(test_path("no-base"), "x"), 0);
+        link_to(test_path("victim"), "link");
+        ck_assert_int_eq(take_away("link"), -ENOTDIR);
+        ck_assert(is_there("victim/file") && is_there("link"));
+        ck_assert_int_eq(chmod(test_folder(), 0777), 0);
+        ck_assert_int_eq(take_away("link/file"), -ELOOP);
+        ck_assert(is_there("victim/file"));
+}
+END_TEST
+
+static void make_deep(unsigned depth) {
+        int at = open(test_folder(), O_PATH | O_CLOEXEC);
+
+        for (unsigned i = 0; i < depth; i++) {
+                int next;
+
+                ck_assert_int_eq(mkdirat(at, "d", 0755), 0);
+                next = openat(at, "d", O_PATH | O_CLOEXEC);
+                ck_assert_int_ge(next, 0);
+                close(at);
+                at = next;
+        }
+        close(at);
+}
+
+START_TEST(what_is_nested_without_end_is_given_up) {
+        make_deep(500);
+        ck_assert_int_eq(take_away("d"), 0);
+        ck_assert(!is_there("d"));
+        make_deep(520);
+        ck_assert_int_eq(take_away("d"), -EMLINK);
+        ck_assert_int_eq(take_away("d/d/d/d/d/d/d/d/d/d"), 0);
+        ck_assert_int_eq(take_away("d"), 0);
+}
+END_TEST
+
+START_TEST(what_is_mounted_in_it_stays_and_the_rest_goes) {
+        SKIP_UNLESS(geteuid() == 0 && unshare(CLONE_NEWNS) == 0, "only root mounts");
+        ck_assert_int_eq(mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL), 0);
+        (void) test_write("data/kept", "x");
+        (void) test_write("a/file", "x");
+        ck_assert_int_eq(mkdir(test_path("a/mounted"), 0755), 0);
+        /* on the same device, which alone would not tell */
+        ck_assert_int_eq(mount(test_path("data"), test_path("a/mounted"), NULL, MS_BIND, NULL), 0);
+        ck_assert_int_eq(take_away("a"), -EBUSY);
+        ck_assert(is_there("data/kept") && !is_there("a/file"));
+        ck_assert_int_eq(umount(test_path("a/mounted")), 0);
+        ck_assert_int_eq(take_away("a"), 0);
+}
+END_TEST
+
+SUITE("directory", {
+        TEST(it_is_made_with_its_parents_and_keeps_what_is_in_it);
+        TEST(a_base_that_is_missing_is_made);
+        TEST(the_last_part_belongs_to_the_user_also_when_it_was_there);
+        TEST(what_is_to_be_left_as_it_is_stays_so);
+        TEST(what_is_no_directory_is_told);
+        TEST(links_of_the_administrator_are_followed);
+        TEST(links_that_others_could_have_put_there_are_not_followed);
+        TEST(it_is_removed_with_all_that_is_in_it_and_nothing_else);
+        TEST(what_is_nested_without_end_is_given_up);
+        TEST(what_is_mounted_in_it_stays_and_the_rest_goes);
+})
