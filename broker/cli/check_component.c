@@ -38,6 +38,7 @@ json_t *check_component(const struct component_config *c) {
                 {"after", json_names(c->after, c->n_after)},
                 {"requires", json_names(c->requires, c->n_requires)},
                 {"wants", json_names(c->wants, c->n_wants)},
+                {"part_of", json_names(c->part_of, c->n_part_of)},
                 {"type", json_string(component_type_words[c->type])},
                 {"program", document_string(c->start.path)},
                 {"arguments", json_arguments(&c->start)},

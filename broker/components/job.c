@@ -18,10 +18,14 @@ static const struct {
         const char *name;
         bool backwards; /* those that come after a component are done before it */
         bool expands;   /* what a component requires and wants is started with it */
+        bool passes_on; /* to what is part of a component (PartOf=) */
 } kinds[N_JOB_KINDS] = {
-        [JOB_START] = {"start", false, true},      [JOB_STOP] = {"stop", true, false},
-        [JOB_RESTART] = {"restart", false, false}, [JOB_RELOAD] = {"reload", false, false},
-        [JOB_PAUSE] = {"pause", true, false},      [JOB_RESUME] = {"resume", false, true},
+        [JOB_START] = {"start", false, true, false},
+        [JOB_STOP] = {"stop", true, false, true},
+        [JOB_RESTART] = {"restart", false, false, true},
+        [JOB_RELOAD] = {"reload", false, false, false},
+        [JOB_PAUSE] = {"pause", true, false, false},
+        [JOB_RESUME] = {"resume", false, true, false},
 };
 
 const char *job_kind_name(enum job_kind kind) {
@@ -307,16 +311,31 @@ static int add_named(struct job *j, char *const *names, size_t n) {
         return r;
 }
 
-/* The list grows while it is walked: what is required has requirements, too. */
+/* What does not run is neither stopped nor, with a restart of another, started. */
+static int add_parts(struct job *j, const struct component *whole) {
+        int r = 0;
+
+        for (struct component *c = component_first(j->table); r == 0 && c; c = component_next(c))
+                if (names_one(c->config->part_of, c->config->n_part_of, whole->name) &&
+                    !c->removed && c->goal == GOAL_RUNNING &&
+                    component_state(c) != COMPONENT_WAITING)
+                        r = job_add_item(j, c, c->name, false);
+        return r;
+}
+
+/* The list grows while it is walked: what is required has requirements, a part has parts. */
 static int expand(struct job *j) {
         int r = 0;
 
         for (size_t k = 0; r == 0 && k < j->n_items; k++) {
-                const struct component_config *config = j->items[k].component->config;
+                const struct component *c = j->items[k].component;
 
-                r = add_named(j, config->requires, config->n_requires);
-                if (r == 0)
-                        r = add_named(j, config->wants, config->n_wants);
+                if (kinds[j->kind].expands)
+                        r = add_named(j, c->config->requires, c->config->n_requires);
+                if (r == 0 && kinds[j->kind].expands)
+                        r = add_named(j, c->config->wants, c->config->n_wants);
+                if (r == 0 && kinds[j->kind].passes_on)
+                        r = add_parts(j, c);
         }
         return r;
 }
@@ -355,9 +374,7 @@ static int add_asked_for(struct job *j, const char *const *names, size_t n_names
              c = component_next(c))
                 if (is_of_all(j->kind, c) && may_be_asked(j, c))
                         r = job_add_item(j, c, c->name, true);
-        if (r == 0 && kinds[j->kind].expands)
-                r = expand(j);
-        return r;
+        return r == 0 ? expand(j) : r;
 }
 
 static void make_up_id(struct component_table *t, char id[JOB_ID_SIZE]) {

@@ -168,6 +168,7 @@ struct component_config *component_config_unref(struct component_config *c) {
         names_free(c->after, c->n_after);
         names_free(c->requires, c->n_requires);
         names_free(c->wants, c->n_wants);
+        names_free(c->part_of, c->n_part_of);
         free_commands(c);
         free_environment(c);
         for (size_t i = 0; i < N_DIRECTORY_KINDS; i++) {
@@ -203,7 +204,8 @@ static bool relations_equal(const struct component_config *a, const struct compo
                names_equal(a->sockets, a->n_sockets, b->sockets, b->n_sockets) &&
                names_equal(a->after, a->n_after, b->after, b->n_after) &&
                names_equal(a->requires, a->n_requires, b->requires, b->n_requires) &&
-               names_equal(a->wants, a->n_wants, b->wants, b->n_wants);
+               names_equal(a->wants, a->n_wants, b->wants, b->n_wants) &&
+               names_equal(a->part_of, a->n_part_of, b->part_of, b->n_part_of);
 }
 
 static bool commands_equal(const struct component_config *a, const struct component_config *b) {

@@ -120,6 +120,8 @@ struct component_config {
         size_t n_requires;
         char **wants; /* started with us; does not fail without them */
         size_t n_wants;
+        char **part_of; /* stopped and restarted with one of these, when that is asked for */
+        size_t n_part_of;
 
         enum component_type type;
         struct command_list start_pre, start_post, reload, stop, stop_post;

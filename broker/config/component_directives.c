@@ -46,6 +46,7 @@ const struct directive component_directives[] = {
         UNIT("Requires", setting_requires),
         UNIT("BindsTo", setting_requires),
         UNIT("Wants", setting_wants),
+        UNIT("PartOf", setting_part_of),
         /* older unit files have these two in [Service] */
         {.key = "StartLimitIntervalSec",
          .group = (enum directive_group)(GROUP_UNIT | GROUP_SERVICE),
@@ -263,8 +264,6 @@ const struct directive component_directives[] = {
         NOT_UNIT("AllowIsolate", SILENT),
         NOT_UNIT("StopWhenUnneeded", SILENT),
         NOT_UNIT("SurviveFinalKillSignal", SILENT),
-        NOT_UNIT("PartOf", NAMES_UNITS,
-                 .why = "stop and restart both by name, as in `fdpass restart A B`"),
         NOT_UNIT("Conflicts", NAMES_UNITS),
         NOT_UNIT("Requisite", NAMES_UNITS),
         NOT_UNIT("Upholds", NAMES_UNITS),

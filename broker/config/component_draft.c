@@ -73,6 +73,7 @@ void draft_component_free(struct draft_component *c) {
         references_clear(&c->before);
         references_clear(&c->requires);
         references_clear(&c->wants);
+        references_clear(&c->part_of);
         assignments_clear(&c->deferred);
         assignments_clear(&c->restricting);
         free(c->groups);

@@ -121,6 +121,10 @@ void setting_wants(const struct setting *s, const char *value, void *member) {
         add_components(s, value, &s->component->wants);
 }
 
+void setting_part_of(const struct setting *s, const char *value, void *member) {
+        add_components(s, value, &s->component->part_of);
+}
+
 void setting_service(const struct setting *s, const char *value, void *member) {
         _cleanup_free_ char *name = NULL;
 

@@ -39,6 +39,7 @@ setting_parser setting_after;
 setting_parser setting_before;
 setting_parser setting_requires;
 setting_parser setting_wants;
+setting_parser setting_part_of;
 setting_parser setting_type;
 setting_parser setting_notify_access;
 setting_parser setting_kill_mode;

@@ -66,7 +66,7 @@ struct draft_component {
         struct component_config *config; /* one reference; NULL when it has moved away */
         struct place place;
         const char *last_file; /* as of a draft_socket */
-        struct references sockets, after, before, requires, wants;
+        struct references sockets, after, before, requires, wants, part_of;
         struct assignments deferred;    /* what needs the listeners, in order */
         struct assignments restricting; /* what restricts the program and is not honoured */
         gid_t *groups;                  /* SupplementaryGroups= */

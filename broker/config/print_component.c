@@ -141,6 +141,7 @@ static void print_relations(FILE *f, const struct component_config *c) {
         print_names(f, "After", c->after, c->n_after);
         print_names(f, "Requires", c->requires, c->n_requires);
         print_names(f, "Wants", c->wants, c->n_wants);
+        print_names(f, "PartOf", c->part_of, c->n_part_of);
 }
 
 static void print_type(FILE *f, const struct component_config *c) {

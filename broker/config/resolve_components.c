@@ -245,6 +245,7 @@ static void resolve_relations(struct draft *draft, struct draft_component *dc) {
         resolve_names(draft, dc, &dc->after, NULL, &c->after, &c->n_after);
         resolve_names(draft, dc, &dc->requires, c->name, &c->requires, &c->n_requires);
         resolve_names(draft, dc, &dc->wants, NULL, &c->wants, &c->n_wants);
+        resolve_names(draft, dc, &dc->part_of, NULL, &c->part_of, &c->n_part_of);
         resolve_before(draft, dc);
 }
 
@@ -377,5 +378,6 @@ void resolve_components(struct draft *draft) {
                 sort_names(c->after, &c->n_after);
                 sort_names(c->requires, &c->n_requires);
                 sort_names(c->wants, &c->n_wants);
+                sort_names(c->part_of, &c->n_part_of);
         }
 }

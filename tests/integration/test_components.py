@@ -69,6 +69,18 @@ def test_what_a_component_requires_failed_so_it_is_skipped(scene):
     assert s.component("engram")["state"] == "failed"
 
 
+def test_what_is_part_of_another_is_stopped_and_restarted_with_it(scene):
+    s = scene({"engram": NOTIFY, "hermes": NOTIFY + "PartOf=engram\nAfter=engram\n",
+               "iris": NOTIFY + "Start=manual\nPartOf=engram\n"})
+    receipts = s.job("RESTART", "engram").wait()
+    assert {name: (one["verdict"], one["asked_for"], one["generation"]) for name, one in receipts.items()} == \
+        {"engram": ("serves", True, 2), "hermes": ("serves", False, 2)}
+    receipts = s.job("STOP", "engram").wait()
+    assert {name: one["verdict"] for name, one in receipts.items()} == {"engram": "done", "hermes": "done"}
+    assert s.state("hermes") == "stopped"
+    assert s.job("RESTART", "engram").wait().keys() == {"engram"}  # it was stopped, and stays so
+
+
 # ---- hand-over -------------------------------------------------------------------------------------------------
 
 

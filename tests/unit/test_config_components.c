@@ -386,6 +386,7 @@ START_TEST(equality_is_about_how_it_is_run) {
                 "After=b",
                 "Requires=b",
                 "Wants=b",
+                "PartOf=b",
                 "Sockets=",
                 "Sockets=api",
         };

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "components/operation.h"
 #include "life_support.h"
@@ -170,6 +171,41 @@ START_TEST(who_requires_one_that_failed_is_skipped) {
         ck_assert_str_eq(life_receipt(&l, job, "c")->reason, "it requires a, which failed");
         ck_assert_int_eq(verdict_of(job, "d"), VERDICT_SERVES);
         ck_assert(!job_is_good(job));
+        life_end(&l);
+}
+END_TEST
+
+START_TEST(a_stop_and_a_restart_are_passed_on_to_the_parts_that_run) {
+        struct job *job;
+
+        open_scene("a \nb PartOf=a;After=a\nc PartOf=b absent;After=b\nd PartOf=a\n"
+                   "e Requires=a\nf PartOf=a;After=a\n");
+        test_write("go", "");
+        job = life_begin_job(&l, JOB_START, "", "a b c e");
+        LIFE_UNTIL(&l, job->finished);
+        ck_assert_uint_eq(job->n_items, 4); /* a start is not passed on */
+        job = life_begin_job(&l, JOB_START, "", "f");
+        LIFE_UNTIL(&l, job->finished);
+        ck_assert_str_eq(life_read("order") + strlen(life_read("order")) - 2, "+f");
+        job = life_begin_job(&l, JOB_PAUSE, "", "f");
+        LIFE_UNTIL(&l, job->finished);
+        ck_assert_int_eq(unlink(test_path("order")), 0);
+        job = life_begin_job(&l, JOB_RESTART, "", "a");
+        LIFE_UNTIL(&l, job->finished);
+        ck_assert_uint_eq(job->n_items, 3); /* neither d, which was not started, nor f, nor e */
+        ck_assert(item_of(job, "a")->asked_for && !item_of(job, "b")->asked_for);
+        ck_assert_int_eq(verdict_of(job, "b"), VERDICT_SERVES);
+        ck_assert_int_eq(verdict_of(job, "c"), VERDICT_SERVES);
+        ck_assert_uint_eq(life_receipt(&l, job, "c")->generation, 2);
+        ck_assert_uint_eq(component_generation(life_component(&l, "e")), 1);
+        ck_assert(strstr(life_read("order"), "+a"));
+        ck_assert(strstr(life_read("order"), "+a") < strstr(life_read("order"), "+b"));
+        ck_assert_int_eq(unlink(test_path("order")), 0);
+        job = life_begin_job(&l, JOB_STOP, "", "a");
+        LIFE_UNTIL(&l, job->finished);
+        ck_assert(job_is_good(job));
+        ck_assert_str_eq(life_read("order"), "-- -c -- -b -- -a");
+        ck_assert(life_is(&l, "e", COMPONENT_READY) && life_is(&l, "f", COMPONENT_PAUSED));
         life_end(&l);
 }
 END_TEST
@@ -446,6 +482,7 @@ SUITE("job", {
         TEST(independent_ones_at_the_same_time);
         TEST(a_circle_is_broken_and_all_start);
         TEST(who_requires_one_that_failed_is_skipped);
+        TEST(a_stop_and_a_restart_are_passed_on_to_the_parts_that_run);
         TEST(what_is_required_is_started_and_not_restarted);
         TEST(the_same_id_is_the_same_job);
         TEST(the_last_finished_ones_are_known);
