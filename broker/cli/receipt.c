@@ -98,8 +98,11 @@ static void print_serves(const json_t *item, FILE *stream) {
 }
 
 static void print_kept(const json_t *item, FILE *stream) {
-        fprintf(stream, "kept generation %llu: generation %llu does not serve",
-                number(item, "generation_before"), number(item, "generation"));
+        fprintf(stream, "kept generation %llu: ", number(item, "generation_before"));
+        if (number(item, "generation") > 0)
+                fprintf(stream, "generation %llu does not serve", number(item, "generation"));
+        else
+                fputs("no other was started", stream);
 }
 
 static void print_failed(const json_t *item, FILE *stream) {
@@ -117,7 +120,8 @@ static void print_done(const json_t *item, FILE *stream) {
 }
 
 static void print_nothing(const json_t *item, FILE *stream) {
-        fputs("nothing to do", stream);
+        /* a condition is not met */
+        fputs(*document_text(item, "reason") ? "not started" : "nothing to do", stream);
 }
 
 static void print_skipped(const json_t *item, FILE *stream) {
@@ -197,7 +201,8 @@ static void print_item(const json_t *item, bool color, FILE *stream) {
         bool good = verdict && verdict->is_good;
 
         /* Started already, and nobody asked about it. */
-        if (verdict && verdict->print == print_nothing && !document_truth(item, "asked_for"))
+        if (verdict && verdict->print == print_nothing && !*reason &&
+            !document_truth(item, "asked_for"))
                 return;
         if (color)
                 fputs(good ? green : red, stream);

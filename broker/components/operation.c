@@ -71,6 +71,7 @@ struct operation *operation_free(struct operation *op) {
                         op->component->table->n_sampled--;
                 timer_stop(&op->sample);
                 connection_count_stop(op->strays);
+                operation_stop_check(op);
                 while (!LIST_EMPTY(&op->items))
                         operation_unlink_item(LIST_FIRST(&op->items));
                 receipt_clear(&op->receipt);
@@ -286,7 +287,9 @@ static enum step advance_place(struct operation *op, unsigned index) {
                 instance_stop(starting);
                 return STEP_WAIT;
         }
-        if (op->begun & bit(index))
+        if (op->generation == 0 && operation_checks_conditions(op))
+                return STEP_WAIT;
+        if (op->unmet || (op->begun & bit(index)))
                 return STEP_FAILED;
         if (c->config->handover == HANDOVER_STOP_FIRST && stop_older(op, index, op->generation))
                 return STEP_WAIT;
@@ -342,7 +345,11 @@ static void decide_start(struct operation *op, bool good) {
 
                 (void) snprintf(reason, sizeof(reason), "%s",
                                 op->receipt.reason[0] ? op->receipt.reason : "it did not start");
-                decide(op, is_kept(op) ? VERDICT_KEPT : VERDICT_FAILED, reason);
+                decide(op,
+                       is_kept(op)                    ? VERDICT_KEPT
+                       : op->unmet == UNMET_CONDITION ? VERDICT_NOTHING
+                                                      : VERDICT_FAILED,
+                       reason);
         }
         move_to_draining(op);
 }

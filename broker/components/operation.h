@@ -13,6 +13,15 @@
 #include "components/component.h"
 #include "components/job.h"
 
+struct condition_check;
+
+/* Why nothing is started. */
+enum unmet {
+        UNMET_NOTHING,
+        UNMET_CONDITION, /* which is no failure */
+        UNMET_ASSERTION
+};
+
 struct operation {
         TAILQ_ENTRY(operation) entry; /* in component->draining */
         struct component *component;
@@ -25,6 +34,9 @@ struct operation {
         bool decided;
         bool is_over; /* being finished: not to be looked at again */
         struct receipt receipt;
+        struct condition_check *check; /* of its conditions, under way; NULL */
+        bool is_checked;
+        enum unmet unmet;                /* with the reason in the receipt */
         LIST_HEAD(, job_item) items;     /* that wait for it; none when nobody asked */
         struct connection_count *strays; /* being looked for; NULL */
         bool strays_known;
@@ -83,6 +95,12 @@ void operation_unlink_item(struct job_item *item);
 
 /* At the end of the broker: freed as it is. NULL allowed; returns NULL. */
 struct operation *operation_free(struct operation *operation);
+
+/* ---- operation_conditions.c ------------------------------------------------------------------ */
+
+/* Before the first instance of a generation: true while its conditions are looked at, once. */
+bool operation_checks_conditions(struct operation *operation);
+void operation_stop_check(struct operation *operation); /* nothing when there is none */
 
 /* ---- operation_sample.c ---------------------------------------------------------------------- */
 

@@ -169,6 +169,9 @@ struct component_config *component_config_unref(struct component_config *c) {
         names_free(c->requires, c->n_requires);
         names_free(c->wants, c->n_wants);
         names_free(c->part_of, c->n_part_of);
+        for (size_t i = 0; i < c->conditions.count; i++)
+                free(c->conditions.items[i].parameter);
+        free(c->conditions.items);
         free_commands(c);
         free_environment(c);
         for (size_t i = 0; i < N_DIRECTORY_KINDS; i++) {
@@ -199,13 +202,28 @@ static bool names_equal(char *const *a, size_t n_a, char *const *b, size_t n_b) 
         return true;
 }
 
+static bool conditions_equal(const struct conditions *a, const struct conditions *b) {
+        if (a->count != b->count)
+                return false;
+        for (size_t i = 0; i < a->count; i++) {
+                const struct condition *one = &a->items[i], *other = &b->items[i];
+
+                if (one->kind != other->kind || one->is_assert != other->is_assert ||
+                    one->is_trigger != other->is_trigger || one->is_negated != other->is_negated ||
+                    strcmp(one->parameter, other->parameter) != 0)
+                        return false;
+        }
+        return true;
+}
+
 static bool relations_equal(const struct component_config *a, const struct component_config *b) {
         return string_equal(a->description, b->description) &&
                names_equal(a->sockets, a->n_sockets, b->sockets, b->n_sockets) &&
                names_equal(a->after, a->n_after, b->after, b->n_after) &&
                names_equal(a->requires, a->n_requires, b->requires, b->n_requires) &&
                names_equal(a->wants, a->n_wants, b->wants, b->n_wants) &&
-               names_equal(a->part_of, a->n_part_of, b->part_of, b->n_part_of);
+               names_equal(a->part_of, a->n_part_of, b->part_of, b->n_part_of) &&
+               conditions_equal(&a->conditions, &b->conditions);
 }
 
 static bool commands_equal(const struct component_config *a, const struct component_config *b) {

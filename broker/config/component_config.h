@@ -79,6 +79,39 @@ struct health_config {
         unsigned failures;      /* so many in a row are an illness */
 };
 
+/* Condition…= and Assert…=. */
+enum condition_kind {
+        CONDITION_PATH_EXISTS,
+        CONDITION_PATH_EXISTS_GLOB,
+        CONDITION_PATH_IS_DIRECTORY,
+        CONDITION_PATH_IS_SYMBOLIC_LINK,
+        CONDITION_PATH_IS_MOUNT_POINT,
+        CONDITION_PATH_IS_READ_WRITE,
+        CONDITION_DIRECTORY_NOT_EMPTY,
+        CONDITION_FILE_NOT_EMPTY,
+        CONDITION_FILE_IS_EXECUTABLE,
+        CONDITION_USER, /* here ends what is about a path */
+        CONDITION_ENVIRONMENT,
+        N_CONDITION_KINDS
+};
+
+struct condition {
+        enum condition_kind kind;
+        bool is_assert;
+        bool is_trigger; /* "|": one of them is enough */
+        bool is_negated; /* "!" */
+        bool is_user;    /* CONDITION_USER: the broker's user is this one */
+        char *parameter;
+};
+
+struct conditions {
+        struct condition *items;
+        size_t count;
+};
+
+/* "PathExists" … */
+const char *condition_kind_name(enum condition_kind kind);
+
 /* RuntimeDirectory= and its like, in the order in which they are made. */
 enum directory_kind {
         DIRECTORY_RUNTIME,
@@ -122,6 +155,8 @@ struct component_config {
         size_t n_wants;
         char **part_of; /* stopped and restarted with one of these, when that is asked for */
         size_t n_part_of;
+
+        struct conditions conditions; /* in the order of the files */
 
         enum component_type type;
         struct command_list start_pre, start_post, reload, stop, stop_post;

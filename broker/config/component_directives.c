@@ -36,6 +36,8 @@
         }
 #define NAMES_UNITS .names_units = true
 #define CONDITION(what) NOT_UNIT("Condition" what), NOT_UNIT("Assert" what)
+#define CONDITION_HONOURED(what)                                                                   \
+        UNIT("Condition" what, setting_condition), UNIT("Assert" what, setting_condition)
 #define TRUTH .off_is_fine = true
 #define OFF(word) .off = (word)
 
@@ -47,6 +49,17 @@ const struct directive component_directives[] = {
         UNIT("BindsTo", setting_requires),
         UNIT("Wants", setting_wants),
         UNIT("PartOf", setting_part_of),
+        CONDITION_HONOURED("PathExists"),
+        CONDITION_HONOURED("PathExistsGlob"),
+        CONDITION_HONOURED("PathIsDirectory"),
+        CONDITION_HONOURED("PathIsSymbolicLink"),
+        CONDITION_HONOURED("PathIsMountPoint"),
+        CONDITION_HONOURED("PathIsReadWrite"),
+        CONDITION_HONOURED("DirectoryNotEmpty"),
+        CONDITION_HONOURED("FileNotEmpty"),
+        CONDITION_HONOURED("FileIsExecutable"),
+        CONDITION_HONOURED("User"),
+        CONDITION_HONOURED("Environment"),
         /* older unit files have these two in [Service] */
         {.key = "StartLimitIntervalSec",
          .group = (enum directive_group)(GROUP_UNIT | GROUP_SERVICE),
@@ -296,24 +309,13 @@ const struct directive component_directives[] = {
         CONDITION("Version"),
         CONDITION("KernelModuleLoaded"),
         CONDITION("Credential"),
-        CONDITION("Environment"),
         CONDITION("Security"),
         CONDITION("Capability"),
         CONDITION("ACPower"),
         CONDITION("NeedsUpdate"),
         CONDITION("FirstBoot"),
-        CONDITION("PathExists"),
-        CONDITION("PathExistsGlob"),
-        CONDITION("PathIsDirectory"),
-        CONDITION("PathIsSymbolicLink"),
-        CONDITION("PathIsMountPoint"),
-        CONDITION("PathIsReadWrite"),
         CONDITION("PathIsEncrypted"),
         CONDITION("PathIsSocket"),
-        CONDITION("DirectoryNotEmpty"),
-        CONDITION("FileNotEmpty"),
-        CONDITION("FileIsExecutable"),
-        CONDITION("User"),
         CONDITION("Group"),
         CONDITION("ControlGroupController"),
         CONDITION("Memory"),

@@ -28,6 +28,9 @@ setting_parser setting_oom_score_adjust;
 setting_parser setting_standard_output;
 setting_parser setting_standard_error;
 
+/* condition_settings.c */
+setting_parser setting_condition;
+
 /* directory_settings.c */
 setting_parser setting_directories; /* struct directories, a member of the array */
 setting_parser setting_directory_preserve;

@@ -134,6 +134,18 @@ static void print_signal(FILE *f, const char *key, int number) {
 
 /* ---- groups of directives ---- */
 
+static void print_conditions(FILE *f, const struct conditions *all) {
+        for (size_t i = 0; i < all->count; i++) {
+                const struct condition *c = &all->items[i];
+
+                fprintf(f, "%s%s=%s%s", c->is_assert ? "Assert" : "Condition",
+                        condition_kind_name(c->kind), c->is_trigger ? "|" : "",
+                        c->is_negated ? "!" : "");
+                print_percent(f, c->parameter);
+                fputc('\n', f);
+        }
+}
+
 static void print_relations(FILE *f, const struct component_config *c) {
         if (c->description)
                 print_text(f, "Description", c->description);
@@ -142,6 +154,7 @@ static void print_relations(FILE *f, const struct component_config *c) {
         print_names(f, "Requires", c->requires, c->n_requires);
         print_names(f, "Wants", c->wants, c->n_wants);
         print_names(f, "PartOf", c->part_of, c->n_part_of);
+        print_conditions(f, &c->conditions);
 }
 
 static void print_type(FILE *f, const struct component_config *c) {

@@ -387,6 +387,8 @@ START_TEST(equality_is_about_how_it_is_run) {
                 "Requires=b",
                 "Wants=b",
                 "PartOf=b",
+                "ConditionPathExists=/x",
+                "AssertUser=!root",
                 "Sockets=",
                 "Sockets=api",
         };

@@ -141,6 +141,26 @@ START_TEST(a_stop_is_done_when_all_is_removed) {
 }
 END_TEST
 
+START_TEST(a_stop_while_conditions_are_looked_at_wins) {
+        struct job *start, *stop;
+
+        open_scene("ConditionPathExists=!/no/such/path\nInstances=2\n");
+        test_write("go", "");
+        start = life_begin_job(&l, JOB_START, "", "a");
+        LIFE_UNTIL(&l, a()->operation && a()->operation->check);
+        ck_assert(TAILQ_EMPTY(&a()->instances));
+        stop = life_begin_job(&l, JOB_STOP, "", "a");
+        ck_assert_int_eq(life_receipt(&l, start, "a")->verdict, VERDICT_CANCELED);
+        ck_assert_int_eq(life_receipt(&l, stop, "a")->verdict, VERDICT_NOTHING);
+        ck_assert_uint_eq(a()->last_generation, 0);
+        /* and met they let all begin */
+        start = life_begin_job(&l, JOB_START, "", "a");
+        ck_assert_int_eq(life_receipt(&l, start, "a")->verdict, VERDICT_SERVES);
+        ck_assert_uint_eq(life_receipt(&l, start, "a")->instances, 2);
+        life_end(&l);
+}
+END_TEST
+
 START_TEST(a_restart_overlaps) {
         const struct receipt *r;
         struct job *job;
@@ -549,6 +569,7 @@ SUITE("operation", {
         TEST(a_start_serves_and_another_one_finds_it_so);
         TEST(what_is_being_removed_is_not_used_by_the_next_one);
         TEST(a_stop_is_done_when_all_is_removed);
+        TEST(a_stop_while_conditions_are_looked_at_wins);
         TEST(a_restart_overlaps);
         TEST(a_bad_generation_is_stopped_and_the_old_one_kept);
         TEST(a_bad_first_generation_has_failed);

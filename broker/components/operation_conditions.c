@@ -1,0 +1,99 @@
+/*
+ * Condition…= and Assert…= of a start, looked at by a disposable child before anything of a
+ * generation is there. A condition that is not met is no failure: the component is left as it is.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "components/component_table.h"
+#include "components/condition.h"
+#include "components/operation.h"
+#include "core/helper.h"
+#include "core/log.h"
+
+#define CHECK_USEC (30 * 1000 * 1000)
+
+struct condition_check {
+        struct operation *operation;
+        struct component_config *config; /* a reference: whose conditions these are */
+        struct helper helper;
+};
+
+/* In the child. */
+static void check(void *argument, int result_fd) {
+        const struct component_config *config = argument;
+
+        (void) dprintf(result_fd, "%zu", conditions_find_unmet(&config->conditions));
+}
+
+static void set_unmet(struct operation *op, enum unmet unmet, const char *what, const char *how) {
+        struct component *c = op->component;
+
+        op->unmet = unmet;
+        (void) snprintf(op->receipt.reason, sizeof(op->receipt.reason), "%.200s %s", what, how);
+        log_write(c->table->log, unmet == UNMET_CONDITION ? LEVEL_NOTICE : LEVEL_ERROR,
+                  ABOUT(.component = c->name), "%s is not started: %s", c->name,
+                  op->receipt.reason);
+        if (component_served_places(c) == 0)
+                component_set_goal(c, unmet == UNMET_CONDITION ? GOAL_STOPPED : GOAL_FAILED,
+                                   op->receipt.reason);
+}
+
+/* "ConditionPathExists=|!/x" */
+static void say_unmet(struct operation *op, const struct condition *c) {
+        char text[REASON_SIZE];
+
+        (void) snprintf(text, sizeof(text), "%s%s=%s%s%s", c->is_assert ? "Assert" : "Condition",
+                        condition_kind_name(c->kind), c->is_trigger ? "|" : "",
+                        c->is_negated ? "!" : "", c->parameter);
+        set_unmet(op, c->is_assert ? UNMET_ASSERTION : UNMET_CONDITION, text,
+                  c->is_trigger ? "is not met, nor is another with '|'" : "is not met");
+}
+
+static void on_checked(void *owner, const char *result, size_t size) {
+        struct condition_check *k = owner;
+        struct operation *op = k->operation;
+        const struct conditions *all = &k->config->conditions;
+        size_t index;
+
+        if (size == 0 || sscanf(result, "%zu", &index) != 1)
+                set_unmet(op, UNMET_ASSERTION, "its conditions", "could not be checked in 30 s");
+        else if (index < all->count)
+                say_unmet(op, &all->items[index]);
+        operation_stop_check(op);
+        component_touch(op->component);
+}
+
+bool operation_checks_conditions(struct operation *op) {
+        struct component_config *config = op->component->config;
+        struct condition_check *k;
+        int r;
+
+        if (op->check || op->is_checked || config->conditions.count == 0)
+                return op->check;
+        op->is_checked = true;
+        k = calloc(1, sizeof(*k));
+        r = k ? helper_start(&k->helper, op->component->table->loop, CHECK_USEC, check, config,
+                             on_checked, k)
+              : -1;
+        if (r < 0) {
+                free(k);
+                set_unmet(op, UNMET_ASSERTION, "its conditions",
+                          "could not be checked: no process or memory to be had");
+                return false;
+        }
+        k->operation = op;
+        k->config = component_config_ref(config);
+        op->check = k;
+        return true;
+}
+
+void operation_stop_check(struct operation *op) {
+        if (!op->check)
+                return;
+        helper_cancel(&op->check->helper);
+        component_config_unref(op->check->config);
+        free(op->check);
+        op->check = NULL;
+}
