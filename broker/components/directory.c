@@ -120,6 +120,82 @@ static int open_parent(const char *base, const char *name, bool make, const char
         return walk(fd, path, make, 0);
 }
 
+/* ---- what is in one ---------------------------------------------------------------------------*/
+
+typedef int entry_handler(int parent, const char *name, unsigned depth, const void *argument);
+
+/* Takes fd. Goes on after a failure; the first one is returned. */
+static int for_each_entry(int fd, unsigned depth, entry_handler *handler, const void *argument) {
+        DIR *folder = fdopendir(fd);
+        const struct dirent *entry;
+        int r = 0;
+
+        if (!folder) {
+                r = -errno;
+                close_fd(fd);
+                return r;
+        }
+        while ((entry = readdir(folder))) {
+                int error = strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0
+                                    ? handler(fd, entry->d_name, depth, argument)
+                                    : 0;
+
+                if (r == 0)
+                        r = error;
+        }
+        (void) closedir(folder);
+        return r;
+}
+
+static bool is_mount(int fd) {
+        struct statx stx;
+
+        return statx(fd, "", AT_EMPTY_PATH, STATX_TYPE, &stx) == 0 &&
+               (stx.stx_attributes & STATX_ATTR_MOUNT_ROOT);
+}
+
+/* ---- giving away ------------------------------------------------------------------------------*/
+
+struct owners {
+        uid_t from; /* whose things are given */
+        uid_t uid;
+        gid_t gid;
+};
+
+static int give_entry(int parent, const char *name, unsigned depth, const void *argument) {
+        const struct owners *owners = argument;
+        _cleanup_close_ int fd = openat(parent, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+        struct stat st;
+        int r = 0;
+
+        if (fd < 0 || fstat(fd, &st) < 0)
+                return errno == ENOENT ? 0 : -errno;
+        /* A file with a name elsewhere may have been linked here by who wants to be given it. */
+        if (st.st_uid != owners->from || (S_ISDIR(st.st_mode) ? is_mount(fd) : st.st_nlink > 1))
+                return 0;
+        if (S_ISDIR(st.st_mode)) {
+                int folder = depth < DEPTH_MAX ? openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+                                               : -1;
+
+                if (folder < 0)
+                        return depth < DEPTH_MAX ? -errno : -EMLINK;
+                r = for_each_entry(folder, depth + 1, give_entry, owners);
+        }
+        if (fchownat(fd, "", owners->uid, owners->gid, AT_EMPTY_PATH) < 0 && r == 0)
+                r = -errno;
+        return r;
+}
+
+/* What its owner has in it goes with it. Itself at last: where that was not reached, the next time
+ * goes on. */
+static int give(int fd, uid_t from, uid_t uid, gid_t gid) {
+        struct owners owners = {.from = from, .uid = uid, .gid = gid};
+        int copy = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+        int r = copy < 0 ? -errno : for_each_entry(copy, 0, give_entry, &owners);
+
+        return r == 0 && fchown(fd, uid, gid) < 0 ? -errno : r;
+}
+
 /* ---- making -----------------------------------------------------------------------------------*/
 
 static bool has_owner(const struct stat *st, uid_t uid, gid_t gid) {
@@ -145,8 +221,12 @@ int directory_make(const struct directory *d) {
         fd = openat(path, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         if (fd < 0 || fstat(fd, &st) < 0)
                 return -errno;
-        if (!has_owner(&st, d->uid, d->gid) && fchown(fd, d->uid, d->gid) < 0)
-                return -errno;
+        if (!has_owner(&st, d->uid, d->gid)) {
+                int r = give(fd, st.st_uid, d->uid, d->gid);
+
+                if (r < 0)
+                        return r;
+        }
         /* After the owner, whose change takes bits away. */
         if (fstat(fd, &st) < 0 || ((st.st_mode & 07777) != d->mode && fchmod(fd, d->mode) < 0))
                 return -errno;
@@ -155,14 +235,7 @@ int directory_make(const struct directory *d) {
 
 /* ---- removing ---------------------------------------------------------------------------------*/
 
-static int empty(int fd, unsigned depth);
-
-static bool is_mount(int fd) {
-        struct statx stx;
-
-        return statx(fd, "", AT_EMPTY_PATH, STATX_TYPE, &stx) == 0 &&
-               (stx.stx_attributes & STATX_ATTR_MOUNT_ROOT);
-}
+static entry_handler remove_entry;
 
 static int remove_folder(int parent, const char *name, unsigned depth) {
         int fd = openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC), r;
@@ -173,39 +246,16 @@ static int remove_folder(int parent, const char *name, unsigned depth) {
                 close_fd(fd);
                 return depth == DEPTH_MAX ? -EMLINK : -EBUSY;
         }
-        r = empty(fd, depth + 1);
+        r = for_each_entry(fd, depth + 1, remove_entry, NULL);
         if (r == 0 && unlinkat(parent, name, AT_REMOVEDIR) < 0 && errno != ENOENT)
                 r = -errno;
         return r;
 }
 
-static int remove_entry(int parent, const char *name, unsigned depth) {
+static int remove_entry(int parent, const char *name, unsigned depth, const void *argument) {
         if (unlinkat(parent, name, 0) == 0 || errno == ENOENT)
                 return 0;
         return errno == EISDIR ? remove_folder(parent, name, depth) : -errno;
-}
-
-/* Takes fd. */
-static int empty(int fd, unsigned depth) {
-        DIR *folder = fdopendir(fd);
-        const struct dirent *entry;
-        int r = 0;
-
-        if (!folder) {
-                r = -errno;
-                close_fd(fd);
-                return r;
-        }
-        while ((entry = readdir(folder))) {
-                int error = strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0
-                                    ? remove_entry(fd, entry->d_name, depth)
-                                    : 0;
-
-                if (r == 0)
-                        r = error;
-        }
-        (void) closedir(folder);
-        return r;
 }
 
 int directory_remove(const char *base, const char *name) {

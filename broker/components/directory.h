@@ -22,8 +22,9 @@ struct directory {
 };
 
 /*
- * It is there, with this owner and mode. 0 or -errno: -ELOOP for a symbolic link that others could
- * have put there, -ENOTDIR for what is no directory.
+ * It is there, with this owner and mode. When it was another's, so is what that one has in it now,
+ * except files that have a second name and what is mounted. 0 or -errno: -ELOOP for a symbolic link
+ * that others could have put there, -ENOTDIR for what is no directory.
  */
 int directory_make(const struct directory *directory);
 

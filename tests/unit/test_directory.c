@@ -83,13 +83,42 @@ START_TEST(the_last_part_belongs_to_the_user_also_when_it_was_there) {
         has("a", 0755, 0);
         has("a/b", 04755, OTHER);
         ck_assert_uint_eq(status("a/b").st_gid, OTHER);
-        (void) test_write("c/file", "x");
+        ck_assert_int_eq(mkdir(test_path("c"), 0755), 0);
         ck_assert_int_eq(make("c", 0700, OTHER), 0);
         has("c", 0700, OTHER);
-        ck_assert_uint_eq(status("c/file").st_uid, 0);
         /* nobody in particular: it stays whose it is */
         ck_assert_int_eq(make("c", 0755, NOBODY), 0);
         has("c", 0755, OTHER);
+}
+END_TEST
+
+static void is_owned_by(const char *name, uid_t uid) {
+        ck_assert_msg(status(name).st_uid == uid, "%s belongs to %u", name, status(name).st_uid);
+}
+
+START_TEST(what_the_former_owner_has_in_it_goes_with_it) {
+        SKIP_UNLESS(geteuid() == 0, "only root gives away");
+        (void) test_write("victim/file", "x");
+        (void) test_write("c/file", "x");
+        (void) test_write("c/sub/sub/file", "x");
+        (void) test_write("c/third/file", "x");
+        ck_assert_int_eq(lchown(test_path("c/third"), OTHER + 1, OTHER + 1), 0);
+        ck_assert_int_eq(symlink(test_path("victim"), test_path("c/link")), 0);
+        ck_assert_int_eq(link(test_path("victim/file"), test_path("c/second-name")), 0);
+        ck_assert_int_eq(make("c", 0755, OTHER), 0);
+        is_owned_by("c", OTHER);
+        is_owned_by("c/file", OTHER);
+        is_owned_by("c/sub", OTHER);
+        is_owned_by("c/sub/sub/file", OTHER);
+        is_owned_by("c/link", OTHER);
+        is_owned_by("victim", 0);
+        is_owned_by("victim/file", 0);
+        is_owned_by("c/third", OTHER + 1);
+        is_owned_by("c/third/file", 0);
+        /* once it has the right owner nobody looks further, as with systemd */
+        (void) test_write("c/later", "x");
+        ck_assert_int_eq(make("c", 0755, OTHER), 0);
+        is_owned_by("c/later", 0);
 }
 END_TEST
 
@@ -235,6 +264,7 @@ SUITE("directory", {
         TEST(it_is_made_with_its_parents_and_keeps_what_is_in_it);
         TEST(a_base_that_is_missing_is_made);
         TEST(the_last_part_belongs_to_the_user_also_when_it_was_there);
+        TEST(what_the_former_owner_has_in_it_goes_with_it);
         TEST(what_is_to_be_left_as_it_is_stays_so);
         TEST(what_is_no_directory_is_told);
         TEST(links_of_the_administrator_are_followed);
