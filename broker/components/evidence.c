@@ -5,7 +5,8 @@
  * with root of all. /proc/PID/task/TID/syscall and the memory of poll() and select() need the right
  * to attach, which Yama (ptrace_scope) takes away from all but root: then a server in accept(),
  * poll() or select() is only seen to hold its listener, EVIDENCE_HOLDS. Accepts by io_uring are
- * seen nowhere.
+ * seen nowhere, and who asks accept() every few milliseconds is not seen to wait; instance_accept.c
+ * is for those.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -22,6 +23,7 @@
 #include <unistd.h>
 
 #include "cleanup.h"
+#include "components/connections.h"
 #include "components/health.h"
 #include "components/process_tree.h"
 #include "components/socket_owner.h"
@@ -39,6 +41,7 @@ struct evidence_search {
         const struct process_tree *tree;
         size_t n_inodes;
         uint64_t inodes[INODES_MAX];
+        bool accepted;
         struct helper helper;
         void (*done)(void *owner, enum evidence best);
         void *owner;
@@ -51,6 +54,7 @@ const char *evidence_text(enum evidence evidence) {
                 [EVIDENCE_WATCHES] = "waiting for connections",
                 [EVIDENCE_ACCEPTS] = "waiting in accept()",
                 [EVIDENCE_SERVED] = "accepting a probe",
+                [EVIDENCE_SERVES] = "having accepted a connection",
         };
 
         return texts[evidence];
@@ -260,6 +264,17 @@ static void look_once(struct look *look, const pid_t *pids, size_t n) {
         }
 }
 
+/* A server that serves one connection at a time waits for no other meanwhile. */
+static void look_at_connections(struct look *look) {
+        const struct evidence_search *search = look->search;
+        struct connections found;
+
+        if (search->accepted && look->best < EVIDENCE_WATCHES &&
+            connection_count_now(search->tree, search->inodes, search->n_inodes, &found) == 0 &&
+            found.count > 0)
+                improve(look, EVIDENCE_SERVES);
+}
+
 /* One that is busy with connections waits for them only now and then, for a moment. */
 static void look(void *argument, int result_fd) {
         static const struct timespec pause = {.tv_nsec = ROUND_PAUSE_NSEC};
@@ -274,6 +289,7 @@ static void look(void *argument, int result_fd) {
                 n = process_tree_pids(look.search->tree, pids, TREE_PIDS_MAX);
                 look_once(&look, pids, n);
         }
+        look_at_connections(&look);
 }
 
 /* ---- in the broker ---- */
@@ -291,7 +307,8 @@ static void on_looked(void *owner, const char *result, size_t size) {
 
 int evidence_search_start(struct evidence_search **ret, struct loop *loop,
                           const struct process_tree *tree, const uint64_t *inodes, size_t n_inodes,
-                          void (*done)(void *owner, enum evidence best), void *owner) {
+                          bool accepted, void (*done)(void *owner, enum evidence best),
+                          void *owner) {
         struct evidence_search *search;
         int r;
 
@@ -303,6 +320,7 @@ int evidence_search_start(struct evidence_search **ret, struct loop *loop,
         search->tree = tree;
         search->n_inodes = n_inodes < INODES_MAX ? n_inodes : INODES_MAX;
         memcpy(search->inodes, inodes, search->n_inodes * sizeof(*inodes));
+        search->accepted = accepted;
         search->done = done;
         search->owner = owner;
         r = helper_start(&search->helper, loop, DEADLINE_USEC, look, search, on_looked, search);

@@ -51,7 +51,7 @@ struct health_probe {
         struct health_command *command;
         struct sockaddr_storage remote;
         socklen_t remote_size;
-        bool elsewhere; /* accepted, and not by the tree, as why[] says */
+        enum health_result by_whom; /* GOOD: the tree, or nobody asks; else as why[] says */
         char why[HEALTH_TEXT_SIZE];
         size_t used; /* of the answer */
         char answer[HTTP_ANSWER_MAX];
@@ -99,20 +99,21 @@ static void finish_error(struct health_probe *p, const char *what, int error) {
         finish(p, HEALTH_REFUSED, "%s: %s", what, strerror(error));
 }
 
-/* What was found out about who accepted; HTTP goes on, for the server's sake. */
-static void served_elsewhere(struct health_probe *p, const char *format, ...)
-        __attribute__((format(printf, 2, 3)));
-static void served_elsewhere(struct health_probe *p, const char *format, ...) {
+/* ELSEWHERE or UNTOLD: what was found out about who accepted. HTTP goes on, for the server's sake.
+ */
+static void accepted_by(struct health_probe *p, enum health_result whom, const char *format, ...)
+        __attribute__((format(printf, 3, 4)));
+static void accepted_by(struct health_probe *p, enum health_result whom, const char *format, ...) {
         va_list arguments;
 
         va_start(arguments, format);
         (void) vsnprintf(p->why, sizeof(p->why), format, arguments);
         va_end(arguments);
-        p->elsewhere = true;
+        p->by_whom = whom;
         if (is_http(p))
                 set_step(p, STEP_ANSWER);
         else
-                finish(p, HEALTH_ELSEWHERE, "%s", p->why);
+                finish(p, whom, "%s", p->why);
 }
 
 static void on_deadline(void *owner) {
@@ -126,8 +127,8 @@ static void on_deadline(void *owner) {
         struct health_probe *p = owner;
         uint64_t msec = p->health->target.config->timeout_usec / 1000;
 
-        if (p->elsewhere)
-                finish(p, HEALTH_ELSEWHERE, "%s", p->why);
+        if (p->by_whom != HEALTH_GOOD)
+                finish(p, p->by_whom, "%s", p->why);
         else if (msec % 1000 == 0)
                 finish(p, HEALTH_TIMEOUT, "%s within %llu s", waited_for[p->step],
                        (unsigned long long) msec / 1000);
@@ -233,14 +234,16 @@ static void on_owner(void *owner, const struct socket_owner *found) {
         struct health_probe *p = owner;
 
         if (!found)
-                served_elsewhere(p, "who accepted it could not be found out in time");
+                accepted_by(p, HEALTH_UNTOLD, "who accepted it could not be found out in time");
         else if (found->pid == 0 && found->hidden > 0)
-                served_elsewhere(p,
-                                 "who accepted it cannot be told: %u of its processes may not "
-                                 "be looked into",
-                                 found->hidden);
+                accepted_by(p, HEALTH_UNTOLD,
+                            "who accepted it cannot be told: %u of its processes may not be "
+                            "looked into",
+                            found->hidden);
+        else if (found->pid == 0 && accepted_inode(p) == 0)
+                accepted_by(p, HEALTH_UNTOLD, "accepted, and gone before its owner was found");
         else if (found->pid == 0)
-                served_elsewhere(p, "accepted, but by no process of this generation");
+                accepted_by(p, HEALTH_ELSEWHERE, "accepted, but by no process of this generation");
         else if (is_http(p))
                 set_step(p, STEP_ANSWER);
         else
@@ -252,13 +255,14 @@ static void enter_owner(struct health_probe *p) {
         int r;
 
         if (inode == 0) {
-                served_elsewhere(p, "accepted, and gone before its owner could be found");
+                accepted_by(p, HEALTH_UNTOLD, "accepted, and gone before its owner could be found");
                 return;
         }
         r = socket_owner_search(&p->search, p->health->loop, p->health->target.tree, inode,
                                 on_owner, p);
         if (r < 0)
-                served_elsewhere(p, "who accepted it could not be found out: %s", strerror(-r));
+                accepted_by(p, HEALTH_UNTOLD, "who accepted it could not be found out: %s",
+                            strerror(-r));
 }
 
 static void accepted(struct health_probe *p) {
@@ -364,16 +368,16 @@ static bool is_healthy_status(const struct health_config *config, unsigned statu
 static void answered(struct health_probe *p, unsigned status) {
         const struct health_config *config = p->health->target.config;
 
-        if (p->elsewhere)
-                finish(p, HEALTH_ELSEWHERE, "%s", p->why);
+        if (p->by_whom != HEALTH_GOOD)
+                finish(p, p->by_whom, "%s", p->why);
         else
                 finish(p, is_healthy_status(config, status) ? HEALTH_GOOD : HEALTH_REFUSED,
                        "HTTP status %u from %s", status, config->path);
 }
 
 static void no_answer(struct health_probe *p, const char *why) {
-        if (p->elsewhere)
-                finish(p, HEALTH_ELSEWHERE, "%s", p->why);
+        if (p->by_whom != HEALTH_GOOD)
+                finish(p, p->by_whom, "%s", p->why);
         else
                 finish(p, HEALTH_REFUSED, "%s from %s", why, p->health->target.config->path);
 }
@@ -487,6 +491,10 @@ int health_start(struct health *h, struct loop *loop, struct log *log,
         /* From the loop, so that done() is never called within this. */
         timer_start(&p->look, loop, 0, begin, p);
         return 0;
+}
+
+bool health_is_waiting(const struct health *h) {
+        return h->probe && h->probe->step == STEP_ACCEPT;
 }
 
 void health_stop(struct health *h) {

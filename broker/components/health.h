@@ -23,7 +23,8 @@ enum health_result {
         HEALTH_GOOD,
         HEALTH_REFUSED, /* no connection, a wrong answer, a command that failed */
         HEALTH_TIMEOUT,
-        HEALTH_ELSEWHERE, /* accepted, but not by this tree, or nobody can tell by whom */
+        HEALTH_ELSEWHERE, /* accepted, but not by this tree */
+        HEALTH_UNTOLD,    /* accepted, and nobody can tell by whom */
 };
 
 /* What is to be probed. All lent, until health_stop(). */
@@ -70,6 +71,8 @@ int health_start(struct health *health, struct loop *loop, struct log *log,
                  void (*done)(void *owner, enum health_result result, const char *text),
                  void *owner);
 void health_stop(struct health *health); /* done() is not called any more */
+/* It is connected, and nobody has accepted it yet: what is closed now stays in the queue. */
+bool health_is_waiting(const struct health *health);
 
 /* ---- evidence without a probe --------------------------------------------------------------- */
 
@@ -81,6 +84,7 @@ enum evidence {
         EVIDENCE_ACCEPTS, /* a thread of the tree waits in accept() on it
                              (/proc/PID/task/TID/syscall) */
         EVIDENCE_SERVED,  /* a probe was accepted by the tree */
+        EVIDENCE_SERVES,  /* a connection of somebody else's was */
 };
 
 const char *evidence_text(enum evidence evidence); /* for the receipt */
@@ -89,12 +93,14 @@ const char *evidence_text(enum evidence evidence); /* for the receipt */
  * The best evidence for any of these sockets (inodes), looked for by a disposable child: reading
  * /proc takes long on a busy machine and can hang. *ret is NULL before, and stays what it was when
  * this fails; the search is gone when done() is called, once and from the loop, and *ret is the
- * caller's to forget. 0, -EBUSY (*ret is another search), -EAGAIN, -ENOMEM, -EMFILE.
+ * caller's to forget. `accepted`: EVIDENCE_SERVES counts; not for a tree that was given connections
+ * which others had accepted. 0, -EBUSY (*ret is another search), -EAGAIN, -ENOMEM, -EMFILE.
  */
 struct evidence_search;
 int evidence_search_start(struct evidence_search **ret, struct loop *loop,
                           const struct process_tree *tree, const uint64_t *inodes, size_t n_inodes,
-                          void (*done)(void *owner, enum evidence best), void *owner);
+                          bool accepted, void (*done)(void *owner, enum evidence best),
+                          void *owner);
 struct evidence_search *evidence_search_stop(struct evidence_search *search); /* returns NULL */
 
 #endif

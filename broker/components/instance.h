@@ -89,6 +89,7 @@ struct instance {
         struct process_tree tree;
         struct spawn_watch spawn_watch;
         bool executed;
+        bool was_given_stored;            /* descriptors that it does not have from its listeners */
         struct process_tree control_tree; /* of ExecStartPre= and the like, one at a time */
         struct spawn_watch control_watch;
         const struct command_list *commands; /* the list under way */
@@ -99,6 +100,7 @@ struct instance {
         unsigned n_probing, burst;
         enum health_result burst_result; /* the worst of this one */
         struct evidence_search *search;
+        struct accepting *accepting; /* connections that ask whether it accepts; NULL */
         struct connection_count *count;
         struct timer deadline; /* of the state */
         uint64_t deadline_usec;

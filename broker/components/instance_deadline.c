@@ -14,8 +14,10 @@ static const char *too_slow(const struct instance *i) {
         case LIFE_COMPLETING:
                 return "ExecStartPost= took longer than TimeoutStartSec=";
         default:
-                return i->config->type == COMPONENT_NOTIFY && i->said_ready_usec == 0
-                               ? "not ready within TimeoutStartSec="
+                if (i->config->type == COMPONENT_NOTIFY && i->said_ready_usec == 0)
+                        return "not ready within TimeoutStartSec=";
+                return i->config->health.kind == HEALTH_AUTO
+                               ? "not seen to accept within TimeoutStartSec="
                                : "not healthy within TimeoutStartSec=";
         }
 }
@@ -26,6 +28,16 @@ static const char *missing_word(const struct instance *i) {
                                i->said_ready_usec == 0
                        ? ": it has not said READY=1"
                        : "";
+}
+
+static void start_is_too_slow(struct instance *i) {
+        char text[REASON_SIZE] = "";
+
+        if (!instance_accept_text(i, text, sizeof(text)) && i->health_text[0])
+                (void) snprintf(text, sizeof(text), "; last: %s", i->health_text);
+        instance_set_reason(i, "%s (%g s)%s%s", too_slow(i),
+                            (double) i->config->timeout_start_usec / 1e6, missing_word(i), text);
+        i->cause = END_BY_TIMEOUT;
 }
 
 static void reload_is_too_slow(struct instance *i) {
@@ -45,10 +57,7 @@ static void on_deadline(void *owner) {
                 return;
         }
         if (instance_is_starting(i)) {
-                instance_set_reason(i, "%s (%g s)%s%s%s", too_slow(i),
-                                    (double) i->config->timeout_start_usec / 1e6, missing_word(i),
-                                    i->health_text[0] ? "; last: " : "", i->health_text);
-                i->cause = END_BY_TIMEOUT;
+                start_is_too_slow(i);
         } else if (i->life == LIFE_KILLED) {
                 log_error(
                         instance_table(i)->log, INSTANCE_ABOUT(i),

@@ -12,12 +12,12 @@
 #include "keeper/record.h"
 
 static const char *const instance_keys[] = {
-        "RECORD",       "COMPONENT",      "GENERATION", "INDEX",     "LIFE",         "PID",
-        "START_TIME",   "CGROUP",         "SINCE",      "WAS_READY", "ASKED",        "SIGNALED",
-        "REASON",       "CAUSE",          "NOTIFY",     "OWN_WORD",  "EVIDENCE",     "EXECUTED",
-        "STARTED",      "SAID_READY",     "READY",      "DRAIN",     "DEADLINE",     "WATCHDOG",
-        "RELOADING",    "BY_OPERATION",   "KILLED",     "COMMANDS",  "NEXT_COMMAND", "CONTROL_PID",
-        "CONTROL_TIME", "CONTROL_CGROUP", NULL};
+        "RECORD",      "COMPONENT",    "GENERATION",     "INDEX",     "LIFE",     "PID",
+        "START_TIME",  "CGROUP",       "SINCE",          "WAS_READY", "ASKED",    "SIGNALED",
+        "STORED",      "REASON",       "CAUSE",          "NOTIFY",    "OWN_WORD", "EVIDENCE",
+        "EXECUTED",    "STARTED",      "SAID_READY",     "READY",     "DRAIN",    "DEADLINE",
+        "WATCHDOG",    "RELOADING",    "BY_OPERATION",   "KILLED",    "COMMANDS", "NEXT_COMMAND",
+        "CONTROL_PID", "CONTROL_TIME", "CONTROL_CGROUP", NULL};
 static const char *const part_keys[] = {"RECORD", "INSTANCE", "WHICH", NULL};
 
 static const struct record_kind instance_record = {KIND_INSTANCE, 'g', instance_keys};
@@ -115,6 +115,7 @@ void instance_keep(struct instance *i) {
         packet_add_u64(w, "OWN_WORD", i->by_own_word);
         packet_add_u64(w, "EVIDENCE", i->evidence);
         packet_add_u64(w, "EXECUTED", i->executed);
+        packet_add_u64(w, "STORED", i->was_given_stored);
         keep_times(i, w);
         if (i->commands)
                 keep_commands(i, w);
@@ -231,6 +232,7 @@ static void read_record(struct instance *i, const struct assignments *a) {
         i->by_own_word = record_u64(a, "OWN_WORD") != 0;
         i->evidence = (enum evidence) record_u64(a, "EVIDENCE");
         i->executed = record_u64(a, "EXECUTED") != 0;
+        i->was_given_stored = record_u64(a, "STORED") != 0;
         record_text(a, "REASON", i->reason, sizeof(i->reason));
 }
 

@@ -52,6 +52,20 @@ void instance_listen(struct instance *i);   /* to its notify socket */
 void instance_executed(struct instance *i); /* the program itself runs */
 void instance_feed_watchdog(struct instance *i);
 
+/* ---- instance_accept.c ----------------------------------------------------------------------- */
+
+/*
+ * Ask by connections of our own, at each of its stream listeners, whether it accepts; until it is
+ * ready or instance_accept_stop(). -ENOENT: it has none of which that could be told, -ENOMEM.
+ */
+int instance_accept_start(struct instance *i);
+void instance_accept_stop(struct instance *i);
+/* ": it said READY=1 and accepted none of …"; false when it was not asked. */
+bool instance_accept_text(const struct instance *i, char *buffer, size_t size);
+/* instance_ready.c: what came of it. */
+void instance_accepts(struct instance *i, const char *text);
+void instance_accepts_untold(struct instance *i); /* its own word is all that is to be had */
+
 /* ---- instance_drain.c ------------------------------------------------------------------------ */
 
 /* Count its connections from time to time, until instance_drain_stop(). */

@@ -2,9 +2,9 @@
  * When is an instance ready, and does it still serve?
  *
  * Ready is READY=1 (Type=notify), the exec (exec), the fork (simple), and where HealthCheck= is
- * set, a probe that this very instance answered. Without HealthCheck= we look for evidence that it
- * accepts, for a little while: what is lacking is not held against it, and the receipt says "by its
- * own word".
+ * set, a probe that this very instance answered. Where it is not set, the instance has to be seen
+ * to wait for connections, or after a little while to accept one of ours (instance_accept.c). Its
+ * own word is enough with HealthCheck=no and where nobody can tell.
  */
 #include <errno.h>
 #include <signal.h>
@@ -31,15 +31,29 @@ static void schedule(struct instance *i, uint64_t usec);
 /* ---- ready ------------------------------------------------------------------------------------*/
 
 static void is_ready(struct instance *i) {
+        timer_stop(&i->probe);
+        i->search = evidence_search_stop(i->search);
+        instance_accept_stop(i);
         instance_event(i, i->config->start_post.count > 0 ? LIFE_IS_READY : LIFE_COMMANDS_DONE);
 }
 
-static bool has_health(const struct instance *i) {
-        return i->config->health.kind != HEALTH_NONE;
+static void is_ready_by_own_word(struct instance *i) {
+        i->by_own_word = true;
+        is_ready(i);
 }
 
-static uint64_t evidence_usec(const struct instance *i) {
-        return i->config->type == COMPONENT_NOTIFY ? EVIDENCE_NOTIFY_USEC : EVIDENCE_EXEC_USEC;
+static bool has_health(const struct instance *i) {
+        return i->config->health.kind > HEALTH_NO;
+}
+
+/* It was looked at for long enough; half of the start is for the connections that ask it. */
+static bool was_looked_at(const struct instance *i) {
+        uint64_t usec =
+                i->config->type == COMPONENT_NOTIFY ? EVIDENCE_NOTIFY_USEC : EVIDENCE_EXEC_USEC;
+
+        if (usec > i->config->timeout_start_usec / 2)
+                usec = i->config->timeout_start_usec / 2;
+        return loop_now_usec() - i->said_ready_usec >= usec;
 }
 
 /* It starts, and is not to be kept from that: an eighth of the time that it has taken so far, so
@@ -71,9 +85,8 @@ static void on_evidence(void *owner, enum evidence best) {
                         schedule(i, PROBE_FIRST_USEC);
         } else if (waits_for_connections(i)) {
                 is_ready(i);
-        } else if (loop_now_usec() - i->said_ready_usec >= evidence_usec(i)) {
-                i->by_own_word = true;
-                is_ready(i);
+        } else if (was_looked_at(i) && instance_accept_start(i) == -ENOENT) {
+                is_ready_by_own_word(i); /* datagrams, or connections that wait for data */
         } else {
                 schedule(i, pause_usec(i));
         }
@@ -86,13 +99,21 @@ static void search(struct instance *i) {
         if (i->search)
                 return;
         i->probes++;
-        if (n == 0) {
-                i->by_own_word = true;
-                is_ready(i);
-        } else if (evidence_search_start(&i->search, instance_table(i)->loop, &i->tree, inodes, n,
-                                         on_evidence, i) < 0) {
+        if (n == 0)
+                is_ready_by_own_word(i);
+        else if (evidence_search_start(&i->search, instance_table(i)->loop, &i->tree, inodes, n,
+                                       i->accepting && !i->was_given_stored, on_evidence, i) < 0)
                 on_evidence(i, EVIDENCE_NONE); /* no process or descriptor to be had now */
-        }
+}
+
+void instance_accepts(struct instance *i, const char *text) {
+        (void) snprintf(i->health_text, sizeof(i->health_text), "%s", text);
+        i->evidence = EVIDENCE_SERVED;
+        is_ready(i);
+}
+
+void instance_accepts_untold(struct instance *i) {
+        is_ready_by_own_word(i);
 }
 
 static void stop_probes(struct instance *i) {
@@ -123,6 +144,11 @@ static void became_healthy(struct instance *i) {
                    (unsigned long long) i->generation);
 }
 
+/* Or by nobody knows whom. */
+static bool by_others(enum health_result result) {
+        return result == HEALTH_ELSEWHERE || result == HEALTH_UNTOLD;
+}
+
 /* All of a burst are back, and none was served by this instance. */
 static void burst_failed(struct instance *i) {
         if (i->burst_result != HEALTH_ELSEWHERE) {
@@ -145,7 +171,7 @@ static void probed_while_starting(struct instance *i, enum health_result result)
                 is_ready(i);
                 return;
         }
-        if (result == HEALTH_ELSEWHERE)
+        if (by_others(result))
                 i->elsewhere++;
         else
                 i->burst_result = result;
@@ -164,7 +190,7 @@ static void on_probed(void *owner, enum health_result result, const char *text) 
         }
         if (result == HEALTH_GOOD)
                 became_healthy(i);
-        else if (result != HEALTH_ELSEWHERE && ++i->failed_probes >= i->config->health.failures)
+        else if (!by_others(result) && ++i->failed_probes >= i->config->health.failures)
                 became_sick(i);
         schedule(i, i->config->health.interval_usec);
 }
@@ -230,7 +256,8 @@ void instance_watch_start(struct instance *i) {
                 return;
         i->said_ready_usec = loop_now_usec();
         instance_keep(i); /* it says so only once */
-        if (has_health(i) || i->config->n_sockets > 0)
+        i->by_own_word = i->config->health.kind == HEALTH_NO;
+        if (has_health(i) || (i->config->n_sockets > 0 && !i->by_own_word))
                 schedule(i, PROBE_FIRST_USEC / 2);
         else
                 instance_defer(i, i->config->start_post.count > 0 ? LIFE_IS_READY
@@ -241,6 +268,7 @@ void instance_watch_stop(struct instance *i) {
         instance_drain_stop(i);
         timer_stop(&i->watchdog);
         stop_probes(i);
+        instance_accept_stop(i);
         i->search = evidence_search_stop(i->search);
 }
 

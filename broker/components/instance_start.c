@@ -50,9 +50,13 @@ static int collect(struct instance *i, struct given *given) {
 
         for (size_t k = 0; r == 0 && k < i->config->n_sockets; k++)
                 r = add_listener(i, given, i->config->sockets[k]);
-        if (r == 0 && up->stored)
-                given->count += up->stored(up->owner, i->component, given->fds + given->count,
-                                           FDS_MAX - given->count);
+        if (r == 0 && up->stored) {
+                size_t n = up->stored(up->owner, i->component, given->fds + given->count,
+                                      FDS_MAX - given->count);
+
+                given->count += n;
+                i->was_given_stored = n > 0;
+        }
         return r;
 }
 

@@ -319,7 +319,9 @@ void setting_health_check(const struct setting *s, const char *value, void *memb
 
         s->component->health_place = s->place;
         if (!*value) {
-                set_health(health, HEALTH_NONE);
+                set_health(health, HEALTH_AUTO);
+        } else if (strcmp(value, "no") == 0) {
+                set_health(health, HEALTH_NO);
         } else if (strcmp(value, "tcp") == 0) {
                 set_health(health, HEALTH_TCP);
         } else if (strncmp(value, HTTP_PREFIX, strlen(HTTP_PREFIX)) == 0) {
@@ -329,7 +331,8 @@ void setting_health_check(const struct setting *s, const char *value, void *memb
                 if (replace_command(s, value + 5, &health->command))
                         set_health(health, HEALTH_EXEC);
         } else {
-                setting_error(s, value, "write tcp, http:/PATH, http:/PATH=STATUS or exec:COMMAND");
+                setting_error(s, value,
+                              "write tcp, http:/PATH, http:/PATH=STATUS, exec:COMMAND or no");
         }
 }
 

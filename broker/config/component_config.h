@@ -66,7 +66,13 @@ struct output_config {
         char *path; /* of a file */
 };
 
-enum health_kind { HEALTH_NONE, HEALTH_TCP, HEALTH_HTTP, HEALTH_EXEC };
+enum health_kind {
+        HEALTH_AUTO, /* not set: it is to be seen that it accepts */
+        HEALTH_NO,   /* its own word is enough */
+        HEALTH_TCP,
+        HEALTH_HTTP,
+        HEALTH_EXEC
+};
 
 struct health_config {
         enum health_kind kind;

@@ -341,6 +341,9 @@ static void print_restart(FILE *f, const struct component_config *c) {
 
 static void print_health(FILE *f, const struct health_config *h) {
         switch (h->kind) {
+        case HEALTH_NO:
+                fprintf(f, "HealthCheck=no\n");
+                break;
         case HEALTH_TCP:
                 fprintf(f, "HealthCheck=tcp\n");
                 break;

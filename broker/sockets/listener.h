@@ -33,6 +33,8 @@ struct listener_socket {
         bool marked;            /* came to us with hand_back_mark() */
         uint64_t since_usec;    /* CLOCK_REALTIME of bind or adoption */
         uint64_t repairs;       /* listen() again after a shutdown, or bound anew */
+        uint32_t left_waiting;  /* connections of our own that we closed before they were accepted:
+                                 * at most so many may still be in the queue */
         struct shutdown_guard shutdown_guard;
         struct path_guard *path_guard; /* Unix paths only, else NULL: most are TCP */
         /* The rest is listener_repair.c's; zeroed by who makes the socket. */

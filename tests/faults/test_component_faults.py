@@ -40,8 +40,8 @@ def scene(broker, tmp_path, trees):
     """scene(directives of hermes): with a neighbour, which is served all the time."""
     loads = []
 
-    def start(directives, **others):
-        s = Scene(broker, tmp_path, {"hermes": NOTIFY + directives, "iris": NOTIFY, **others},
+    def start(directives, more="", **others):
+        s = Scene(broker, tmp_path, {"hermes": NOTIFY + directives, "iris": NOTIFY, **others}, more,
                   wrapper=WITHOUT_CGROUPS if trees == "groups" else ())
         if trees == "cgroups" and "components run in cgroups" not in s.broker.log():
             pytest.skip("no cgroup v2 that may be written")
@@ -144,8 +144,31 @@ def test_ready_twice_is_ready_once(scene):
     assert s.lines("hermes").count("completed") == 2
 
 
-def test_ready_but_never_accepting_the_receipt_says_on_whose_word(scene):
-    s = scene("StallSec=200ms\n")
+@both
+@pytest.mark.parametrize("family", ["tcp", "unix"])
+def test_ready_but_never_accepting_it_is_stopped_and_the_old_one_serves_on(scene, family, tmp_path):
+    path = str(tmp_path / "web.sock")
+    s = scene("TimeoutStartSec=1500ms\n", path=NOTIFY + "TimeoutStartSec=1500ms\nSockets=path\n",
+              more=f"[Socket path]\nListenStream={path}\n")
+    name, address = ("hermes", s.addresses["hermes"]) if family == "tcp" else ("path", path)
+    s.do(name, "deaf")
+    with Load(address, request=REQUEST) as load:
+        load.wait_served(20)
+        job = s.job("RESTART", name).step("starting", generation=2)
+        pid = s.pids(name)[2]
+        receipt = job.wait()[name]
+        load.wait_served(20)
+    assert (receipt["verdict"], receipt["generation_before"]) == ("kept", 1), receipt
+    assert "it said READY=1 and accepted none of " in receipt["reason"] and "HealthCheck=no" in receipt["reason"]
+    assert (load.refused, load.cut, load.others) == (0, 0, {}), str(load)
+    until(lambda: not alive(pid), "the end of the second")
+    s.do(name, "")
+    receipt = s.receipt("RESTART", name)
+    assert (receipt["verdict"], receipt["generation"]) == ("serves", 3), receipt
+
+
+def test_never_accepting_where_its_word_is_enough_the_receipt_says_on_whose_word(scene):
+    s = scene("StallSec=200ms\nHealthCheck=no\n")
     s.do("hermes", "deaf")
     receipt = s.receipt("RESTART", "hermes")
     assert receipt["verdict"] == "serves" and receipt["ready_by"].startswith("its own word")
@@ -176,14 +199,14 @@ def test_what_another_says_in_its_name_is_not_heard(scene):
 @both
 @pytest.mark.parametrize("access, verdict", [("main", "kept"), ("all", "serves")])
 def test_what_a_child_says_is_heard_where_notify_access_lets_it(scene, access, verdict):
-    s = scene(f"TimeoutStartSec=1s\nNotifyAccess={access}\n")
+    s = scene(f"TimeoutStartSec=1s\nNotifyAccess={access}\nHealthCheck=no\n")
     s.do("hermes", "other-process")
     assert s.receipt("RESTART", "hermes")["verdict"] == verdict
 
 
 @pytest.mark.parametrize("words", ["flood-notify", "flood-output"])
 def test_a_flood_delays_nobody_else_and_is_bounded(scene, words):
-    s = scene("TimeoutStopSec=1s\n")
+    s = scene("TimeoutStopSec=1s\nHealthCheck=no\n")  # it floods before it accepts
     s.do("hermes", words + " seconds=0.8")
     job = s.job("RESTART", "hermes").step("ready", generation=2)
     begin = time.monotonic()

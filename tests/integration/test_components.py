@@ -107,6 +107,10 @@ KEPT = {
     "is deaf": ("deaf", NOTIFY + "HealthCheck=http:/\nTimeoutStartSec=500ms\n",
                 r"not healthy within TimeoutStartSec= \(0.5 s\); last: accepted, but by no process of this generation"),
     "is deaf, tcp": ("deaf", "HealthCheck=tcp\nTimeoutStartSec=500ms\n", r"not healthy within TimeoutStartSec="),
+    "is deaf, by its word": ("deaf", NOTIFY + "TimeoutStartSec=1500ms\n",
+                             r"not seen to accept within TimeoutStartSec= \(1.5 s\): it said READY=1 and accepted none "
+                             r"of \d+ connections \(others accepted \d+\); if that is meant, set HealthCheck=no"),
+    "is deaf, exec": ("deaf", "TimeoutStartSec=1s\n", r"\(1 s\): it runs and accepted none of \d+ connections"),
     "is sick": ("sick=/", "HealthCheck=http:/\nTimeoutStartSec=700ms\n", r"not healthy within"),
     "command fails": ("", "HealthCheck=exec:/bin/sh -c 'exit $SICK'\nTimeoutStartSec=500ms\n", r"not healthy within"),
 }
@@ -135,6 +139,96 @@ def test_a_generation_that_does_not_serve_leaves_the_old_one_serving(scene, word
     s.do("hermes", "", "SICK=0\n")
     assert s.receipt("RESTART", "hermes")["generation"] == 3
     assert s.generation("hermes") == 3
+
+
+#: The connection, ours or another one, was found in its hands before the probe itself had found that out.
+ACCEPTED = "having accepted a connection"
+
+
+def on_a_unix_path(s_folder, directives):
+    """A component whose listener is a path: its directives, what else the configuration has, and the path."""
+    path = str(s_folder / "web.sock")
+    return "Sockets=path\n" + directives, f"[Socket path]\nListenStream={path}\n", path
+
+
+def test_a_deaf_generation_on_a_unix_path_leaves_the_old_one_serving(scene, tmp_path):
+    directives, more, path = on_a_unix_path(tmp_path, NOTIFY + "TimeoutStartSec=1500ms\n")
+    s = scene({"hermes": directives}, more=more)
+    s.do("hermes", "deaf")
+    with Load(path, threads=2, request=REQUEST) as load:
+        load.wait_served(5)
+        receipt = s.receipt("RESTART", "hermes")
+        load.wait_served(5)
+    assert (receipt["verdict"], receipt["generation_before"]) == ("kept", 1)
+    assert re.search(r"it said READY=1 and accepted none of \d+ connections", receipt["reason"]), receipt
+    assert load.made == load.served, str(load)
+
+
+@pytest.mark.parametrize("kind", ["notify", "exec"])
+@pytest.mark.parametrize("words", ["asks=0.7", "asks=0"])
+def test_who_accepts_unseen_is_found_by_a_connection(scene, kind, words):
+    """As with io_uring: nothing that the kernel shows of it says that it waits."""
+    s = scene({"hermes": f"Type={kind}\nTimeoutStartSec=8s\nStart=manual\n"})
+    s.do("hermes", words)
+    for verb, generation in (("START", 1), ("RESTART", 2)):  # alone, and beside one that is like it
+        receipt = s.receipt(verb, "hermes")
+        assert (receipt["verdict"], receipt["generation"]) == ("serves", generation), receipt
+        assert receipt["ready_by"] in (f"accepted by pid {s.pids('hermes')[generation]}", ACCEPTED), receipt
+        assert s.ask("hermes")["generation"] == str(generation)
+    s.components["hermes"] += "Handover=stop-first\n"
+    s.apply()
+    with Load(s.addresses["hermes"], threads=2, request=REQUEST) as load:
+        receipt = s.receipt("RESTART", "hermes")
+        load.wait_served(2)
+    assert receipt["verdict"] == "serves" and load.made == load.served, (receipt, str(load))
+
+
+def test_who_accepts_unseen_on_the_second_of_its_listeners_or_on_a_unix_path_is_ready(scene, tmp_path):
+    directives, more, path = on_a_unix_path(tmp_path, NOTIFY + "Start=manual\n")
+    address = free_address()
+    s = scene({"path": directives, "two": NOTIFY + "Start=manual\nSockets=path never\n",
+               "other": NOTIFY + "Start=manual\nSockets=never path\n"},
+              more=more + "[Socket never]\nListenStream=%s:%d\n" % address)
+    for name, words in (("path", "asks=0"), ("two", "asks=0 listener=1"), ("other", "asks=0 listener=1")):
+        s.do(name, words)
+        receipt = s.receipt("START", name)
+        assert receipt["verdict"] == "serves", receipt
+        assert receipt["ready_by"].startswith("accepted by pid") or receipt["ready_by"] == ACCEPTED, receipt
+        s.receipt("STOP", name)
+
+
+def test_who_serves_one_connection_for_long_is_ready_by_it(scene):
+    """Started by that connection, and it asks for no other meanwhile."""
+    s = scene({"hermes": NOTIFY + "Start=on-demand\nTimeoutStartSec=5s\n"})
+    s.do("hermes", f"asks=0 hold={s.file('hold')}")
+    with waiting_connection(s.addresses["hermes"], "/hold") as held:
+        s.wait_state("hermes", "ready", "failed", "back-off")
+        assert s.component("hermes")["instances"][0]["ready_by"] == ACCEPTED
+        (s.folder / "hold").unlink()
+        assert s.read(held)["generation"] == "1"
+
+
+def test_whose_word_is_to_be_enough_is_ready_at_once(scene):
+    s = scene({"notify": NOTIFY + "HealthCheck=no\nStart=manual\n", "exec": "HealthCheck=no\nStart=manual\n"})
+    for name, word in (("notify", "its own word (READY=1)"), ("exec", "its own word: it runs")):
+        s.do(name, "deaf")
+        receipt = s.receipt("START", name)
+        assert (receipt["verdict"], receipt["ready_by"]) == ("serves", word), receipt
+        assert s.broker.listener(name)["sockets"][0]["queue"]["length"] == 0  # nobody asked it
+        s.do(name, "")
+        assert s.receipt("RESTART", name)["verdict"] == "serves"
+
+
+def test_connections_that_ask_who_never_accepts_do_not_fill_its_queue(scene):
+    s = scene({"hermes": NOTIFY + TIRELESS + "TimeoutStartSec=300ms\nStart=manual\n"})
+    s.do("hermes", "deaf")
+    reason = s.receipt("START", "hermes")["reason"]
+    assert re.search(r"accepted none of 1 connections; if", reason), reason
+    until(lambda: s.component("hermes")["restarts"] >= 8, "eight more")
+    assert 1 <= s.broker.listener("hermes")["sockets"][0]["queue"]["length"] <= 4
+    s.do("hermes", "asks=0")
+    s.wait_state("hermes", "ready")
+    assert s.ask("hermes")["component"] == "hermes"
 
 
 BEFORE_EXEC = {

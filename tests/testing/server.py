@@ -71,6 +71,8 @@ class Server:
         notify("READY=1")
 
     def serve(self):
+        """asks=SECONDS: later, and then it asks accept() again and again, and waits in nothing that says so."""
+        begin = time.monotonic()
         while not self.stopping or holds("linger"):
             if holds("leave"):
                 say("leaves")
@@ -78,7 +80,10 @@ class Server:
             if "feed" in DO and not holds("unfed"):
                 notify("WATCHDOG=1")
             deaf = self.is_deaf()
-            ready, _, _ = select.select([self.woken, *([] if deaf else self.listeners)], [], [], 0.02)
+            waits_for = [] if deaf or "asks" in DO else self.listeners[int(DO.get("listener", 0)):]
+            ready, _, _ = select.select([self.woken, *waits_for], [], [], 0.02)
+            if "asks" in DO and not deaf and time.monotonic() > begin + float(DO["asks"]):
+                ready += self.listeners[int(DO.get("listener", 0)):]
             if self.woken in ready:
                 self.woken.recv(100)
             for listener in ready:

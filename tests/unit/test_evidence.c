@@ -21,6 +21,7 @@
 
 static struct loop *loop;
 static int listening, other; /* the one that is looked for, and one that is not */
+static bool accepted;        /* is to count */
 static enum evidence found;
 static unsigned searches;
 
@@ -41,8 +42,10 @@ static enum evidence search(const struct process_tree *tree) {
         uint64_t inodes[2] = {1, inode_of(listening)};
         unsigned before = searches;
 
-        ck_assert_int_eq(evidence_search_start(&s, loop, tree, inodes, 2, on_found, NULL), 0);
-        ck_assert_int_eq(evidence_search_start(&s, loop, tree, inodes, 2, on_found, NULL), -EBUSY);
+        ck_assert_int_eq(evidence_search_start(&s, loop, tree, inodes, 2, accepted, on_found, NULL),
+                         0);
+        ck_assert_int_eq(evidence_search_start(&s, loop, tree, inodes, 2, accepted, on_found, NULL),
+                         -EBUSY);
         RUN_UNTIL(loop, searches > before);
         return found;
 }
@@ -237,6 +240,42 @@ START_TEST(a_busy_server_is_seen_to_wait_now_and_then) {
 }
 END_TEST
 
+static void accept_and_hold(void *unused) {
+        ck_assert_int_ge(accept4(listening, NULL, NULL, SOCK_CLOEXEC), 0);
+        hold(NULL);
+}
+
+/* It serves one connection at a time, and this one for long. */
+static void expect_connection(int fd) {
+        struct sockaddr_storage address;
+        socklen_t size = sizeof(address);
+        struct test_tree t;
+        int client;
+
+        set_up(fd);
+        ck_assert_int_eq(getsockname(fd, (struct sockaddr *) &address, &size), 0);
+        client = socket(address.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        ck_assert_int_eq(connect(client, (struct sockaddr *) &address, size), 0);
+        test_tree_start(&t, loop, hold, NULL);
+        accepted = true;
+        ck_assert_int_eq(search(&t.tree), EVIDENCE_HOLDS); /* it waits: nobody has accepted it */
+        test_tree_end(&t);
+        test_tree_start(&t, loop, accept_and_hold, NULL);
+        while (search(&t.tree) != EVIDENCE_SERVES)
+                ;
+        accepted = false;
+        ck_assert_int_eq(search(&t.tree), EVIDENCE_HOLDS);
+        test_tree_end(&t);
+        close(client);
+        tear_down();
+}
+
+START_TEST(a_connection_that_it_has_accepted_counts_when_that_is_asked) {
+        expect_connection(test_tcp_listener());
+        expect_connection(test_unix_listener(test_path("web.sock")));
+}
+END_TEST
+
 START_TEST(who_does_not_hold_it_has_no_evidence) {
         set_up(test_tcp_listener());
         struct test_tree t;
@@ -258,7 +297,8 @@ START_TEST(a_stopped_search_is_silent) {
         inode = inode_of(listening);
         test_tree_start(&t, loop, hold, NULL);
         searches = 0;
-        ck_assert_int_eq(evidence_search_start(&s, loop, &t.tree, &inode, 1, on_found, NULL), 0);
+        ck_assert_int_eq(evidence_search_start(&s, loop, &t.tree, &inode, 1, false, on_found, NULL),
+                         0);
         s = evidence_search_stop(s);
         ck_assert_ptr_null(evidence_search_stop(s));
         test_tree_end(&t);
@@ -272,6 +312,7 @@ SUITE("evidence", {
         TEST(threads_and_workers_count);
         TEST(waiting_for_another_listener_proves_nothing);
         TEST(a_busy_server_is_seen_to_wait_now_and_then);
+        TEST(a_connection_that_it_has_accepted_counts_when_that_is_asked);
         TEST(who_does_not_hold_it_has_no_evidence);
         TEST(a_stopped_search_is_silent);
 })
