@@ -71,31 +71,11 @@ static int note_listener(void *owner, const struct diag_socket *s) {
         return 0;
 }
 
-static bool is_any(const struct in6_addr *host) {
-        static const struct in6_addr any4 = {{{0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff}}};
-
-        return IN6_IS_ADDR_UNSPECIFIED(host) || IN6_ARE_ADDR_EQUAL(host, &any4);
-}
-
-static bool has_address_of(const struct diag_socket *s, const struct diag_socket *listener) {
-        if ((s->family == AF_UNIX) != (listener->family == AF_UNIX))
-                return false;
-        if (s->family != AF_UNIX)
-                return s->local_port == listener->local_port &&
-                       (is_any(&listener->local) ||
-                        IN6_ARE_ADDR_EQUAL(&s->local, &listener->local));
-        if (listener->has_file)
-                return s->has_file && s->file_inode == listener->file_inode &&
-                       s->file_device == listener->file_device;
-        return listener->name_length > 0 && s->name_length == listener->name_length &&
-               memcmp(s->name, listener->name, s->name_length) == 0;
-}
-
 static bool is_accepted(const struct counting *c, const struct diag_socket *s) {
         if (s->inode == 0 || (s->state != TCP_ESTABLISHED && s->state != TCP_CLOSE_WAIT))
                 return false;
         for (size_t i = 0; i < c->n_listeners; i++)
-                if (has_address_of(s, &c->listeners[i]))
+                if (socket_diag_is_of(s, &c->listeners[i]))
                         return true;
         return false;
 }

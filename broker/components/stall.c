@@ -1,9 +1,15 @@
-/* A queue that does not become shorter, and a component that has it. */
+/*
+ * A queue from which nothing is taken, and a component that has it. Its length is cheap to sample,
+ * and tells all while it becomes shorter now and then; only when it does not, who waits is looked
+ * at: then, and after StallSec=.
+ */
 #include "components/stall.h"
 
+#include <errno.h>
 #include <stdlib.h>
 
 #include "components/component_table.h"
+#include "components/queue_moves.h"
 #include "components/queue_sample.h"
 
 #define SAMPLES 4 /* in StallSec= */
@@ -12,13 +18,16 @@ struct stall {
         struct component *component;
         struct timer sample;
         uint64_t length;
-        uint64_t since_usec; /* that it has not become shorter; 0: nothing waits */
+        uint64_t since_usec;       /* that it has not become shorter; 0: nothing waits */
+        struct queue_moves *moves; /* NULL while the length tells enough */
+        uint64_t looked_usec;      /* when it was looked at who waits; 0: not yet */
         bool reported;
 };
 
 void stall_stop(struct component *c) {
         if (c->stall) {
                 timer_stop(&c->stall->sample);
+                queue_moves_free(c->stall->moves);
                 free(c->stall);
                 c->stall = NULL;
         }
@@ -42,21 +51,60 @@ static void report(struct stall *s) {
                 component_instance_sick(c, i);
 }
 
+/* Something was taken. */
+static void goes_on(struct stall *s) {
+        s->since_usec = s->length > 0 ? loop_now_usec() : 0;
+        if (s->reported)
+                log_notice(s->component->table->log, ABOUT(.component = s->component->name),
+                           "%s accepts connections again", s->component->name);
+        s->reported = false;
+}
+
+/* The length is all that is to be had. */
+static void go_by_length(struct stall *s) {
+        s->looked_usec = 0;
+        if (!s->reported && loop_now_usec() - s->since_usec >= s->component->config->stall_usec)
+                report(s);
+}
+
+static void on_looked(void *owner, enum queue_move move) {
+        struct stall *s = owner;
+
+        s->looked_usec = loop_now_usec();
+        if (move == QUEUE_MOVED)
+                goes_on(s);
+        else if (move == QUEUE_STILL && !s->reported)
+                report(s);
+        else if (move == QUEUE_UNKNOWN)
+                go_by_length(s);
+}
+
+static void look(struct stall *s) {
+        int r;
+
+        if (s->looked_usec > 0 &&
+            loop_now_usec() - s->looked_usec < s->component->config->stall_usec)
+                return;
+        r = s->moves ? 0 : queue_moves_new(&s->moves, s->component);
+        if (r == 0)
+                r = queue_moves_look(s->moves, on_looked, s);
+        if (r < 0 && r != -EBUSY)
+                go_by_length(s);
+}
+
 static void on_sample(void *owner) {
         struct stall *s = owner;
         struct component *c = s->component;
-        uint64_t length = queue_sample_waits(c), now = loop_now_usec();
+        uint64_t before = s->length;
 
-        if (length == 0 || length < s->length || s->since_usec == 0) {
-                s->since_usec = length > 0 ? now : 0;
-                if (s->reported)
-                        log_notice(c->table->log, ABOUT(.component = c->name),
-                                   "%s accepts connections again", c->name);
-                s->reported = false;
-        } else if (!s->reported && now - s->since_usec >= c->config->stall_usec) {
-                report(s);
+        s->length = queue_sample_waits(c);
+        if (s->length == 0 || s->length < before || s->since_usec == 0) {
+                s->moves = queue_moves_free(s->moves);
+                s->looked_usec = 0;
+                goes_on(s);
+        } else {
+                look(s);
         }
-        s->length = length;
         timer_start(&s->sample, c->table->loop, c->config->stall_usec / SAMPLES, on_sample, s);
 }
 

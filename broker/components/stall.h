@@ -1,6 +1,6 @@
 /*
- * StallSec=: connections wait, and nothing accepts them. Seen from the length of the queue, which
- * in all that time never became shorter.
+ * StallSec=: connections wait, and nothing accepts them: the queue never became shorter, and of
+ * those that waited in it none left it for StallSec=.
  */
 #ifndef COMPONENTS_STALL_H
 #define COMPONENTS_STALL_H

@@ -61,6 +61,10 @@ static void set_address(struct in6_addr *ret, int family, const __be32 words[4])
         }
 }
 
+static uint64_t cookie_of(const uint32_t words[2]) {
+        return (uint64_t) words[1] << 32 | words[0];
+}
+
 static int parse_tcp(const struct nlmsghdr *message, struct diag_socket *ret) {
         const struct inet_diag_msg *m = mnl_nlmsg_get_payload(message);
         struct attributes attributes;
@@ -72,6 +76,7 @@ static int parse_tcp(const struct nlmsghdr *message, struct diag_socket *ret) {
         ret->family = m->idiag_family;
         ret->state = m->idiag_state;
         ret->inode = m->idiag_inode;
+        ret->cookie = cookie_of(m->id.idiag_cookie);
         ret->has_uid = true;
         ret->uid = m->idiag_uid;
         set_address(&ret->local, m->idiag_family, m->id.idiag_src);
@@ -98,6 +103,7 @@ static int parse_unix(const struct nlmsghdr *message, struct diag_socket *ret) {
         ret->type = m->udiag_type;
         ret->state = m->udiag_state;
         ret->inode = m->udiag_ino;
+        ret->cookie = cookie_of(m->udiag_cookie);
         payload = attribute_get(&attributes, UNIX_DIAG_VFS, sizeof(struct unix_diag_vfs));
         if (payload) {
                 const struct unix_diag_vfs *file = payload;
@@ -119,6 +125,10 @@ static int parse_unix(const struct nlmsghdr *message, struct diag_socket *ret) {
                 ret->has_peer = true;
                 memcpy(&ret->peer_inode, payload, sizeof(ret->peer_inode));
         }
+        ret->clients = attribute_get(&attributes, UNIX_DIAG_ICONS, sizeof(uint32_t));
+        if (ret->clients)
+                ret->n_clients = mnl_attr_get_payload_len(attributes.by_type[UNIX_DIAG_ICONS]) /
+                                 sizeof(uint32_t);
         payload = attribute_get(&attributes, UNIX_DIAG_UID, sizeof(uint32_t));
         if (payload) {
                 ret->has_uid = true;
@@ -373,6 +383,37 @@ int socket_diag_unix_one(uint32_t inode, struct diag_socket *ret) {
                 return -ENOENT;
         *ret = found;
         return 0;
+}
+
+int socket_diag_unix_clients(socket_diag_handler *handler, void *owner) {
+        /* Not asked for by inode: then an answer has a page at most, a thousand clients. */
+        struct unix_diag_req question = {
+                .sdiag_family = AF_UNIX,
+                .udiag_states = 1 << TCP_LISTEN,
+                .udiag_show = UDIAG_SHOW_ICONS,
+        };
+
+        return ask(&question, sizeof(question), NLM_F_DUMP, handler, owner);
+}
+
+static bool is_any(const struct in6_addr *host) {
+        static const struct in6_addr any4 = {{{0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff}}};
+
+        return IN6_IS_ADDR_UNSPECIFIED(host) || IN6_ARE_ADDR_EQUAL(host, &any4);
+}
+
+bool socket_diag_is_of(const struct diag_socket *s, const struct diag_socket *listener) {
+        if ((s->family == AF_UNIX) != (listener->family == AF_UNIX))
+                return false;
+        if (s->family != AF_UNIX)
+                return s->local_port == listener->local_port &&
+                       (is_any(&listener->local) ||
+                        IN6_ARE_ADDR_EQUAL(&s->local, &listener->local));
+        if (listener->has_file)
+                return s->has_file && s->file_inode == listener->file_inode &&
+                       s->file_device == listener->file_device;
+        return listener->name_length > 0 && s->name_length == listener->name_length &&
+               memcmp(s->name, listener->name, s->name_length) == 0;
 }
 
 int socket_diag_unix_queues(struct socket_diag **ret) {

@@ -21,10 +21,11 @@
 
 /* One socket. What the kernel did not tell is zero. */
 struct diag_socket {
-        int family;     /* AF_INET, AF_INET6, AF_UNIX */
-        int type;       /* AF_UNIX only */
-        int state;      /* TCP_LISTEN, TCP_TIME_WAIT, …; Unix sockets use the same numbers */
-        uint32_t inode; /* 0: no process has it, the kernel alone */
+        int family;      /* AF_INET, AF_INET6, AF_UNIX */
+        int type;        /* AF_UNIX only */
+        int state;       /* TCP_LISTEN, TCP_TIME_WAIT, …; Unix sockets use the same numbers */
+        uint32_t inode;  /* 0: no process has it, the kernel alone */
+        uint64_t cookie; /* no other socket of this kernel has it, now or later */
         bool has_uid;
         uint32_t uid;
         /* TCP. IPv4 addresses are mapped ones (::ffff:a.b.c.d). */
@@ -38,6 +39,10 @@ struct diag_socket {
         uint32_t file_inode, file_device;
         bool has_queue;
         uint32_t queue_length, queue_limit; /* of a listening one */
+        /* The clients in its queue, by inode, the first first; 0: one that has closed. Within the
+         * handler only. */
+        const uint32_t *clients;
+        size_t n_clients;
         bool has_peer;
         uint32_t peer_inode; /* 0: connected, and not accepted yet */
         size_t name_length;
@@ -76,6 +81,13 @@ int socket_diag_tcp_one(const struct sockaddr *local, const struct sockaddr *rem
 
 /* All Unix sockets. 0 or a negative errno (-ENOENT: a kernel without unix_diag). */
 int socket_diag_unix(socket_diag_handler *handler, void *owner);
+
+/* All listening Unix sockets, with their clients. 0 or a negative errno. */
+int socket_diag_unix_clients(socket_diag_handler *handler, void *owner);
+
+/* Was this one accepted from, or does it wait in the queue of, that listener or another one at the
+ * same address? */
+bool socket_diag_is_of(const struct diag_socket *socket, const struct diag_socket *listener);
 
 /* A question whose answer is read in parts. */
 struct socket_diag;

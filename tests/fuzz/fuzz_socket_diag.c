@@ -16,6 +16,8 @@ static int check(void *owner, const struct diag_socket *s) {
         if (s->name_length > sizeof(s->name) || s->local_port > UINT16_MAX ||
             s->remote_port > UINT16_MAX)
                 abort();
+        for (size_t i = 0; i < s->n_clients; i++) /* within the answer */
+                *(volatile uint32_t *) &(uint32_t){0} = s->clients[i];
         (*count)++;
         return 0;
 }

@@ -677,6 +677,25 @@ def test_an_ignored_queue_is_a_stall(scene):
         assert s.read(first)["generation"] == "2"
 
 
+@pytest.mark.parametrize("family", ["tcp", "unix"])
+def test_a_queue_that_moves_is_no_stall_however_long_it_is_and_one_that_does_not_move_is(scene, tmp_path, family):
+    directives, more, path = on_a_unix_path(tmp_path, NOTIFY + "StallSec=300ms\n")
+    s = scene({"path": directives, "hermes": NOTIFY + "StallSec=300ms\n"}, more=more)
+    name, address = ("hermes", s.addresses["hermes"]) if family == "tcp" else ("path", path)
+    s.do(name, f"slow=0.1 deaf={s.folder / 'deaf'}")
+    s.receipt("RESTART", name)
+    with Load(address, threads=20, request=REQUEST, timeout=120) as load:
+        load.wait_served(30)  # one in a tenth of a second, and as soon as one is served another one waits
+        assert f"{name} is stalled" not in s.broker.log(), s.broker.log()
+        s.file("deaf")
+        s.wait_log(f"{name} is stalled: \\d+ connections? wait and none was accepted for 300 ms")
+        (s.folder / "deaf").unlink()
+        s.wait_log(f"{name} accepts connections again")
+        s.do(name, "")
+        s.receipt("RESTART", name)
+    assert load.made == load.served, str(load)
+
+
 # ---- anew for each generation ----------------------------------------------------------------------------------
 
 

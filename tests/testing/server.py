@@ -82,6 +82,8 @@ class Server:
             deaf = self.is_deaf()
             waits_for = [] if deaf or "asks" in DO else self.listeners[int(DO.get("listener", 0)):]
             ready, _, _ = select.select([self.woken, *waits_for], [], [], 0.02)
+            if "slow" in DO:
+                time.sleep(float(DO["slow"]))
             if "asks" in DO and not deaf and time.monotonic() > begin + float(DO["asks"]):
                 ready += self.listeners[int(DO.get("listener", 0)):]
             if self.woken in ready:

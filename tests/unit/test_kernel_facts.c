@@ -21,6 +21,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "sockets/queue.h"
+#include "sockets/socket_diag.h"
 #include "sockets_support.h"
 #include "support.h"
 
@@ -480,7 +482,135 @@ START_TEST(clients_of_a_unix_listener_see_who_called_listen_last) {
 }
 END_TEST
 
+/* ---- who waits, by sock_diag ----- broker/components/queue_moves.c --------------------------- */
+
+struct listed {
+        unsigned port;
+        uint64_t inode;
+        size_t n_waiting, n_accepted;
+        uint64_t cookies;
+        size_t n_clients;
+        uint32_t clients[8];
+};
+
+static int list_tcp(void *owner, const struct diag_socket *s) {
+        struct listed *found = owner;
+
+        if (s->local_port == found->port && s->state != TCP_LISTEN && s->state != TCP_TIME_WAIT) {
+                *(s->inode == 0 ? &found->n_waiting : &found->n_accepted) += 1;
+                found->cookies += s->inode == 0 ? s->cookie : 0;
+        }
+        return 0;
+}
+
+static struct listed tcp_list(int fd) {
+        struct listed found = {.port = test_port_of(fd)};
+
+        ck_assert_int_eq(socket_diag_tcp(AF_INET, found.port, list_tcp, &found), 0);
+        return found;
+}
+
+static int connected(int fd) {
+        struct sockaddr_storage where;
+        socklen_t size = sizeof(where);
+        int client;
+
+        ck_assert_int_eq(getsockname(fd, (struct sockaddr *) &where, &size), 0);
+        client = socket(where.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        ck_assert_int_eq(connect(client, (struct sockaddr *) &where, size), 0);
+        return client;
+}
+
+static uint32_t inode_of(int fd) {
+        struct stat st;
+
+        ck_assert_int_eq(fstat(fd, &st), 0);
+        return (uint32_t) st.st_ino;
+}
+
+static unsigned length_of(int fd) {
+        struct queue q;
+
+        ck_assert_int_eq(queue_read(fd, &q), 0);
+        return q.length;
+}
+
+START_TEST(tcp_connections_that_wait_are_listed_without_an_inode_unless_reset) {
+        const struct linger at_once = {.l_onoff = 1};
+        int fd = test_tcp_listener(), clients[3], accepted;
+        struct listed first, then;
+
+        for (int k = 0; k < 3; k++)
+                clients[k] = connected(fd);
+        first = tcp_list(fd);
+        ck_assert_uint_eq(first.n_waiting, 3);
+        close(clients[2]); /* in order: it stays */
+        then = tcp_list(fd);
+        ck_assert_uint_eq(then.n_waiting, 3);
+        ck_assert_uint_eq(then.cookies, first.cookies);
+        ck_assert_int_eq(setsockopt(clients[1], SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once)),
+                         0);
+        close(clients[1]);
+        ck_assert_uint_eq(tcp_list(fd).n_waiting, 2);
+        ck_assert_uint_eq(length_of(fd), 3); /* it is to be accepted all the same */
+        accepted = accept4(fd, NULL, NULL, SOCK_CLOEXEC);
+        then = tcp_list(fd);
+        ck_assert_uint_eq(then.n_waiting, 1);
+        ck_assert_uint_eq(then.n_accepted, 1);
+        ck_assert_uint_eq(length_of(fd), 2);
+        close(accepted);
+        close(clients[0]);
+        close(fd);
+}
+END_TEST
+
+static int list_clients(void *owner, const struct diag_socket *s) {
+        struct listed *found = owner;
+
+        if (s->inode == found->inode) {
+                found->n_clients = s->n_clients;
+                for (size_t k = 0; k < s->n_clients && k < 8; k++)
+                        found->clients[k] = s->clients[k];
+        }
+        return 0;
+}
+
+static struct listed unix_list(int fd) {
+        struct listed found = {.inode = inode_of(fd)};
+
+        ck_assert_int_eq(socket_diag_unix_clients(list_clients, &found), 0);
+        return found;
+}
+
+START_TEST(unix_clients_that_wait_are_listed_in_order_and_as_0_when_they_have_closed) {
+        int fd = test_unix_listener(test_path("web.sock")), clients[3], accepted;
+        struct listed found;
+
+        for (int k = 0; k < 3; k++)
+                clients[k] = connected(fd);
+        found = unix_list(fd);
+        ck_assert_uint_eq(found.n_clients, 3);
+        for (int k = 0; k < 3; k++)
+                ck_assert_uint_eq(found.clients[k], inode_of(clients[k]));
+        close(clients[1]);
+        found = unix_list(fd);
+        ck_assert_uint_eq(found.n_clients, 3);
+        ck_assert_uint_eq(found.clients[1], 0);
+        accepted = accept4(fd, NULL, NULL, SOCK_CLOEXEC);
+        found = unix_list(fd);
+        ck_assert_uint_eq(found.n_clients, 2);
+        ck_assert_uint_eq(found.clients[0], 0);
+        ck_assert_uint_eq(found.clients[1], inode_of(clients[2]));
+        close(accepted);
+        close(clients[0]);
+        close(clients[2]);
+        close(fd);
+}
+END_TEST
+
 SUITE("kernel facts", {
+        TEST(tcp_connections_that_wait_are_listed_without_an_inode_unless_reset);
+        TEST(unix_clients_that_wait_are_listed_in_order_and_as_0_when_they_have_closed);
         TEST(clients_of_a_unix_listener_see_who_called_listen_last);
         TEST(a_deleted_folder_is_not_told_while_a_socket_that_was_bound_in_it_is_open);
         TEST(living_connections_bar_listen_when_reuseaddr_was_cleared);

@@ -18,17 +18,31 @@
 static struct scene l;
 static unsigned port;
 
+static const char *address(bool is_unix) {
+        static char text[128];
+
+        port = test_free_port();
+        if (is_unix)
+                (void) snprintf(text, sizeof(text), "%s", test_path("web.sock"));
+        else
+                (void) snprintf(text, sizeof(text), "127.0.0.1:%u", port);
+        return text;
+}
+
 static struct component *a(void) {
         return life_component(&l, "a");
 }
 
-static void begin(const char *socket, const char *component) {
+static void begin_on(const char *where, const char *socket, const char *component) {
         life_begin(&l, false);
-        port = test_free_port();
         life_apply(&l,
-                   "[Socket web]\nListenStream=127.0.0.1:%u\nBacklog=16\n%s\n"
+                   "[Socket web]\nListenStream=%s\nBacklog=16\n%s\n"
                    "[Component a]\nSockets=web\nHealthCheck=exec:true\n%s\n",
-                   port, socket, component);
+                   where, socket, component);
+}
+
+static void begin(const char *socket, const char *component) {
+        begin_on(address(false), socket, component);
 }
 
 /* As a component would. */
@@ -162,6 +176,77 @@ START_TEST(a_queue_that_becomes_shorter_is_not_stalled) {
 }
 END_TEST
 
+static int connect_one(void) {
+        struct sockaddr_storage where;
+        socklen_t size = sizeof(where);
+        int fd;
+
+        ck_assert_int_eq(getsockname(find(l.w, "web")->fds[0], (struct sockaddr *) &where, &size),
+                         0);
+        fd = socket(where.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        ck_assert_int_eq(connect(fd, (struct sockaddr *) &where, size), 0);
+        return fd;
+}
+
+/* A TCP client that does so is not listed any more, as one that was accepted and closed. */
+static void reset(int fd) {
+        const struct linger at_once = {.l_onoff = 1};
+
+        (void) setsockopt(fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once));
+        close(fd);
+}
+
+/* For each that is taken another one comes: its length says nothing. */
+START_TEST(a_full_queue_that_is_taken_from_is_not_stalled) {
+        int clients[20];
+        size_t n = 0;
+
+        begin_on(address(_i == 1), "", "ExecStart=sleep 60\nStallSec=200ms\n");
+        LIFE_UNTIL(&l, life_is(&l, "a", COMPONENT_READY));
+        while (n < 5)
+                clients[n++] = connect_one();
+        for (int k = 0; k < 12; k++) {
+                life_pass(&l, 90);
+                clients[n++] = connect_one();
+                take();
+                ck_assert(!stall_is_stalled(a()));
+        }
+        LIFE_UNTIL(&l, stall_is_stalled(a()));
+        ck_assert(life_said(&l, "5 connections wait and none was accepted"));
+        clients[n++] = connect_one();
+        take(); /* and its length says nothing of this either */
+        LIFE_UNTIL(&l, !stall_is_stalled(a()));
+        ck_assert(life_said(&l, "a accepts connections again"));
+        while (n > 0)
+                close(clients[--n]);
+        life_end(&l);
+}
+END_TEST
+
+/* They come and go, and none is accepted. */
+START_TEST(clients_that_give_up_do_not_make_a_queue_move) {
+        int clients[8];
+
+        begin_on(address(_i == 1), "", "ExecStart=sleep 60\nStallSec=200ms\n");
+        LIFE_UNTIL(&l, life_is(&l, "a", COMPONENT_READY));
+        for (int k = 0; k < 8; k++)
+                clients[k] = connect_one();
+        for (int k = 0; k < 4; k++) {
+                life_pass(&l, 50);
+                reset(clients[k]);
+                reset(connect_one());
+        }
+        LIFE_UNTIL(&l, stall_is_stalled(a()));
+        for (int k = 4; k < 8; k++) {
+                life_pass(&l, 150);
+                reset(clients[k]);
+        }
+        ck_assert(stall_is_stalled(a()));
+        ck_assert(!life_said(&l, "a accepts connections again"));
+        life_end(&l);
+}
+END_TEST
+
 START_TEST(a_stalled_component_is_replaced_if_that_is_asked) {
         begin("", "ExecStart=sleep 60\nStallSec=100ms\nStallAction=restart\nRestart=always\n");
         LIFE_UNTIL(&l, life_is(&l, "a", COMPONENT_READY));
@@ -183,5 +268,7 @@ SUITE("trigger", {
         TEST(a_changed_listener_is_watched_anew);
         TEST(a_stalled_queue_is_reported_once_and_its_end_too);
         TEST(a_queue_that_becomes_shorter_is_not_stalled);
+        tcase_add_loop_test(tests_, a_full_queue_that_is_taken_from_is_not_stalled, 0, 2);
+        tcase_add_loop_test(tests_, clients_that_give_up_do_not_make_a_queue_move, 0, 2);
         TEST(a_stalled_component_is_replaced_if_that_is_asked);
 })
