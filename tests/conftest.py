@@ -1,4 +1,5 @@
 """Fixtures of the end-to-end tests. Programs are given by FDPASSD, FDPASS and BUILD."""
+import ctypes
 import os
 import signal
 import sys
@@ -9,6 +10,8 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 sys.dont_write_bytecode = True
 
 from testing.broker import Broker  # noqa: E402  (the path must be set first)
+
+PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
 
 
 @pytest.fixture
@@ -40,6 +43,15 @@ def processes():
         except ProcessLookupError:
             pass
         process.wait()
+
+
+@pytest.fixture
+def subreaper():
+    """What a killed keeper or broker leaves becomes our child, and is reaped here and nowhere else."""
+    libc = ctypes.CDLL(None)
+    libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    yield
+    libc.prctl(PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0)
 
 
 @pytest.fixture

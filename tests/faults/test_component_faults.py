@@ -12,7 +12,8 @@ import pytest
 
 from testing.broker import DEADLINE
 from testing.load import Load
-from testing.scene import REQUEST, Scene, alive, until
+from testing.process import alive, until
+from testing.scene import REQUEST, Scene
 
 NOTIFY = "Type=notify\n"
 #: A cgroup hierarchy that is there and may not be written: see cgroup_root_open().

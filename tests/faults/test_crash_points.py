@@ -22,7 +22,8 @@ import time
 import pytest
 
 from testing.broker import FDPASSD, children_of, clean_environment, end_both, free_address, parent_of, program_of
-from testing.scene import SERVER, until
+from testing.process import until
+from testing.scene import SERVER
 
 PR_SET_CHILD_SUBREAPER = 36
 

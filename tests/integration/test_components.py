@@ -9,7 +9,8 @@ import pytest
 
 from testing.broker import DEADLINE, free_address
 from testing.load import Load
-from testing.scene import REQUEST, Scene, alive, until
+from testing.process import alive, until
+from testing.scene import REQUEST, Scene
 
 NOTIFY = "Type=notify\n"
 #: Comes back at once, and as often as it likes.

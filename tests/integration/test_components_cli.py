@@ -7,11 +7,11 @@ import socket
 import subprocess
 import sys
 import textwrap
-import time
 
 import pytest
 
 from testing.broker import DEADLINE, FDPASS, free_address
+from testing.process import until
 
 #: A component that does what files in its folder tell it: see Component.
 PROGRAM = textwrap.dedent("""
@@ -69,15 +69,6 @@ PROGRAM = textwrap.dedent("""
             said += 1
     print("bye from", generation, flush=True)
 """)
-
-
-def until(condition, what):
-    """Wait for it, bounded."""
-    end = time.monotonic() + DEADLINE
-    while not (found := condition()):
-        assert time.monotonic() < end, f"waited in vain for {what}"
-        time.sleep(0.01)
-    return found
 
 
 class Hermes:

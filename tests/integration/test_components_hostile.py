@@ -8,7 +8,8 @@ import time
 import pytest
 
 from testing.broker import DEADLINE
-from testing.scene import Scene, until
+from testing.process import until
+from testing.scene import Scene
 
 NOTIFY = "Type=notify\n"
 MANUAL = NOTIFY + "Start=manual\n"

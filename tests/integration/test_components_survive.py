@@ -3,7 +3,6 @@ Components outlive the broker: killed, without its keeper, or upgraded, at every
 
 FDPASS_TEST_KILLS sets how often the broker is killed at some moment of a restart (20).
 """
-import ctypes
 import json
 import os
 import select
@@ -17,11 +16,11 @@ import pytest
 
 from testing.broker import DEADLINE, FDPASS, FDPASSD, children_of, end_both, memory_is_measurable
 from testing.load import Load
-from testing.scene import REQUEST, Scene, alive, until
+from testing.process import alive, end, reap, resident, until
+from testing.scene import REQUEST, Scene
 
 KILLS = int(os.environ.get("FDPASS_TEST_KILLS", "20"))
 NOTIFY = "Type=notify\n"
-PR_SET_CHILD_SUBREAPER = 36
 
 
 def session_and_state(pid):
@@ -42,23 +41,14 @@ def collect_orphans(stop):
 
 
 @pytest.fixture(autouse=True)
-def subreaper():
+def collector(subreaper):
     """What a keeper and a broker leave that are killed both becomes our child."""
-    libc, stop = ctypes.CDLL(None), threading.Event()
-    collector = threading.Thread(target=collect_orphans, args=[stop])
-    libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-    collector.start()
+    stop = threading.Event()
+    thread = threading.Thread(target=collect_orphans, args=[stop])
+    thread.start()
     yield
     stop.set()
-    collector.join()
-    libc.prctl(PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0)
-
-
-def reap(pid):
-    try:
-        os.waitpid(pid, 0)
-    except ChildProcessError:
-        pass
+    thread.join()
 
 
 @pytest.fixture
@@ -82,18 +72,9 @@ def scene(broker, tmp_path):
 # ---- ways to go away -------------------------------------------------------------------------------------------
 
 
-def kill(pid):
-    fd = os.pidfd_open(pid)
-    try:
-        signal.pidfd_send_signal(fd, signal.SIGKILL)
-        assert select.select([fd], [], [], DEADLINE)[0]
-    finally:
-        os.close(fd)
-
-
 def kill_broker(s):
     pid = s.broker.broker_pid
-    kill(pid)
+    end(pid)
     until(lambda: s.broker.broker_pid != pid, "another broker")
     if pid in children_of(os.getpid()):
         reap(pid)
@@ -101,7 +82,7 @@ def kill_broker(s):
 
 def kill_keeper(s):
     keeper = s.broker.pids()[1]
-    kill(keeper)
+    end(keeper)
     if keeper == s.broker.process.pid:
         s.broker.process.wait()
     elif keeper in children_of(os.getpid()):
@@ -225,7 +206,7 @@ def test_a_generation_that_fails_while_the_broker_is_away_is_not_started_again(s
     broker, keeper = s.broker.pids()
     if way is kill_broker:
         os.kill(keeper, signal.SIGSTOP)
-        kill(broker)
+        end(broker)
         gate.unlink()
         os.kill(keeper, signal.SIGCONT)
     else:
@@ -277,7 +258,7 @@ def test_killed_at_some_moment_of_a_restart_under_load(scene):
             pid = s.broker.broker_pid
             waits = Command(s, "restart", name)
             select.select([], [], [], 0.12 * n / KILLS)  # the moment is what is tried
-            kill(pid)
+            end(pid)
             receipt = waits.receipt()
             assert receipt["verdict"] == "serves", (receipt, s.broker.log()[-3000:])
             assert receipt["generation_before"] == generation
@@ -299,11 +280,6 @@ def test_killed_at_some_moment_of_a_restart_under_load(scene):
     assert len(cgroups(name)) <= 1, cgroups(name)
     if memory_is_measurable():
         assert max(sizes[len(sizes) // 2:]) < min(sizes) + 1024, f"KiB resident in the keeper: {sizes}"
-
-
-def resident(pid):
-    with open(f"/proc/{pid}/status", encoding="ascii") as file:
-        return next(int(line.split()[1]) for line in file if line.startswith("VmRSS:"))
 
 
 def at_rest(pid):
@@ -353,14 +329,14 @@ def test_what_serves_goes_on_and_is_still_supervised(scene):
 def test_an_end_while_the_broker_is_away_is_seen_with_its_status(scene, tmp_path, status, text):
     gate = tmp_path / "gate"
     gate.touch()
-    end = f"exit {status}" if status > 0 else f"kill {status} $$$$"
-    s = scene(f"ExecStart=/bin/sh -c 'while [ -e {gate} ]; do sleep 0.01; done; {end}'\nSockets=\n"
+    last = f"exit {status}" if status > 0 else f"kill {status} $$$$"
+    s = scene(f"ExecStart=/bin/sh -c 'while [ -e {gate} ]; do sleep 0.01; done; {last}'\nSockets=\n"
               "Restart=on-failure\nRestartSec=60s\n")
     s.wait_state("hermes", "ready")
     pid = s.pids("hermes")[1]
     broker, keeper = s.broker.pids()
     os.kill(keeper, signal.SIGSTOP)
-    kill(broker)
+    end(broker)
     gate.unlink()
     until(lambda: not alive(pid), "its end")
     os.kill(keeper, signal.SIGCONT)

@@ -3,39 +3,19 @@ The state document is lost, and the configuration files are broken as well: the 
 descriptors tell, and closes none of them.
 """
 import os
-import select
 import signal
 import socket
-import time
 
 import pytest
 
 from testing.broker import DEADLINE, end_both, free_address
+from testing.process import end, memfd_of, open_fds, until
 
 BROKEN = "[Socket web\nnonsense\n"
 
 
 def section(name, address):
     return f"[Socket {name}]\nListenStream={address[0]}:{address[1]}\n"
-
-
-def wait_for(condition, what):
-    deadline = time.monotonic() + DEADLINE
-    while not condition():
-        assert time.monotonic() < deadline, what() if callable(what) else what
-        time.sleep(0.005)
-
-
-def memfd_of(pid, name):
-    for fd in os.listdir(f"/proc/{pid}/fd"):
-        path = f"/proc/{pid}/fd/{fd}"
-        if os.readlink(path).startswith(f"/memfd:{name}"):
-            return path
-    raise AssertionError(f"{pid} has no {name}")
-
-
-def open_fds(pid):
-    return len(os.listdir(f"/proc/{pid}/fd"))
 
 
 def spoil(b, *memfds):
@@ -55,13 +35,8 @@ def spoil(b, *memfds):
 
 
 def kill(b, pid):
-    fd = os.pidfd_open(pid)
-    try:
-        signal.pidfd_send_signal(fd, signal.SIGKILL)
-        assert select.select([fd], [], [], DEADLINE)[0]
-    finally:
-        os.close(fd)
-    wait_for(lambda: b.broker_pid not in (None, pid), b.log)
+    end(pid)
+    until(lambda: b.broker_pid not in (None, pid), b.log)
 
 
 def repair(b, config):
@@ -81,7 +56,7 @@ def test_what_was_in_force_is_found_by_its_descriptor(broker):
     config = spoil(b, "fdpass-state")
     assert (b.inode("web"), b.inode("app")) == inodes, b.log()
     assert "known by its descriptor" in b.log()
-    wait_for(lambda: open_fds(b.pid) == keeper, "the keeper has descriptors left over, or fewer")
+    until(lambda: open_fds(b.pid) == keeper, "the keeper has descriptors left over, or fewer")
     assert b.fdpass("apply", check=False).returncode == 3
     kill(b, b.broker_pid)
     assert (b.inode("web"), b.inode("app")) == inodes, b.log()
@@ -105,10 +80,10 @@ def test_without_any_configuration_all_sockets_stay_open_until_there_is_one(brok
         kill(b, b.broker_pid)
         b.process.kill()
         b.process.wait()
-        wait_for(lambda: b.pids()[1], b.log)
+        until(lambda: b.pids()[1], b.log)
         # what the broker's own keeper has been given is all
         keeper = b.pids()[1]
-        wait_for(lambda: kept_sockets(keeper) >= set(inodes), b.log)
+        until(lambda: kept_sockets(keeper) >= set(inodes), b.log)
         kill(b, b.broker_pid)
         repair(b, config)
         b.fdpass("apply")
@@ -147,7 +122,7 @@ def test_what_no_configuration_claims_is_closed_when_that_is_allowed_and_nowhere
     with socket.create_connection(address, timeout=DEADLINE):
         pass
     b.fdpass("apply", "--allow-close")
-    wait_for(lambda: refused(address), "a closed socket still listens: somebody has a copy")
+    until(lambda: refused(address), "a closed socket still listens: somebody has a copy")
 
 
 def refused(address):

@@ -2,59 +2,20 @@
 A supervisor that started fdpassd sees its process, the keeper, die and starts it again: that one finds the broker
 alive and becomes its keeper, so that the supervisor has again what it supervises.
 """
-import ctypes
 import os
 import select
 import signal
 import socket
 import subprocess
 import sys
-import time
 
 import pytest
 
 from testing.broker import DEADLINE, FDPASSD, clean_environment, end_both, free_address, program_of
 from testing.load import Load
+from testing.process import SERVER, end, reap, until
 
-PR_SET_CHILD_SUBREAPER = 36
-
-SERVER = """
-import socket
-s = socket.socket(fileno=3)
-print("up", flush=True)
-while True:
-    c, _ = s.accept()
-    with c:
-        c.recv(4096)
-        c.sendall(b"HTTP/1.0 200 OK\\r\\n\\r\\nok\\n")
-"""
-
-
-@pytest.fixture(autouse=True)
-def subreaper():
-    """What a killed process leaves becomes our child, and is reaped here."""
-    libc = ctypes.CDLL(None)
-    libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-    yield
-    libc.prctl(PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0)
-
-
-def end(pid, number=signal.SIGKILL):
-    """Send it and wait until the process has ended."""
-    fd = os.pidfd_open(pid)
-    try:
-        signal.pidfd_send_signal(fd, number)
-        assert select.select([fd], [], [], DEADLINE)[0], f"{pid} does not end"
-    finally:
-        os.close(fd)
-
-
-def reap(*pids):
-    for pid in pids:
-        try:
-            os.waitpid(pid, os.WNOHANG)
-        except (ChildProcessError, TypeError):
-            pass
+pytestmark = pytest.mark.usefixtures("subreaper")
 
 
 class Second:
@@ -128,15 +89,8 @@ def section(name, address, more=""):
     return f"[Socket {name}]\nListenStream={address[0]}:{address[1]}\n{more}"
 
 
-def wait_for(condition, what):
-    deadline = time.monotonic() + DEADLINE
-    while not condition():
-        assert time.monotonic() < deadline, what() if callable(what) else what
-        time.sleep(0.005)
-
-
 def keeper_of(b):
-    wait_for(lambda: b.pids()[1], b.log)
+    until(lambda: b.pids()[1], b.log)
     return b.pids()[1]
 
 
@@ -175,12 +129,12 @@ def test_a_supervisors_loop_has_its_keeper_again_and_nothing_is_refused(broker, 
                 second = start_again(b)
                 assert second.ready and second.process.poll() is None, second.log()
                 assert "this fdpassd is its keeper now" in second.log()
-                wait_for(lambda pid=made: program_of(pid) is None, "the keeper that the broker made is still there")
+                until(lambda pid=made: program_of(pid) is None, "the keeper that the broker made is still there")
                 reap(made)
-                wait_for(lambda: f"socket:[{inode}]" in kept_by(second.pid), "the new keeper does not have the socket")
+                until(lambda: f"socket:[{inode}]" in kept_by(second.pid), "the new keeper does not have the socket")
                 process, pid = second.process, b.broker_pid
                 end(pid)
-                wait_for(lambda old=pid: b.broker_pid != old, second.log)
+                until(lambda old=pid: b.broker_pid != old, second.log)
                 reap(pid)
                 assert b.pids() == (b.broker_pid, process.pid)
                 assert list(b.leases("web")) == [server.pid]
@@ -189,7 +143,7 @@ def test_a_supervisors_loop_has_its_keeper_again_and_nothing_is_refused(broker, 
         assert b.inode("web") == inode and b.broker_pid != first
         end(process.pid, signal.SIGTERM)
         assert process.wait() == 0
-        wait_for(lambda: not os.path.exists(b.control), "the broker did not end")
+        until(lambda: not os.path.exists(b.control), "the broker did not end")
     finally:
         b.process = process
 
@@ -210,7 +164,7 @@ def test_sigterm_to_the_new_keeper_ends_both_with_0_and_sighup_applies(broker, s
     with open(b.config_path, "a", encoding="ascii") as file:
         file.write(section("api", free_address()))
     os.kill(second.pid, signal.SIGHUP)
-    wait_for(lambda: len(b.status()["listeners"]) == 2, "SIGHUP is not forwarded")
+    until(lambda: len(b.status()["listeners"]) == 2, "SIGHUP is not forwarded")
     os.kill(second.pid, signal.SIGTERM)
     assert second.status() == 0, second.log()
     reap(pid)
@@ -247,7 +201,7 @@ def test_of_two_that_are_started_at_once_one_is_the_keeper_and_one_exits_with_4(
     made = keeper_of(b)
     os.kill(pid, signal.SIGSTOP)  # both have asked when it goes on
     both = [start_again(b, wait=False) for _ in range(2)]
-    wait_for(lambda: unread(b) == 2, "they do not call")
+    until(lambda: unread(b) == 2, "they do not call")
     os.kill(pid, signal.SIGCONT)
     for one in both:
         one.wait()
@@ -255,10 +209,10 @@ def test_of_two_that_are_started_at_once_one_is_the_keeper_and_one_exits_with_4(
     losers = [one for one in both if not one.ready]
     assert len(winners) == 1, [one.log() for one in both]
     assert losers[0].status() == 4 and "already running" in losers[0].log()
-    wait_for(lambda: program_of(made) is None, "the keeper that the broker made is still there")
+    until(lambda: program_of(made) is None, "the keeper that the broker made is still there")
     reap(made)
     end(pid)
-    wait_for(lambda: b.broker_pid != pid, winners[0].log)
+    until(lambda: b.broker_pid != pid, winners[0].log)
     reap(pid)
     assert b.pids()[1] == winners[0].pid
 
@@ -279,11 +233,11 @@ def test_a_stopped_keeper_of_the_brokers_own_is_replaced_and_ended(broker, start
     os.kill(made, signal.SIGSTOP)
     second = start_again(b)
     assert second.ready, second.log()
-    wait_for(lambda: program_of(made) is None, "the stopped keeper is still there")
+    until(lambda: program_of(made) is None, "the stopped keeper is still there")
     reap(made)
     pid = b.broker_pid
     end(pid)
-    wait_for(lambda: b.broker_pid != pid, second.log)
+    until(lambda: b.broker_pid != pid, second.log)
     reap(pid)
     assert b.inode("web") == inode and b.pids()[1] == second.pid
 
@@ -296,18 +250,18 @@ def test_a_keeper_that_a_broker_made_is_known_after_that_brokers_death_and_upgra
     b.process.wait()
     made = keeper_of(b)
     end(pid)
-    wait_for(lambda: b.broker_pid != pid, b.log)
+    until(lambda: b.broker_pid != pid, b.log)
     reap(pid)
     assert b.pids()[1] == made
     b.fdpass("upgrade")
-    wait_for(lambda: "upgraded in place" in b.log(), b.log)
+    until(lambda: "upgraded in place" in b.log(), b.log)
     second = start_again(b)
     assert second.ready, second.log()
-    wait_for(lambda: program_of(made) is None, "the keeper that a broker made is still there")
+    until(lambda: program_of(made) is None, "the keeper that a broker made is still there")
     reap(made)
     broker_pid = b.broker_pid
     end(broker_pid)
-    wait_for(lambda: b.broker_pid != broker_pid, second.log)
+    until(lambda: b.broker_pid != broker_pid, second.log)
     reap(broker_pid)
     assert b.inode("web") == inode
 
@@ -321,20 +275,20 @@ def test_one_that_dies_before_it_has_everything_costs_nothing(broker, start_agai
     made = keeper_of(b)
     os.kill(pid, signal.SIGSTOP)
     second = start_again(b, wait=False)
-    wait_for(lambda: unread(b) == 1, "it does not call")
+    until(lambda: unread(b) == 1, "it does not call")
     os.kill(second.pid, signal.SIGSTOP)
     os.kill(pid, signal.SIGCONT)
-    wait_for(lambda: "is our keeper now" in b.log(), b.log)
+    until(lambda: "is our keeper now" in b.log(), b.log)
     assert program_of(made), "the old keeper was ended before the new one had everything"
     second.process.kill()
     second.process.wait()
-    wait_for(lambda: program_of(made) is None, b.log)
+    until(lambda: program_of(made) is None, b.log)
     reap(made)
-    wait_for(lambda: b.pids()[1], b.log)
-    wait_for(lambda: f"socket:[{inode}]" in kept_by(b.pids()[1]), b.log)
+    until(lambda: b.pids()[1], b.log)
+    until(lambda: f"socket:[{inode}]" in kept_by(b.pids()[1]), b.log)
     reap(made)
     end(pid)
-    wait_for(lambda: b.broker_pid != pid, b.log)
+    until(lambda: b.broker_pid != pid, b.log)
     reap(pid)
     assert b.inode("web") == inode
 
@@ -347,12 +301,12 @@ def test_the_broker_that_dies_before_the_new_one_has_everything_is_started_by_th
     made = keeper_of(b)
     os.kill(pid, signal.SIGSTOP)
     second = start_again(b, wait=False)
-    wait_for(lambda: unread(b) == 1, "it does not call")
+    until(lambda: unread(b) == 1, "it does not call")
     os.kill(second.pid, signal.SIGSTOP)
     os.kill(pid, signal.SIGCONT)
-    wait_for(lambda: "is our keeper now" in b.log(), b.log)
+    until(lambda: "is our keeper now" in b.log(), b.log)
     end(pid)
-    wait_for(lambda: b.broker_pid != pid, b.log)
+    until(lambda: b.broker_pid != pid, b.log)
     os.kill(second.pid, signal.SIGCONT)
     assert second.status() == 1 and "start fdpassd again" in second.log()
     reap(pid)

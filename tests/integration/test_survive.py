@@ -3,9 +3,7 @@ The broker survives its own death, and the keeper's: nothing is refused, lost, d
 
 FDPASS_TEST_KILLS sets how often they are killed alternately (40).
 """
-import ctypes
 import os
-import select
 import shutil
 import signal
 import socket
@@ -18,36 +16,10 @@ import pytest
 
 from testing.broker import FDPASSD, Broker, StartFailed, end_both, free_address, private_folder, program_of
 from testing.load import Load
+from testing.process import SERVER, end, memfd_of, open_fds, reap, resident, until
 
 KILLS = int(os.environ.get("FDPASS_TEST_KILLS", "40"))
-PR_SET_CHILD_SUBREAPER = 36
-
-SERVER = """
-import socket, sys
-s = socket.socket(fileno=3)
-print("up", flush=True)
-while True:
-    c, _ = s.accept()
-    with c:
-        c.recv(4096)
-        c.sendall(b"HTTP/1.0 200 OK\\r\\n\\r\\nok\\n")
-"""
-
-
-@pytest.fixture(autouse=True)
-def subreaper():
-    """What a killed keeper or broker leaves becomes our child, and is reaped here and nowhere else."""
-    libc = ctypes.CDLL(None)
-    libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-    yield
-    libc.prctl(PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0)
-
-
-def reap(pid):
-    try:
-        os.waitpid(pid, os.WNOHANG)
-    except ChildProcessError:
-        pass
+pytestmark = pytest.mark.usefixtures("subreaper")
 
 
 def section(name, host, port, more=""):
@@ -62,35 +34,14 @@ def serve(b, processes, name="web"):
     return process
 
 
-def open_fds(pid):
-    return len(os.listdir(f"/proc/{pid}/fd"))
-
-
-def resident(pid):
-    with open(f"/proc/{pid}/status", encoding="ascii") as file:
-        return next(int(line.split()[1]) for line in file if line.startswith("VmRSS:"))
-
-
-def wait_for(condition, what, seconds=20):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.005)
-
-
 def kill_one(b, pid, number=signal.SIGKILL):
     """Kill broker or keeper, and wait until both are there again and at rest."""
-    fd = os.pidfd_open(pid)
-    try:
-        signal.pidfd_send_signal(fd, number)
-        assert select.select([fd], [], [], 20)[0]
-    finally:
-        os.close(fd)
+    end(pid, number)
     if pid != b.process.pid:
         reap(pid)
     else:
         b.process.wait()
-    wait_for(lambda: b.pids()[1] not in (None, pid), f"no keeper again:\n{b.log()}")
+    until(lambda: b.pids()[1] not in (None, pid), f"no keeper again:\n{b.log()}")
 
 
 def remove_all(b):
@@ -108,7 +59,7 @@ def alternate(b, times):
         kill_one(b, b.pids()[n % 2])
         if n % 2:
             broker, keeper = b.pids()
-            wait_for(lambda k=keeper: open_fds(k) == usual, f"{open_fds(keeper)} descriptors in the keeper, not {usual}")
+            until(lambda k=keeper: open_fds(k) == usual, f"{open_fds(keeper)} descriptors in the keeper, not {usual}")
             figures.append((resident(broker), resident(keeper)))
     return figures
 
@@ -147,7 +98,7 @@ def test_the_broker_has_as_many_descriptors_after_each_death(broker, processes):
             assert client.request("HELLO").ok
             counts.append(open_fds(pid))
             keeper = keeper or open_fds(b.pid)
-            wait_for(lambda: open_fds(b.pid) == keeper, "the keeper has more descriptors than before")
+            until(lambda: open_fds(b.pid) == keeper, "the keeper has more descriptors than before")
     assert len(set(counts)) == 1, counts
 
 
@@ -193,7 +144,7 @@ def test_killed_in_the_middle_of_an_apply_nothing_is_lost(broker):
                 client.send("APPLY", **{"ALLOW-CLOSE": "1"})
             time.sleep(0.001 * n / 4)
             os.kill(pid, signal.SIGKILL)
-        wait_for(lambda p=pid: b.broker_pid != p, "it does not come back")
+        until(lambda p=pid: b.broker_pid != p, "it does not come back")
         assert b.inode("web") == inode
         b.fdpass("apply", "--allow-close")
         assert len(b.status()["listeners"]) == (41 if n % 2 == 0 else 1)
@@ -263,7 +214,7 @@ def test_sighup_to_the_keeper_applies_and_is_not_forgotten_between_two_brokers(b
     os.kill(b.broker_pid, signal.SIGKILL)
     os.kill(b.pid, signal.SIGHUP)
     os.kill(b.pid, signal.SIGCONT)
-    wait_for(lambda: len(b.status()["listeners"]) == 3, "the signal is lost")
+    until(lambda: len(b.status()["listeners"]) == 3, "the signal is lost")
 
 
 @pytest.mark.parametrize("text", ["[Socket web]\nListenStream=nonsense\n", "", None])
@@ -312,7 +263,7 @@ def test_unix_sockets_keep_inode_and_path(broker):
         peer.connect(path)
     # the guard of the path is at work again
     os.unlink(path)
-    wait_for(lambda: os.path.exists(path), "the path does not come back")
+    until(lambda: os.path.exists(path), "the path does not come back")
     assert b.inode("app") == inode
 
 
@@ -335,14 +286,14 @@ def test_as_pid_1_it_reaps_forwards_and_ends_cleanly(broker, processes):
                               stdin=subprocess.DEVNULL, check=True)
         return [line.split() for line in done.stdout.splitlines()]
 
-    wait_for(lambda: not any(s.startswith("Z") or c == "sleep" for s, c in names()), "an orphan is not reaped")
+    until(lambda: not any(s.startswith("Z") or c == "sleep" for s, c in names()), "an orphan is not reaped")
     # its broker dies, which is a child too
     subprocess.run([*inside, "kill", "-KILL", "2"], stdin=subprocess.DEVNULL, check=True)
-    wait_for(lambda: b.broker_pid != 2, "it does not come back")
+    until(lambda: b.broker_pid != 2, "it does not come back")
     assert [c for _, c in names()].count("fdpassd") == 2
     b.write_config(open(b.config_path, encoding="ascii").read() + section("api", *free_address()))
     os.kill(init, signal.SIGHUP)
-    wait_for(lambda: len(b.status()["listeners"]) == 2, "SIGHUP is not forwarded")
+    until(lambda: len(b.status()["listeners"]) == 2, "SIGHUP is not forwarded")
     os.kill(init, signal.SIGTERM)
     assert b.process.wait(20) == 0, b.log()
     assert program_of(init) is None
@@ -359,15 +310,6 @@ def test_out_of_descriptors_the_keeper_says_so_and_keeps_what_it_can(broker):
     subprocess.run(["prlimit", "--pid", str(b.pid), "--nofile=40:"], check=True, stdin=subprocess.DEVNULL)
     kill_one(b, b.broker_pid)
     assert b.inode("web") == inode
-
-
-def memfd_of(pid, name):
-    """The path at which the test may open it, too."""
-    for fd in os.listdir(f"/proc/{pid}/fd"):
-        path = f"/proc/{pid}/fd/{fd}"
-        if os.readlink(path).startswith(f"/memfd:{name}"):
-            return path
-    raise AssertionError(f"{pid} has no {name}")
 
 
 def overwrite(path, offset, data):
@@ -405,7 +347,7 @@ def test_a_damaged_state_document_costs_leases_and_not_sockets(broker, processes
     assert (os.stat(b.control).st_ino, os.stat(path).st_ino) == (control, file)
     assert "the kept state document cannot be read" in b.log() and "have no record" in b.log()
     # the holder's pidfd is of no use without its leases; all else is kept once, under its new id
-    wait_for(lambda: open_fds(b.pid) == keeper - 1, "the keeper has descriptors left over")
+    until(lambda: open_fds(b.pid) == keeper - 1, "the keeper has descriptors left over")
     with pytest.raises(StartFailed) as failed:
         broker(f"[Broker]\nControlSocket={b.control}\n")
     assert failed.value.status == 4, "the lock is not held any more"
@@ -456,7 +398,7 @@ def test_what_is_kept_for_a_listener_and_is_not_its_socket_is_told_and_bound_ane
     kill_one(b, pid)
     assert "is not its socket: it has another address" in b.log()
     assert b.listener("web")["sockets"][0]["address"] == "%s:%d" % address
-    wait_for(lambda: open_fds(b.pid) == keeper, "the keeper has descriptors left over")
+    until(lambda: open_fds(b.pid) == keeper, "the keeper has descriptors left over")
 
 
 @pytest.mark.root
@@ -475,7 +417,7 @@ def test_without_a_process_left_the_keeper_keeps_and_tries_again():
                 before = client.request("STATUS").document()
             subprocess.run(["prlimit", "--pid", str(b.pid), "--nproc=1:"], check=True, **as_user)
             os.kill(before["broker"]["pid"], signal.SIGKILL)
-            wait_for(lambda: "cannot start the broker" in b.log(), "it does not say what is wrong")
+            until(lambda: "cannot start the broker" in b.log(), "it does not say what is wrong")
             with socket.create_connection(address), b.client(timeout=20) as client:
                 client.send("STATUS")
                 subprocess.run(["prlimit", "--pid", str(b.pid), "--nproc=100:"], check=True, **as_user)

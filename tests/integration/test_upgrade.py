@@ -14,20 +14,10 @@ import pytest
 
 from testing.broker import FDPASSD, free_address
 from testing.load import Load
+from testing.process import SERVER, open_fds, until
 
 BAD_PROGRAM = os.path.join(os.environ.get("BUILD", "build/plain"), "tests", "faults", "bad-program")
 OTHER_VERSION = b"0.1.z"
-
-SERVER = r"""
-import os, socket
-s = socket.socket(fileno=3)
-s.setblocking(True)
-while True:
-    c, _ = s.accept()
-    c.recv(4096)
-    c.sendall(b"HTTP/1.0 200 OK\r\n\r\nhello")
-    c.close()
-"""
 
 
 def version_of(path):
@@ -54,10 +44,6 @@ def bad_program(folder, name):
 
 def web(address):
     return f"[Socket web]\nListenStream={address[0]}:{address[1]}\n"
-
-
-def descriptors(pid):
-    return len(os.listdir(f"/proc/{pid}/fd"))
 
 
 def zombies(pid):
@@ -133,11 +119,11 @@ def test_descriptors_and_processes_do_not_grow(served):
     b, _, _ = served
     following = other_version(b.folder)
     b.fdpass("upgrade", following)
-    counted = [descriptors(pid) for pid in both(b)]
+    counted = [open_fds(pid) for pid in both(b)]
     for path in [FDPASSD, following] * 5:
         b.fdpass("upgrade", path)
     b.status()
-    assert [descriptors(pid) for pid in both(b)] == counted
+    assert [open_fds(pid) for pid in both(b)] == counted
 
 
 def test_by_default_the_path_from_which_it_was_started(broker, monkeypatch):
@@ -217,13 +203,6 @@ def test_a_new_one_that_cannot_start_with_what_is_kept_takes_nothing_along(serve
     assert b.broker_pid != pid and b.inode("web") == inode and set(b.leases("web")) == {server}
 
 
-def wait_for(condition, what):
-    deadline = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.01)
-
-
 def test_a_keeper_that_the_broker_made_is_upgraded_too(served):
     b, _, server = served
     following = other_version(b.folder)
@@ -231,12 +210,12 @@ def test_a_keeper_that_the_broker_made_is_upgraded_too(served):
     inode = b.inode("web")
     os.kill(first, signal.SIGKILL)
     b.process.wait()
-    wait_for(lambda: b.pids()[1] not in (None, first), "no second keeper")
+    until(lambda: b.pids()[1] not in (None, first), "no second keeper")
     keeper = b.pids()[1]
     ended = [os.pidfd_open(broker), os.pidfd_open(keeper)]
     try:
         b.fdpass("upgrade", following)
-        wait_for(lambda: b.pids() == (broker, keeper), "the keeper is not upgraded")  # its program is the broker's
+        until(lambda: b.pids() == (broker, keeper), "the keeper is not upgraded")  # its program is the broker's
         os.kill(broker, signal.SIGKILL)
         assert select.select(ended[:1], [], [], 30)[0]
         now, still = b.pids()

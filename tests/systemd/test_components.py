@@ -4,24 +4,15 @@ import os
 import signal
 import socket
 import sys
-import time
 
 import pytest
 
 from testing.broker import DEADLINE, FDPASS, FDPASSD, free_address
 from testing.load import Load
+from testing.process import until
+from testing.scene import REQUEST, SERVER
 
 UNIT = "fdpassd-components.service"
-SERVER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../testing/server.py")
-REQUEST = b"GET / HTTP/1.0\r\nHost: x\r\n\r\n"
-
-
-def until(condition, what, seconds=DEADLINE):
-    deadline = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < deadline, what() if callable(what) else what
-        time.sleep(0.02)
-    return found
 
 
 class Service:

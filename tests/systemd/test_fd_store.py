@@ -5,22 +5,12 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 
 from testing.broker import FDPASS, free_address
 from testing.load import Load
+from testing.process import SERVER, until
 
 CONTROL = "/run/fdpass/broker.sock"
-
-SERVER = """
-import socket
-s = socket.socket(fileno=3)
-while True:
-    c, _ = s.accept()
-    with c:
-        c.recv(4096)
-        c.sendall(b"HTTP/1.0 200 OK\\r\\n\\r\\nok\\n")
-"""
 
 
 def web(address, name="web"):
@@ -43,26 +33,19 @@ def stored(system):
     return int(system.show("fdpassd.service", "NFileDescriptorStore"))
 
 
-def wait_for(condition, what, seconds=20):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.05)
-
-
 def serve(system, processes):
     env = {k: v for k, v in os.environ.items() if not k.startswith(("LISTEN_", "NOTIFY", "FDPASS_"))}
     process = subprocess.Popen([FDPASS, "exec", "web", "--", sys.executable, "-c", SERVER], env=env,
                                stdin=subprocess.DEVNULL, start_new_session=True)
     processes.append(process)
-    wait_for(lambda: leases(system) == [process.pid], "no lease")
+    until(lambda: leases(system) == [process.pid], "no lease")
     return process
 
 
 def kill(system, number="KILL"):
     pid = system.main_pid()
     system.systemctl("kill", "--kill-whom=main", "-s", number, "fdpassd.service")
-    wait_for(lambda: system.main_pid() not in (0, pid), "systemd does not start it again")
+    until(lambda: system.main_pid() not in (0, pid), "systemd does not start it again")
 
 
 def start(system, *addresses):
@@ -135,7 +118,7 @@ def test_the_watchdog_ends_it_and_its_sockets_live_on(system):
     before = start(system, free_address())
     pid = system.main_pid()
     os.kill(pid, signal.SIGSTOP)
-    wait_for(lambda: system.main_pid() not in (0, pid), "the watchdog does nothing")
+    until(lambda: system.main_pid() not in (0, pid), "the watchdog does nothing")
     assert inodes(system) == before
 
 

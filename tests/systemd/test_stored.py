@@ -9,8 +9,9 @@ import pytest
 
 from testing.broker import free_address
 from testing.client import Client
+from testing.process import until
 
-from test_fd_store import CONTROL, inodes, kill, leases, serve, start, status, stored, wait_for, web
+from test_fd_store import CONTROL, inodes, kill, leases, serve, start, status, stored, web
 
 
 def connect():
@@ -59,7 +60,7 @@ def test_what_was_stored_outlives_broker_and_restart(system):
         for fd in fds:
             os.close(fd)
         assert client.request("TAKE", NAME="shop").first == "ERROR=ENOENT"
-    wait_for(lambda: stored(system) == count - 1, "systemd still has what was taken")
+    until(lambda: stored(system) == count - 1, "systemd still has what was taken")
     close(ends)
 
 
@@ -96,7 +97,7 @@ def test_a_full_fd_store_is_an_error_with_the_name_of_the_setting(system):
         assert len(kept) > 2 and stored(system) <= 12
         assert client.request("TAKE", NAME=f"shop{number}").first == "ERROR=ENOENT"
         assert store(client, "shop0", [ends[-1][0]]).first == "ERROR=EDQUOT"  # and what it had there is there
-        wait_for(lambda: "raise FileDescriptorStoreMax=" in system.journal(), "the journal does not tell")
+        until(lambda: "raise FileDescriptorStoreMax=" in system.journal(), "the journal does not tell")
         for name in ("shop1", "shop2"):
             assert client.request("DROP", NAME=name).ok
         kept["shop1"] = ends[-1]
@@ -127,7 +128,7 @@ def test_what_only_a_holder_has_is_taken_back(system, processes, user):
     if user:
         system.configure(web(address) + f"Access={user}\n")
         system.systemctl("reload", "fdpassd.service")
-        wait_for(lambda: "applied" in system.journal(), "no reload")
+        until(lambda: "applied" in system.journal(), "no reload")
         process = subprocess.Popen([sys.executable, "-B", "-c", HOLD, CONTROL, *sys.path], user=user, group=user,
                                    extra_groups=[], stdout=subprocess.PIPE, start_new_session=True)
         processes.append(process)
@@ -144,7 +145,7 @@ def test_what_only_a_holder_has_is_taken_back(system, processes, user):
             pass
         if verb == "stop":
             system.systemctl("start", "fdpassd.service")
-        wait_for(lambda: system.show("fdpassd.service", "ActiveState") == "active", "it does not come back")
+        until(lambda: system.show("fdpassd.service", "ActiveState") == "active", "it does not come back")
         assert inodes(system) == before, system.journal()
         assert leases(system) == [process.pid]
     lease = status(system)["listeners"][0]["leases"][0]
@@ -155,6 +156,7 @@ HOLD = """
 import sys, time
 sys.path[:0] = sys.argv[2:]
 from testing.client import Client
+from testing.process import until
 with Client(sys.argv[1]) as client, client.acquire("web"):
     print("up", flush=True)
     time.sleep(3600)

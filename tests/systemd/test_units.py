@@ -11,20 +11,11 @@ import pytest
 
 from testing.broker import FDPASS, free_address
 from testing.load import Load
+from testing.process import SERVER, until
 
 CONTROL = "/run/fdpass/broker.sock"
 BUILD = os.environ.get("BUILD", "")
 EXAMPLES = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../examples")
-
-SERVER = """
-import socket
-s = socket.socket(fileno=3)
-while True:
-    c, _ = s.accept()
-    with c:
-        c.recv(4096)
-        c.sendall(b"HTTP/1.0 200 OK\\r\\n\\r\\nok\\n")
-"""
 
 
 def web(host, port, name="web"):
@@ -65,13 +56,6 @@ def serve(processes, name="web"):
     return processes[-1]
 
 
-def wait_for(condition, what, seconds=20):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.05)
-
-
 def test_systemd_finds_nothing_wrong_in_the_units(system):
     done = system.run("systemd-analyze", "verify", "--man=no", "fdpassd.service", "fdpassd.socket")
     assert "fdpassd" not in done.stderr, done.stderr
@@ -94,7 +78,7 @@ def test_a_wrong_configuration_fails_the_start_and_is_in_the_journal(system):
     system.unit("fdpassd.service.d/once.conf", "[Service]\nRestart=no\n")
     system.configure("[Socket web]\nListenStream=nonsense\n")
     assert system.systemctl("start", "fdpassd.service", check=False).returncode != 0
-    wait_for(lambda: "fdpass.conf:2" in system.journal(), "the journal does not name the line")
+    until(lambda: "fdpass.conf:2" in system.journal(), "the journal does not name the line")
 
 
 def test_the_control_socket_is_the_one_that_systemd_opened(system):
@@ -156,7 +140,7 @@ def test_nothing_is_refused_while_broker_and_server_are_restarted(system, proces
             if round_number % 2:
                 before = system.main_pid()
                 system.systemctl("kill", "--kill-whom=main", "-s", "KILL", "fdpassd.service")
-                wait_for(lambda b=before: system.main_pid() not in (0, b), "systemd does not start it again")
+                until(lambda b=before: system.main_pid() not in (0, b), "systemd does not start it again")
             else:
                 system.systemctl("restart", "fdpassd.service")
             server = serve(processes)
@@ -173,8 +157,8 @@ def test_the_watchdog_is_fed_and_ends_a_broker_that_hangs(system):
     time.sleep(3)  # three times what the watchdog allows
     assert system.main_pid() == pid and system.show("fdpassd.service", "NRestarts") == "0"
     os.kill(pid, signal.SIGSTOP)
-    wait_for(lambda: system.main_pid() not in (0, pid), "the watchdog does nothing")
-    wait_for(lambda: system.show("fdpassd.service", "ActiveState") == "active", "it does not come back")
+    until(lambda: system.main_pid() not in (0, pid), "the watchdog does nothing")
+    until(lambda: system.show("fdpassd.service", "ActiveState") == "active", "it does not come back")
 
 
 def test_reload_applies_and_keeps_process_and_sockets(system):
@@ -184,7 +168,7 @@ def test_reload_applies_and_keeps_process_and_sockets(system):
     pid, inode = system.main_pid(), status(system)["listeners"][0]["sockets"][0]["inode"]
     system.configure(web(*first) + web(*second, name="zzz"))
     system.systemctl("reload", "fdpassd.service")
-    wait_for(lambda: len(status(system)["listeners"]) == 2, "the new listener is not there")
+    until(lambda: len(status(system)["listeners"]) == 2, "the new listener is not there")
     assert system.main_pid() == pid and status(system)["listeners"][0]["sockets"][0]["inode"] == inode
     assert system.show("fdpassd.service", "ActiveState") == "active"
 
@@ -200,7 +184,7 @@ def test_stop_is_quick_whoever_is_connected_and_leaves_holders_alone(system, pro
         s.send(b"VERB=STATUS")
         silent.append(s)
     server = serve(processes)
-    wait_for(lambda: status(system)["listeners"][0]["leases"], "no lease")
+    until(lambda: status(system)["listeners"][0]["leases"], "no lease")
     begin = time.monotonic()
     system.systemctl("stop", "fdpassd.service")
     assert time.monotonic() - begin < 2
@@ -227,7 +211,7 @@ def test_journal_entries_carry_the_listener_s_name(system):
         out = system.run("journalctl", "-u", "fdpassd.service", "-o", "json", "FDPASS_LISTENER=web", check=False).stdout
         return [json.loads(line) for line in out.splitlines() if line.startswith("{")]
 
-    wait_for(entries, "no entry has FDPASS_LISTENER=web")
+    until(entries, "no entry has FDPASS_LISTENER=web")
     assert all(e["SYSLOG_IDENTIFIER"] == "fdpassd" and e["MESSAGE"] for e in entries())
 
 
@@ -244,7 +228,7 @@ def test_in_its_sandbox_it_binds_what_it_is_there_for(system, tmp_path):
     # the guard of the path works in there as well, with an owner that is not root
     inode = inode_of_path("/run/app/app.sock")
     os.unlink("/run/app/app.sock")
-    wait_for(lambda: os.path.exists("/run/app/app.sock"), "the path does not come back")
+    until(lambda: os.path.exists("/run/app/app.sock"), "the path does not come back")
     assert inode_of_path("/run/app/app.sock") == inode and os.stat("/run/app/app.sock").st_uid == 65534
 
 

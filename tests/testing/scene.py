@@ -5,30 +5,13 @@ import re
 import select
 import socket
 import sys
-import time
 
 from .broker import DEADLINE, free_address
 from .client import Client
+from .process import until
 
 SERVER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "server.py")
 REQUEST = b"GET / HTTP/1.0\r\nHost: x\r\n\r\n"
-
-
-def until(condition, what, deadline=DEADLINE):
-    """Wait for it, bounded; what it gives."""
-    end = time.monotonic() + deadline
-    while not (found := condition()):
-        assert time.monotonic() < end, f"waited in vain for {what() if callable(what) else what}"
-        time.sleep(0.01)
-    return found
-
-
-def alive(pid):
-    try:
-        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
-            return file.read().rpartition(")")[2].split()[0] not in "ZX"
-    except OSError:
-        return False
 
 
 class Job:

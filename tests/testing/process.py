@@ -1,0 +1,74 @@
+"""Processes, ours and others': whether they live, what they have open, their end."""
+import os
+import select
+import signal
+import time
+
+from .broker import DEADLINE
+
+#: For `python3 -c`: serves on descriptor 3 whoever asks, one after the other; says "up" before.
+SERVER = """
+import socket
+s = socket.socket(fileno=3)
+print("up", flush=True)
+while True:
+    c, _ = s.accept()
+    with c:
+        c.recv(4096)
+        c.sendall(b"HTTP/1.0 200 OK\\r\\n\\r\\nok\\n")
+"""
+
+
+def until(condition, what, deadline=DEADLINE):
+    """Wait for it, bounded; what it gives. `what`: the words for the failure, or a function that gives them."""
+    end_of_it = time.monotonic() + deadline
+    while not (found := condition()):
+        assert time.monotonic() < end_of_it, f"waited in vain: {what() if callable(what) else what}"
+        time.sleep(0.01)
+    return found
+
+
+def alive(pid):
+    try:
+        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
+            return file.read().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
+
+
+def end(pid, number=signal.SIGKILL):
+    """Send it and wait until the process has ended; whoever's child it is collects it."""
+    fd = os.pidfd_open(pid)
+    try:
+        signal.pidfd_send_signal(fd, number)
+        assert select.select([fd], [], [], DEADLINE)[0], f"{pid} does not end"
+    finally:
+        os.close(fd)
+
+
+def reap(*pids):
+    """Those that ended and are our children: by fixture subreaper, or because we started them."""
+    for pid in pids:
+        try:
+            os.waitpid(pid, os.WNOHANG)
+        except (ChildProcessError, TypeError):
+            pass
+
+
+def open_fds(pid):
+    return len(os.listdir(f"/proc/{pid}/fd"))
+
+
+def resident(pid):
+    """In KiB."""
+    with open(f"/proc/{pid}/status", encoding="ascii") as file:
+        return next(int(line.split()[1]) for line in file if line.startswith("VmRSS:"))
+
+
+def memfd_of(pid, name):
+    """The path at which the test may open it, too."""
+    for fd in os.listdir(f"/proc/{pid}/fd"):
+        path = f"/proc/{pid}/fd/{fd}"
+        if os.readlink(path).startswith(f"/memfd:{name}"):
+            return path
+    raise AssertionError(f"{pid} has no {name}")
