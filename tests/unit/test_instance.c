@@ -262,10 +262,10 @@ static const struct {
          false, false, false},
         {"ExecStart=sleep 60\nExecStartPost=true\nExecStartPost=sh -c 'exit 5'\n",
          "ExecStartPost=sh: exited with status 5", END_BY_ITSELF, false, true, false},
-        {"ExecStart=sh -c 'sleep 0.1; exit 6'\n", "exited with status 6", END_BY_ITSELF, true, true,
-         false},
-        {"ExecStart=sh -c 'sleep 0.1; kill -KILL $$$$'\n", "killed by SIGKILL", END_BY_ITSELF, true,
-         true, false},
+        {"ExecStart=sh -c 'until [ -e go ]; do sleep 0.01; done; exit 6'\n", "exited with status 6",
+         END_BY_ITSELF, true, true, false},
+        {"ExecStart=sh -c 'until [ -e go ]; do sleep 0.01; done; kill -KILL $$$$'\n",
+         "killed by SIGKILL", END_BY_ITSELF, true, true, false},
         {"Type=notify\nExecStart=sleep 60\nTimeoutStartSec=100ms\n",
          "not ready within TimeoutStartSec= (0.1 s): it has not said READY=1", END_BY_TIMEOUT,
          false, true, false},
@@ -284,9 +284,13 @@ static const struct {
 };
 
 START_TEST(an_end_that_nobody_asked_for_has_a_reason) {
-        const struct instance *i;
+        const struct instance *i =
+                start("WorkingDirectory=%s\n%s", test_path("."), ends[_i].config);
 
-        (void) start("%s", ends[_i].config);
+        if (ends[_i].was_ready) {
+                until(i, LIFE_READY);
+                (void) test_write("go", "");
+        }
         i = until_ended();
         ck_assert_msg(strncmp(i->reason, ends[_i].reason, strlen(ends[_i].reason)) == 0,
                       "it said: %s\nnot: %s", i->reason, ends[_i].reason);
