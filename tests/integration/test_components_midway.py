@@ -1,0 +1,209 @@
+"""
+The broker goes away while a component is in the middle of something that takes more than one step: a reload of its own,
+an end that does not come, instances that are replaced one by one. And the keeper goes away alone.
+"""
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from testing.load import Load
+from testing.process import alive, until
+from testing.scene import REQUEST
+from testing.ways import (WAYS, Command, collector, kill_broker, kill_keeper, scene,  # noqa: F401  (fixtures, too)
+                          upgrade, wait_no_zombies)
+
+NOTIFY = "Type=notify\n"
+TRACER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../testing/tracer.py")
+
+
+def states(s):
+    return {place: (one["state"], one["pid"]) for one in s.component("hermes")["instances"]
+            for place in [(one["generation"], one["index"])]}
+
+
+# ---- a reload of its own ---------------------------------------------------------------------------------------
+
+
+def test_a_reload_that_it_says_is_over_when_it_says_so(scene):
+    s = scene("Type=notify-reload\n")
+    busy = s.folder / "gate"
+    s.do("hermes", f"reload-while={busy}")
+    s.receipt("RESTART", "hermes")
+    before = states(s)
+    for n, way in enumerate(WAYS, 1):
+        busy.touch()
+        waits = Command(s, "reload", "hermes")
+        until(lambda n=n: s.broker.log().count("hermes: reloads") == n, "it to be told")
+        way(s)
+        assert states(s) == before
+        assert waits.process.poll() is None, "nobody said that it was over"
+        busy.unlink()
+        assert waits.receipt()["verdict"] == "done", s.broker.log()
+        assert s.broker.log().count("hermes: reloads") == n, "it was told twice"
+    # and the protocol is at its beginning again
+    assert s.receipt("RELOAD", "hermes")["verdict"] == "done"
+    assert states(s) == before
+
+
+@pytest.mark.parametrize("way", [kill_broker, upgrade], ids=["killed", "upgraded"])
+def test_a_reload_is_too_slow_when_it_would_have_been(scene, way):
+    s = scene("Type=notify-reload\nTimeoutStartSec=1500ms\n")
+    busy = s.folder / "gate"
+    s.do("hermes", f"reload-while={busy}")
+    s.receipt("RESTART", "hermes")
+    before = states(s)
+    busy.touch()
+    began = time.monotonic()
+    waits = Command(s, "reload", "hermes")
+    until(lambda: "hermes: reloads" in s.broker.log(), "it to be told")
+    way(s)
+    receipt = waits.receipt()
+    assert receipt["verdict"] == "failed" and "reloading took longer" in receipt["reason"], receipt
+    assert time.monotonic() - began >= 1.4
+    assert states(s) == before
+
+
+# ---- an end that does not come ---------------------------------------------------------------------------------
+
+
+class Held:
+    """A process that is killed and does not end before it is let go."""
+
+    def __init__(self, pid):
+        self.tracer = subprocess.Popen([sys.executable, "-BIS", TRACER, str(pid)], stdin=subprocess.PIPE,
+                                       stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        if self.tracer.stdout.readline() != "up\n":
+            pytest.skip(f"no process may be traced here: {self.tracer.communicate()[1]}")
+
+    def wait(self):
+        assert self.tracer.stdout.readline() == "held\n", "SIGKILL did not come"
+
+    def let_go(self):
+        self.tracer.communicate()
+
+
+@pytest.fixture
+def held():
+    started = []
+
+    def hold(pid):
+        started.append(Held(pid))
+        return started[-1]
+
+    yield hold
+    for one in started:
+        one.let_go()
+
+
+def test_killed_and_not_yet_ended_it_is_waited_for(scene, held):
+    s = scene(NOTIFY + "TimeoutStopSec=100ms\nExecStop=/bin/sh -c 'echo stopping'\n"
+              "ExecStopPost=/bin/sh -c 'echo cleaned'\n")
+    for n, way in enumerate(WAYS, 1):
+        s.do("hermes", "ignore-term")
+        s.broker.fdpass("start" if n > 1 else "restart", "hermes")
+        (place, (_, pid)), = states(s).items()
+        one = held(pid)
+        told = [s.broker.log().count(f"hermes: {word}") for word in ("stopping", "cleaned")]
+        waits = Command(s, "stop", "hermes")
+        one.wait()
+        way(s)
+        # it is the same one, which is neither given up nor taken for ended
+        assert states(s) == {place: ("draining", pid)}, s.broker.log()
+        assert waits.process.poll() is None and alive(pid)
+        one.let_go()
+        receipt = waits.receipt()
+        assert (receipt["verdict"], receipt["killed"]) == ("done", True), receipt
+        assert states(s) == {} and s.state("hermes") == "stopped"
+        for word, before in zip(("stopping", "cleaned"), told):
+            assert s.broker.log().count(f"hermes: {word}") == before + 1, s.broker.log()
+        wait_no_zombies(*s.broker.pids())
+
+
+def test_what_hangs_in_its_end_is_left_alone_when_it_would_have_been(scene, held):
+    s = scene(NOTIFY + "TimeoutStopSec=100ms\n")
+    s.do("hermes", "ignore-term")
+    s.broker.fdpass("restart", "hermes")
+    _, pid = states(s)[2, 0]
+    one = held(pid)
+    began = time.monotonic()
+    waits = Command(s, "stop", "hermes")
+    one.wait()
+    until(lambda: time.monotonic() > began + 2, "some of its time")
+    kill_broker(s)
+    assert waits.receipt()["verdict"] == "done"
+    assert 4.5 < time.monotonic() - began < 6.9, "its time began anew"
+    assert "hang in the kernel" in s.broker.log() and s.state("hermes") == "stopped"
+    s.do("hermes", "")
+    assert s.receipt("START", "hermes")["verdict"] == "serves" and alive(pid)
+
+
+# ---- one by one ------------------------------------------------------------------------------------------------
+
+
+def test_instances_are_replaced_one_by_one_whatever_becomes_of_the_broker(scene, tmp_path):
+    s = scene(NOTIFY + "Instances=3\n"
+              f"ExecStartPre=/bin/sh -c 'while [ -e {tmp_path}/gate-$FDPASS_INSTANCE ]; do sleep 0.01; done'\n")
+    until(lambda: sorted(states(s)) == [(1, 0), (1, 1), (1, 2)], "three")
+    with Load(s.addresses["hermes"], request=REQUEST, threads=2) as load:
+        for old, way in enumerate(WAYS, 1):
+            before = states(s)
+            second = s.file("gate-1")
+            waits = Command(s, "restart", "hermes")
+            until(lambda o=old: sorted(states(s)) == [(o, 1), (o, 2), (o + 1, 0), (o + 1, 1)], lambda: states(s))
+            midway = states(s)
+            assert [state for state, _ in midway.values()].count("ready") == 3
+            for index in (1, 2):
+                assert midway[old, index] == before[old, index]
+            way(s)
+            assert states(s) == midway, s.broker.log()
+            second.unlink()
+            receipt = waits.receipt()
+            assert (receipt["verdict"], receipt["generation"], receipt["instances"]) == ("serves", old + 1, 3), \
+                (receipt, s.broker.log())
+            after = states(s)
+            assert {place: state for place, (state, _) in after.items()} == \
+                {(old + 1, index): "ready" for index in range(3)}
+            assert after[old + 1, 0] == midway[old + 1, 0], "what was replaced already was replaced again"
+            wait_no_zombies(*s.broker.pids())
+        load.wait_served(5)
+    assert load.refused == 0 and load.made == load.served, str(load)
+
+
+# ---- the keeper alone ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("moment", ["starting", "draining"])
+def test_the_keeper_alone_dies_in_the_middle_of_a_restart(scene, moment):
+    s = scene(NOTIFY)
+    gate = s.folder / "gate"
+    for old in (1, 2):
+        broker = s.broker.broker_pid
+        s.do("hermes", f"starts-while={gate} linger={gate}")
+        if old == 1:
+            s.receipt("RESTART", "hermes")
+        gate.touch()
+        if moment == "draining":
+            s.do("hermes", f"linger={gate}")
+        waits = Command(s, "restart", "hermes")
+        wanted = {"starting": ["ready", "starting"], "draining": ["draining", "ready"]}[moment]
+        until(lambda: [state for _, (state, _) in sorted(states(s).items())] == wanted, lambda: states(s))
+        midway = states(s)
+        kill_keeper(s)
+        assert states(s) == midway and s.broker.broker_pid == broker, "the broker, too"
+        gate.unlink()
+        receipt = waits.receipt()
+        assert (receipt["verdict"], receipt["generation"]) == ("serves", old + 2), (receipt, s.broker.log())
+        assert receipt["drained"] and not receipt["killed"]
+        (place, serving), = states(s).items()
+        assert place == (old + 2, 0) and serving[0] == "ready"
+        # what the next keeper was given is whole: output, notify socket and process of the generation
+        kill_broker(s)
+        assert states(s) == {place: serving}
+        os.kill(serving[1], signal.SIGHUP)
+        s.said("hermes", "^reloads$")
+        assert s.receipt("RELOAD", "hermes")["verdict"] == "done"
+        wait_no_zombies(*s.broker.pids())
