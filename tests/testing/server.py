@@ -103,6 +103,9 @@ class Server:
         return deaf or self.stopping
 
     def accept(self, listener):
+        if holds("accepts-not-while"):
+            say("woken")
+            wait(lambda: not holds("accepts-not-while"))
         try:
             connection, _ = listener.accept()
         except BlockingIOError:
