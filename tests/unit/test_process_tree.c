@@ -15,6 +15,7 @@
 #include <sys/syscall.h>
 #include <sys/utsname.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "cleanup.h"
@@ -292,6 +293,48 @@ START_TEST(rounds_alone_kill_what_forks_in_between) {
         nothing_more();
         close_life();
         munmap(made, 4096);
+}
+END_TEST
+
+/* A mount in the way of cgroup.kill, which is then as if the kernel had none. */
+static void hide_cgroup_kill(char target[4096 + 16]) {
+        char own[64], folder[4096];
+        ssize_t n;
+
+        (void) snprintf(own, sizeof(own), "/proc/self/fd/%d", life.tree.cgroup_fd);
+        n = readlink(own, folder, sizeof(folder) - 1);
+        ck_assert_int_gt(n, 0);
+        folder[n] = '\0';
+        (void) snprintf(target, 4096 + 16, "%s/cgroup.kill", folder);
+        ck_assert_int_eq(mount("/dev/full", target, NULL, MS_BIND, NULL), 0);
+        /* only who comes by the folder of this mount namespace meets it */
+        close(life.tree.cgroup_fd);
+        life.tree.cgroup_fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        ck_assert_int_lt(cgroup_kill(life.tree.cgroup_fd), 0);
+}
+
+START_TEST(without_cgroup_kill_all_are_killed_one_by_one) {
+        char target[4096 + 16];
+        pid_t away;
+        int pidfd;
+
+        SKIP_UNLESS(geteuid() == 0 && unshare(CLONE_NEWNS) == 0, "mounting takes root");
+        ck_assert_int_eq(mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL), 0);
+        if (!open_life(WITH_CGROUP))
+                return;
+        start(FORKS_AWAY);
+        away = next_pid();
+        pidfd = process_open(away);
+        (void) next_pid();
+        hide_cgroup_kill(target);
+        process_tree_kill(&life.tree);
+        until_end();
+        until_dead(pidfd); /* which is in no session of the main process, nor its child */
+        nothing_more();
+        ck_assert_str_eq(end_text(), "killed by SIGKILL");
+        close(pidfd);
+        ck_assert_int_eq(umount2(target, MNT_DETACH), 0);
+        close_life();
 }
 END_TEST
 
@@ -702,6 +745,62 @@ START_TEST(cgroups_of_one_name_are_two) {
 }
 END_TEST
 
+/* ---- what brokers left that are no more ------------------------------------------------------*/
+
+static const struct {
+        const char *before, *after;
+        time_t age;
+        bool stays;
+} places[] = {
+        {"fdpass-unit-stale", "-1-0", 3600, false},
+        {"fdpass-unit-stale", "-1-0.2", 90, false},
+        {"fdpass-unit-fresh", "-1-0", 5, true},    /* somebody may be about to enter it */
+        {"unit-fdpass-stale", "-1-0", 3600, true}, /* whose is it? not ours */
+};
+#define N_PLACES (sizeof(places) / sizeof(*places))
+
+/* Another run of this test has others. */
+static const char *place(size_t k) {
+        static char name[CGROUP_NAME_SIZE];
+
+        (void) snprintf(name, sizeof(name), "%s%d%s", places[k].before, (int) getpid(),
+                        places[k].after);
+        return name;
+}
+
+static void set_age(const char *name, time_t age) {
+        struct timespec times[2] = {{.tv_sec = time(NULL) - age}, {.tv_sec = time(NULL) - age}};
+
+        ck_assert_int_eq(utimensat(life.root.fd, name, times, 0), 0);
+}
+
+START_TEST(empty_cgroups_of_a_former_life_are_removed) {
+        bool was_there[N_PLACES], is_used;
+        struct cgroup_root next;
+
+        if (!open_life(WITH_CGROUP))
+                return;
+        start("sleep 1000");
+        set_age(life.tree.cgroup, 3600); /* and in use */
+        for (size_t k = 0; k < N_PLACES; k++) {
+                ck_assert_int_eq(mkdirat(life.root.fd, place(k), 0755), 0);
+                set_age(place(k), places[k].age);
+        }
+        cgroup_root_open(&next, NULL);
+        cgroup_root_close(&next);
+        for (size_t k = 0; k < N_PLACES; k++)
+                was_there[k] = unlinkat(life.root.fd, place(k), AT_REMOVEDIR) == 0;
+        is_used = faccessat(life.root.fd, life.tree.cgroup, F_OK, 0) == 0 &&
+                  process_has_ended(life.tree.pidfd) == 0;
+        process_tree_kill(&life.tree);
+        until_end();
+        for (size_t k = 0; k < N_PLACES; k++)
+                ck_assert_msg(was_there[k] == places[k].stays, "%s", place(k));
+        ck_assert(is_used);
+        close_life();
+}
+END_TEST
+
 #define TEST_BOTH(name) tcase_add_loop_test(tests_, name, 0, N_KINDS)
 
 SUITE("process_tree", {
@@ -711,6 +810,7 @@ SUITE("process_tree", {
         TEST(what_leaves_its_session_is_not_in_the_process_group);
         tcase_add_loop_test(tests_, a_fork_bomb_is_killed, 0, 2);
         TEST(rounds_alone_kill_what_forks_in_between);
+        TEST(without_cgroup_kill_all_are_killed_one_by_one);
         TEST_BOTH(a_stopped_process_gets_its_signal);
         TEST(zombies_that_nobody_collects_do_not_keep_a_group);
         TEST_BOTH(another_process_of_the_tree_becomes_the_main_one);
@@ -722,4 +822,5 @@ SUITE("process_tree", {
         TEST(a_group_is_signalled_by_number_where_it_must);
         TEST(where_no_cgroup_can_be_made_one_line_says_so);
         TEST(cgroups_of_one_name_are_two);
+        TEST(empty_cgroups_of_a_former_life_are_removed);
 })
