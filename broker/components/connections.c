@@ -31,9 +31,7 @@ struct connection_count {
         const struct process_tree *tree;
         size_t n_inodes;
         uint64_t inodes[INODES_MAX];
-        bool want_strays;
-        size_t n_known;
-        pid_t *known; /* owned */
+        bool (*is_known)(const void *owner, pid_t pid); /* NULL: strays are not looked for */
         struct helper helper;
         void (*done)(void *owner, const struct connections *result);
         void *owner;
@@ -215,11 +213,8 @@ static bool is_of_broker(const struct counting *c, pid_t pid) {
         return program[0] != '\0' && strcmp(program, c->program) == 0;
 }
 
-static bool is_known(const struct connection_count *wanted, pid_t pid) {
-        for (size_t i = 0; i < wanted->n_known; i++)
-                if (wanted->known[i] == pid)
-                        return true;
-        return process_tree_has(wanted->tree, pid);
+static bool may_have_it(const struct connection_count *wanted, pid_t pid) {
+        return process_tree_has(wanted->tree, pid) || wanted->is_known(wanted->owner, pid);
 }
 
 static int note_stray(void *owner, const struct process_socket *found) {
@@ -231,7 +226,7 @@ static int note_stray(void *owner, const struct process_socket *found) {
         for (size_t i = 0; i < result->n_strays; i++)
                 if (result->strays[i].pid == found->pid)
                         return 0;
-        if (is_known(c->wanted, found->pid) || is_of_broker(c, found->pid))
+        if (may_have_it(c->wanted, found->pid) || is_of_broker(c, found->pid))
                 return 0;
         result->strays[result->n_strays].pid = found->pid;
         process_name(found->pid, result->strays[result->n_strays].name);
@@ -248,7 +243,7 @@ static void count(void *argument, int result_fd) {
         r = find_accepted(c);
         if (r == 0)
                 r = count_tree(c);
-        if (r == 0 && c->wanted->want_strays) {
+        if (r == 0 && c->wanted->is_known) {
                 program_of("self", c->program);
                 r = process_sockets_walk(note_stray, c);
         }
@@ -279,11 +274,6 @@ int connection_count_now(const struct process_tree *tree, const uint64_t *inodes
 
 /* ---- in the broker ---- */
 
-static void count_free(struct connection_count *count) {
-        free(count->known);
-        free(count);
-}
-
 static void on_counted(void *owner, const char *text, size_t size) {
         struct connection_count *count = owner;
         void (*done)(void *, const struct connections *) = count->done;
@@ -292,25 +282,13 @@ static void on_counted(void *owner, const char *text, size_t size) {
 
         if (size == sizeof(result))
                 memcpy(&result, text, sizeof(result));
-        count_free(count);
+        free(count);
         done(whose, size == sizeof(result) ? &result : NULL);
-}
-
-static int copy_known(struct connection_count *count, const pid_t *known, size_t n_known) {
-        count->want_strays = known;
-        if (!known || n_known == 0)
-                return 0;
-        count->known = calloc(n_known, sizeof(*known));
-        if (!count->known)
-                return -ENOMEM;
-        memcpy(count->known, known, n_known * sizeof(*known));
-        count->n_known = n_known;
-        return 0;
 }
 
 int connection_count_start(struct connection_count **ret, struct loop *loop,
                            const struct process_tree *tree, const uint64_t *inodes, size_t n_inodes,
-                           const pid_t *known, size_t n_known,
+                           bool (*is_known)(const void *owner, pid_t pid),
                            void (*done)(void *owner, const struct connections *result),
                            void *owner) {
         struct connection_count *new;
@@ -326,11 +304,10 @@ int connection_count_start(struct connection_count **ret, struct loop *loop,
         memcpy(new->inodes, inodes, new->n_inodes * sizeof(*inodes));
         new->done = done;
         new->owner = owner;
-        r = copy_known(new, known, n_known);
-        if (r == 0)
-                r = helper_start(&new->helper, loop, DEADLINE_USEC, count, new, on_counted, new);
+        new->is_known = is_known;
+        r = helper_start(&new->helper, loop, DEADLINE_USEC, count, new, on_counted, new);
         if (r < 0) {
-                count_free(new);
+                free(new);
                 return r;
         }
         *ret = new;
@@ -340,7 +317,7 @@ int connection_count_start(struct connection_count **ret, struct loop *loop,
 struct connection_count *connection_count_stop(struct connection_count *old) {
         if (old) {
                 helper_cancel(&old->helper);
-                count_free(old);
+                free(old);
         }
         return NULL;
 }

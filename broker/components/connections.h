@@ -42,14 +42,16 @@ struct connection_count;
  */
 
 /* The local addresses of a connection are those of the listeners: give their inodes, which
- * sock_diag turns into addresses. `known` are pids that may have the listener (strays are all
- * others); NULL: do not look for strays. done(NULL): it could not be found out in time. We
- * ourselves and those of our children that run our program (disposable ones, and those on their way
- * to exec) are no strays. *ret as in evidence_search_start(). 0, -EBUSY, -EAGAIN, -ENOMEM, -EMFILE.
+ * sock_diag turns into addresses. is_known() says who may have the listener (strays are all
+ * others); NULL: do not look for strays. It is asked in the disposable child, of a process that was
+ * found there, so it may read /proc and must change nothing. done(NULL): it could not be found out
+ * in time. We ourselves and those of our children that run our program (disposable ones, and those
+ * on their way to exec) are no strays. *ret as in evidence_search_start(). 0, -EBUSY, -EAGAIN,
+ * -ENOMEM, -EMFILE.
  */
 int connection_count_start(struct connection_count **ret, struct loop *loop,
                            const struct process_tree *tree, const uint64_t *inodes, size_t n_inodes,
-                           const pid_t *known, size_t n_known,
+                           bool (*is_known)(const void *owner, pid_t pid),
                            void (*done)(void *owner, const struct connections *result),
                            void *owner);
 struct connection_count *connection_count_stop(struct connection_count *count); /* returns NULL */

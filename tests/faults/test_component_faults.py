@@ -4,6 +4,7 @@ neighbour notices nothing, and the listener stays. With cgroups, and with proces
 where the broker may not write its cgroup.
 """
 import os
+import re
 import signal
 import socket
 import time
@@ -313,6 +314,37 @@ def test_a_grandchild_with_the_listener_goes_with_it_or_is_named(scene, trees):
     finally:
         signal.pidfd_send_signal(pidfd, signal.SIGKILL) if alive(grandchild) else None
         os.close(pidfd)
+
+
+@pytest.mark.root
+def test_who_left_the_cgroup_with_the_listener_is_named(scene, trees):
+    """As pam_systemd, a container's runtime or systemd-run do; one of the generation that serves is no stray."""
+    s = scene("")
+    if "components run in cgroups" not in s.broker.log():
+        pytest.skip("no cgroup v2 that may be written")
+    s.do("hermes", "grandchild")
+    s.receipt("RESTART", "hermes")
+    pids = [int(s.said("hermes", r"^grandchild (\d+)$")[1])]
+    leave_cgroup(pids[0])
+    pidfd = os.pidfd_open(pids[0])
+    try:
+        assert s.receipt("RESTART", "hermes")["strays"] == [{"pid": pids[0], "name": "sleep"}]
+        assert alive(pids[0])
+        s.wait_log(rf"hermes: process {pids[0]} \(sleep\) has its listener open and belongs to no generation")
+        assert not re.findall(rf"process (?!{pids[0]} )\d+ .*has its listener open", s.broker.log())
+    finally:
+        signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+        os.close(pidfd)
+
+
+def leave_cgroup(pid):
+    with open(f"/proc/{pid}/cgroup", encoding="ascii") as file:
+        path = next(line.strip()[3:] for line in file if line.startswith("0::"))
+    with open("/proc/self/mounts", encoding="utf-8") as file:
+        mount = next(line.split()[1] for line in file if line.split()[2] == "cgroup2")
+    assert os.path.basename(path).startswith("fdpass-")
+    with open(f"{mount}{os.path.dirname(path).rstrip('/')}/cgroup.procs", "w", encoding="ascii") as file:
+        file.write(str(pid))
 
 
 def test_the_command_comes_back_at_once_where_it_is_not_to_wait(scene):
