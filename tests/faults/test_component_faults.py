@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import socket
+import sys
 import time
 
 import pytest
@@ -14,7 +15,7 @@ import pytest
 from testing.broker import DEADLINE
 from testing.load import Load
 from testing.process import alive, until
-from testing.scene import REQUEST, Scene
+from testing.scene import REQUEST, SERVER, Scene
 
 NOTIFY = "Type=notify\n"
 #: A cgroup hierarchy that is there and may not be written: see cgroup_root_open().
@@ -25,6 +26,7 @@ done
 exec "$@"
 """
 WITHOUT_CGROUPS = ["unshare", "--mount", "sh", "-c", READ_ONLY, "sh"]
+MEMORY = 64 << 20
 SLOW = 5  # what a neighbour waits for at most, on a machine that has other things to do
 
 
@@ -96,6 +98,78 @@ def test_out_of_memory_it_ends_and_says_so(scene):
     assert receipt["verdict"] == "kept" and "MemoryError" in receipt["last_lines"], receipt
     assert s.generation("hermes") == 1
     serves_again(s, 3)
+
+
+def memory_cgroup(name):
+    """A new cgroup with a limit on memory, and the file by which a process enters it; None and why not."""
+    tried = []
+    with open("/proc/self/mounts", encoding="utf-8") as file:
+        mounts = [line.split()[1:4] for line in file]
+    with open("/proc/self/cgroup", encoding="ascii") as file:
+        own = {controllers: path for _, controllers, path in (line.strip().split(":", 2) for line in file)}
+    for point, kind, options in mounts:
+        if kind == "cgroup2" and "" in own:
+            path, limits = own[""], {"memory.max": MEMORY, "memory.swap.max": 0}
+        elif kind == "cgroup" and "memory" in options.split(",") and "memory" in own:
+            path, limits = own["memory"], {"memory.limit_in_bytes": MEMORY, "memory.memsw.limit_in_bytes": MEMORY}
+        else:
+            continue
+        # Of a part of the hierarchy that is mounted as a whole the path is not below the mount point.
+        parent = point + path if os.path.isdir(point + path) else point
+        folder = os.path.join(parent, name)
+        try:
+            os.mkdir(folder)
+            first, second = limits
+            write(os.path.join(folder, first), limits[first])
+            if os.path.exists(os.path.join(folder, second)):
+                write(os.path.join(folder, second), limits[second])
+            return folder, None
+        except OSError as error:
+            tried.append(f"{folder}: {error.strerror}")
+            if os.path.isdir(folder):
+                os.rmdir(folder)
+    return None, "; ".join(tried) or "no cgroup hierarchy is mounted"
+
+
+def write(path, value):
+    with open(path, "w", encoding="ascii") as file:
+        file.write(str(value))
+
+
+@pytest.fixture
+def limited():
+    """A cgroup in which the kernel kills who needs more than MEMORY."""
+    folder, reason = memory_cgroup(f"limited-{os.getpid()}")
+    if not folder:
+        pytest.skip(f"no limit on memory can be set: {reason}")
+    yield folder
+    until(lambda: not open(os.path.join(folder, "cgroup.procs"), encoding="ascii").read(), "it to be empty")
+    os.rmdir(folder)
+
+
+@pytest.mark.root
+def test_killed_by_the_kernel_for_want_of_memory_it_is_started_again(limited, scene):
+    """By the OOM killer, which ends what no program and no broker asked to end."""
+    enter = f"/bin/sh -c 'echo $$$$ >{limited}/cgroup.procs && exec {sys.executable} -IS {SERVER}'"
+    s = scene(f"ExecStart={enter}\nRestart=on-failure\nRestartSec=100ms\n")
+    serving = s.pids("hermes")[1]
+    s.do("hermes", "memory")
+    receipt = s.receipt("RESTART", "hermes")
+    assert (receipt["verdict"], receipt["reason"]) == ("kept", "killed by SIGKILL before it was ready"), receipt
+    assert s.generation("hermes") == 1 and s.pids("hermes") == {1: serving}
+    # and one that serves: in the middle of it
+    s.do("hermes", f"memory-on={s.folder / 'hungry'}")
+    s.receipt("RESTART", "hermes")
+    s.do("hermes", f"starts-while={s.file('gate')}")
+    s.file("hungry")
+    s.wait_state("hermes", "starting")
+    with socket.create_connection(s.addresses["hermes"], timeout=DEADLINE) as waits:
+        waits.sendall(REQUEST)
+        (s.folder / "gate").unlink()
+        assert s.read(waits)["generation"] == "4"
+    component = s.component("hermes")
+    assert component["last_end"]["text"] == "killed by SIGKILL" and component["restarts"] == 1
+    assert "killed by SIGKILL" in s.broker.fdpass("status", "hermes").stdout
 
 
 def test_a_missing_program_is_said_with_the_step_and_is_not_tried_for_ever(scene):

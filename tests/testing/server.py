@@ -77,6 +77,8 @@ class Server:
             if holds("leave"):
                 say("leaves")
                 sys.exit(int(DO.get("status", 0)))
+            if holds("memory-on"):
+                fill_memory()
             if "feed" in DO and not holds("unfed"):
                 notify("WATCHDOG=1")
             deaf = self.is_deaf()
