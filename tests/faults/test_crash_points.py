@@ -136,6 +136,11 @@ def points(total):
     return sorted({1 + n * total // count for n in range(count)})
 
 
+def check_deaths(deaths):
+    """What comes after the answer may be traced no longer; but most points must have been reached."""
+    assert sum(deaths) * 2 > len(deaths), f"the broker died at {sum(deaths)} points of {len(deaths)}"
+
+
 def apply_more(scene):
     scene.b.write_config(scene.base + section("new", free_address()) +
                          f"[Socket more]\nListenStream={scene.b.folder}/more.sock\n")
@@ -160,6 +165,7 @@ def test_killed_at_each_system_call_of(broker, processes, tmp_path, action, prep
         prepare(scene)
     total = count_calls(scene, action, tmp_path / "trace")
     assert total > 10
+    deaths = []
     for point in points(total):
         scene.begin()
         if prepare:
@@ -169,7 +175,9 @@ def test_killed_at_each_system_call_of(broker, processes, tmp_path, action, prep
         done = action(scene)
         detach(tracer)
         assert done.returncode == 0, (point, done, scene.b.log()[-4000:])
+        deaths.append(scene.broker_pid() != pid)
         scene.check(point)
+    check_deaths(deaths)
 
 
 class ComponentScene(Scene):
@@ -246,16 +254,19 @@ def test_killed_at_each_system_call_of_a_components(broker, processes, tmp_path,
     total = count_calls(scene, action, tmp_path / "trace")
     assert total > 50
     scene.check(0)
+    deaths = []
     for point in points(total):
         if prepare:
             prepare(scene)
-        generation = scene.hermes()["generation"]
-        tracer = attach(scene.broker_pid(), f"inject=all:signal=SIGKILL:when={point}", tmp_path / "killed")
+        generation, pid = scene.hermes()["generation"], scene.broker_pid()
+        tracer = attach(pid, f"inject=all:signal=SIGKILL:when={point}", tmp_path / "killed")
         done = action(scene)
         detach(tracer)
         assert done.returncode == 0, (point, done, scene.b.log()[-4000:])
+        deaths.append(scene.broker_pid() != pid)
         scene.check(point)
         assert scene.hermes()["generation"] > generation
+    check_deaths(deaths)
     stop(scene)
 
 
@@ -280,15 +291,19 @@ def test_killed_at_each_system_call_of_a_start_after_a_crash(broker, processes, 
     with open(log, encoding="utf-8", errors="replace") as file:
         total = sum(1 for line in file if re.match(rf"{successor} +\w+\(", line))
     assert total > 50
+    deaths = []
     for point in points(total):
-        kill_successor_at(scene, point, tmp_path / "killed")
+        successor = kill_successor_at(scene, point, tmp_path / "killed")
+        deaths.append(scene.broker_pid() != successor)
         scene.check(point)
+    check_deaths(deaths)
 
 
 def kill_successor_at(scene, point, log):
     """
     strace counts for each process of its own, so that the keeper, being followed, would be killed at
     its n-th call too; so it is stopped while only its child, caught at the exec, is traced on.
+    Returns the child's pid.
     """
     pid = scene.broker_pid()
     os.kill(scene.pid, signal.SIGSTOP)
@@ -305,6 +320,7 @@ def kill_successor_at(scene, point, log):
     finally:
         catcher.stdout.close()
         catcher.wait(20)
+    return successor
 
 
 # Stop the next child of the keeper as soon as there is one.

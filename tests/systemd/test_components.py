@@ -128,6 +128,10 @@ def journal(system):
 def test_a_stop_leaves_them_and_stopping_them_is_said(service, system):
     s = service()
     pid = s.wait(1)
+    system.run(FDPASS, "stop", "--all")
+    assert not os.path.exists(f"/proc/{pid}"), "fdpass stop --all comes back when they have ended"
+    system.run(FDPASS, "start", "--all")
+    pid = s.wait(2)
     system.systemctl("stop", UNIT)
     with socket.create_connection(s.address, timeout=DEADLINE) as connection:
         connection.sendall(REQUEST)
