@@ -209,8 +209,7 @@ static bool was_never_released(const struct instance *i) {
                i->tree.end == PROCESS_EXITED && i->tree.status == SPAWN_UNRELEASED_STATUS;
 }
 
-/* All that was made for it is made anew. */
-static void start_again(struct instance *i) {
+void instance_start_again(struct instance *i) {
         instance_watch_stop(i);
         instance_forget(i);
         process_tree_clear(&i->tree);
@@ -228,7 +227,7 @@ void instance_main_ended(void *owner) {
         struct instance *i = owner;
 
         if (was_never_released(i)) {
-                start_again(i);
+                instance_start_again(i);
                 return;
         }
         notify_socket_drain(&i->notify); /* its last words: ERRNO=, STATUS= */

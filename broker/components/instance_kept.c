@@ -307,6 +307,15 @@ static bool adopt_processes(struct instance *i, const struct adopted *it, int co
                i->tree.pidfd < 0;
 }
 
+/*
+ * Its record was written and its pidfd not yet sent to the keeper, which comes before it is let
+ * begin. It saw our end of the pipe closed and is gone: nothing has been done that was lost.
+ */
+static bool was_never_kept(const struct instance *i, const struct adopted *it) {
+        return it->life == LIFE_STARTING && it->pid > 0 && i->tree.pidfd < 0 && !i->executed &&
+               i->said_ready_usec == 0;
+}
+
 int instance_adopt(struct component *c, const char *id) {
         struct component_table *t = c->table;
         struct parts parts = {-1, -1, -1, -1, -1};
@@ -332,6 +341,10 @@ int instance_adopt(struct component *c, const char *id) {
         take_parts(t->memory, i, &parts); /* `a` is not valid any more */
         adopt_parts(i, &parts, it.notify_path);
         if (adopt_processes(i, &it, parts.control_fd)) {
+                if (was_never_kept(i, &it)) {
+                        instance_start_again(i);
+                        return 0;
+                }
                 instance_set_reason(i, "it was lost when the broker died");
                 it.life = LIFE_STOPPED;
                 it.commands = NULL;

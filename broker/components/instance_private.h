@@ -83,6 +83,8 @@ void instance_extend_deadline(struct instance *i, uint64_t usec);
  * themselves.
  */
 void instance_go_on(struct instance *i, enum life life);
+/* Adopted, and never let begin: all that was made for its main process is made anew. */
+void instance_start_again(struct instance *i);
 /* The state ends when it was to end, CLOCK_MONOTONIC; 0: when it likes. */
 void instance_resume_deadline(struct instance *i, uint64_t deadline_usec);
 void instance_main_ended(void *owner);
