@@ -200,7 +200,7 @@ def test_an_end_in_a_loop_is_bounded(scene):
 @both
 @pytest.mark.parametrize("words", ["never", "never ignore-term", "stop-self"])
 def test_never_ready_it_is_ended_with_all_it_has(scene, words):
-    s = scene("TimeoutStartSec=300ms\nTimeoutStopSec=200ms\n")
+    s = scene("TimeoutStartSec=1s\nTimeoutStopSec=200ms\n")
     s.do("hermes", words)
     job = s.job("RESTART", "hermes").step("starting", generation=2)
     pid = s.pids("hermes")[2]
