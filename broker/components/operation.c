@@ -425,21 +425,32 @@ static void advance_reload(struct operation *op) {
                 decide(op, VERDICT_FAILED, "it does not run");
 }
 
-/* Those that are on their way out, and belong to its receipt. */
-static bool is_drained(struct operation *op) {
-        struct instance *i;
+/* What drains has been sent by others: neither its receipt nor who comes next waits for that. */
+static bool ended_nothing(const struct operation *op) {
+        return op->kind == JOB_RELOAD || op->receipt.verdict == VERDICT_NOTHING;
+}
+
+/* On its way out, and part of the receipt. */
+static bool waits_for(const struct operation *op, const struct instance *i) {
+        if (!instance_is_ending(i))
+                return false;
+        if (op->generation > 0 && i->generation == op->generation)
+                return !verdict_is_good(op->receipt.verdict); /* what failed */
+        return true;
+}
+
+static bool is_drained(const struct operation *op) {
+        const struct instance *i;
 
         TAILQ_FOREACH (i, &op->component->instances, entry)
-                if (i->life != LIFE_STOPPED &&
-                    (op->generation == 0 || i->generation != op->generation) &&
-                    i->life >= LIFE_DRAINING)
+                if (waits_for(op, i))
                         return false;
-        /* What failed is on its way out, too. */
-        if (!verdict_is_good(op->receipt.verdict))
-                TAILQ_FOREACH (i, &op->component->instances, entry)
-                        if (i->generation == op->generation && instance_is_ending(i))
-                                return false;
         return true;
+}
+
+/* Its receipt is complete. Looking for strays begins when all have gone. */
+static bool is_complete(struct operation *op) {
+        return ended_nothing(op) || (is_drained(op) && !operation_looks_for_strays(op));
 }
 
 void operation_advance(struct operation *op) {
@@ -453,7 +464,7 @@ void operation_advance(struct operation *op) {
                 else
                         advance_stop(op);
         }
-        if (op->decided && is_drained(op) && !operation_looks_for_strays(op)) {
+        if (op->decided && is_complete(op)) {
                 op->receipt.drained = true;
                 finish(op);
         }

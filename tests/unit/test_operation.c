@@ -409,6 +409,30 @@ START_TEST(a_reload_is_done_fails_or_has_nobody) {
 }
 END_TEST
 
+/* What somebody else has sent away is not part of what was asked for after that. */
+START_TEST(what_ends_nothing_does_not_wait_for_those_that_drain) {
+        struct job *restart, *job;
+
+        run("KillSignal=SIGWINCH\nTimeoutStopSec=60\n"); /* which `sleep` outlives */
+        test_write("go", "");
+        restart = life_begin_job(&l, JOB_RESTART, "", "a");
+        LIFE_UNTIL(&l, restart->items[0].decided);
+        job = life_begin_job(&l, _i == 0 ? JOB_RELOAD : JOB_START, "", "a");
+        LIFE_UNTIL(&l, job->items[0].decided);
+        ck_assert_int_eq(verdict_of(job), _i == 0 ? VERDICT_DONE : VERDICT_NOTHING);
+        ck_assert(job->finished && job->items[0].receipt.drained);
+        ck_assert_int_eq(life_instance(&l, "a", 1)->life, LIFE_DRAINING);
+        ck_assert(!restart->finished);
+        /* and the way is free */
+        job = life_begin_job(&l, JOB_RESTART, "", "a");
+        LIFE_UNTIL(&l, job->items[0].decided);
+        ck_assert_int_eq(verdict_of(job), VERDICT_SERVES);
+        ck_assert(serves(3) && life_instance(&l, "a", 1));
+        component_table_kill_all(l.table);
+        life_end(&l);
+}
+END_TEST
+
 /* ---- several instances
  * -------------------------------------------------------------------------*/
 
@@ -582,6 +606,7 @@ SUITE("operation", {
         TEST(a_start_while_it_drains_makes_a_new_generation);
         TEST(pause_and_resume);
         TEST(a_reload_is_done_fails_or_has_nobody);
+        tcase_add_loop_test(tests_, what_ends_nothing_does_not_wait_for_those_that_drain, 0, 2);
         TEST(instances_start_together_and_are_replaced_one_by_one);
         TEST(the_first_bad_instance_ends_the_replacing);
         TEST(places_that_are_not_configured_any_more_go_with_the_next_restart);
