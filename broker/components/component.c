@@ -374,11 +374,15 @@ void component_instance_sick(struct component *c, struct instance *i) {
         if (c->operation || c->goal != GOAL_RUNNING || !(i->config->restart & RESTART_ON_WATCHDOG))
                 return;
         if (!restart_policy_may_start(&c->policy, c->config, loop_now_usec())) {
-                log_error(c->table->log, ABOUT(.component = c->name),
-                          "%s is left as it is: it was started too often (StartLimitBurst=)",
-                          c->name);
+                if (!i->is_left_sick)
+                        log_error(c->table->log, ABOUT(.component = c->name),
+                                  "%s is left as it is for now: it was started too often "
+                                  "(StartLimitBurst=)",
+                                  c->name);
+                i->is_left_sick = true;
                 return;
         }
+        i->is_left_sick = false;
         c->restarts++;
         (void) operation_request(c, JOB_RESTART, NULL);
 }

@@ -110,7 +110,8 @@ bool component_is_crowded(struct component *component, unsigned index);
 
 void component_instance_changed(struct component *component, struct instance *instance,
                                 enum life before);
-/* Its health checks fail. */
+/* Its health checks fail, or it accepts nothing: a hand-over, if that is wanted and possible now.
+ * Who finds it still so asks again. */
 void component_instance_sick(struct component *component, struct instance *instance);
 
 #endif

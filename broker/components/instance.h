@@ -81,6 +81,7 @@ struct instance {
         char status[NOTIFY_STATUS_SIZE]; /* STATUS= */
         int notify_error;
         bool is_healthy;
+        bool is_left_sick; /* its hand-over is refused by the start limit, and that was said */
         unsigned failed_probes;
         char health_text[HEALTH_TEXT_SIZE];
         struct connections held; /* as counted last */

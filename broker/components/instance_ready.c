@@ -124,14 +124,21 @@ static void stop_probes(struct instance *i) {
 
 /* ---- health -----------------------------------------------------------------------------------*/
 
-static void became_sick(struct instance *i) {
-        if (!i->is_healthy)
-                return;
+/* Again and again while it lasts: what was asked for may have been refused, or the next generation
+ * was no better. */
+static void is_sick(struct instance *i) {
+        if (i->is_healthy)
+                log_warning(instance_table(i)->log, INSTANCE_ABOUT(i),
+                            "%s: generation %llu is not healthy: %s", i->component->name,
+                            (unsigned long long) i->generation, i->health_text);
         i->is_healthy = false;
-        log_warning(instance_table(i)->log, INSTANCE_ABOUT(i),
-                    "%s: generation %llu is not healthy: %s", i->component->name,
-                    (unsigned long long) i->generation, i->health_text);
         component_instance_sick(i->component, i);
+}
+
+static void probe_failed(struct instance *i) {
+        i->failed_probes++;
+        if (i->failed_probes % i->config->health.failures == 0)
+                is_sick(i);
 }
 
 static void became_healthy(struct instance *i) {
@@ -139,6 +146,7 @@ static void became_healthy(struct instance *i) {
         if (i->is_healthy)
                 return;
         i->is_healthy = true;
+        i->is_left_sick = false;
         log_notice(instance_table(i)->log, INSTANCE_ABOUT(i),
                    "%s: generation %llu is healthy again", i->component->name,
                    (unsigned long long) i->generation);
@@ -190,8 +198,8 @@ static void on_probed(void *owner, enum health_result result, const char *text) 
         }
         if (result == HEALTH_GOOD)
                 became_healthy(i);
-        else if (!by_others(result) && ++i->failed_probes >= i->config->health.failures)
-                became_sick(i);
+        else if (!by_others(result))
+                probe_failed(i);
         schedule(i, i->config->health.interval_usec);
 }
 

@@ -589,6 +589,84 @@ START_TEST(so_many_drain_and_no_more) {
 }
 END_TEST
 
+/* ---- the sick
+ * ---------------------------------------------------------------------------------*/
+
+/* Generation 1, ready; checked every 10 ms, and well as long as there is the file. Generation 2
+ * ends at once. */
+static void run_well(const char *more) {
+        struct job *job;
+
+        life_begin(&l, false);
+        test_write("well", "");
+        life_apply(&l,
+                   "[Component a]\nStart=manual\nExecStart=sh -c 'test $$FDPASS_GENERATION = 2 && "
+                   "exit 9; exec sleep 60'\nHealthCheck=exec:test -e %s\n"
+                   "HealthCheckIntervalSec=10ms\nHealthCheckFailures=2\n%s",
+                   test_path("well"), more);
+        job = life_begin_job(&l, JOB_START, "", "a");
+        ck_assert_int_eq(life_receipt(&l, job, "a")->verdict, VERDICT_SERVES);
+}
+
+static void make_sick(void) {
+        ck_assert_int_eq(unlink(test_path("well")), 0);
+}
+
+START_TEST(the_sick_asks_again_when_the_next_one_was_no_better) {
+        run_well("");
+        make_sick();
+        while (!life_instance(&l, "a", 3)) {
+                ck_assert(serves(1));
+                life_turn(&l);
+        }
+        ck_assert(life_said(&l, "a: generation 2 stopped: exited with status 9"));
+        test_write("well", "");
+        LIFE_UNTIL(&l, serves(3) && a()->n_instances == 1);
+        ck_assert_uint_eq(a()->restarts, 2);
+        life_end(&l);
+}
+END_TEST
+
+START_TEST(the_sick_asks_again_when_something_was_under_way) {
+        char reload[256];
+        struct job *job;
+
+        (void) snprintf(reload, sizeof(reload), "ExecReload=sh -c 'until test -e %s; do :; done'\n",
+                        test_path("go"));
+        run_well(reload);
+        job = life_begin_job(&l, JOB_RELOAD, "", "a");
+        make_sick();
+        LIFE_UNTIL(&l, life_said(&l, "a: generation 1 is not healthy"));
+        ck_assert(!job->finished && !life_instance(&l, "a", 2));
+        test_write("go", "");
+        LIFE_UNTIL(&l, life_instance(&l, "a", 2));
+        ck_assert(job->finished);
+        life_end(&l);
+}
+END_TEST
+
+static unsigned times_said(const char *part) {
+        unsigned n = 0;
+
+        for (const char *at = l.said; (at = strstr(at, part)); at++)
+                n++;
+        return n;
+}
+
+START_TEST(the_sick_asks_again_when_the_start_limit_is_over) {
+        run_well("StartLimitBurst=1\nStartLimitIntervalSec=2s\n");
+        make_sick();
+        LIFE_UNTIL(&l, life_said(&l, "a is left as it is for now: it was started too often"));
+        ck_assert(serves(1) && !life_instance(&l, "a", 3));
+        LIFE_UNTIL(&l, life_instance(&l, "a", 3));
+        ck_assert_uint_eq(times_said("is left as it is"), 1); /* of many that were refused */
+        ck_assert_uint_eq(times_said("is not healthy"), 1);
+        test_write("well", "");
+        LIFE_UNTIL(&l, serves(3));
+        life_end(&l);
+}
+END_TEST
+
 SUITE("operation", {
         TEST(a_start_serves_and_another_one_finds_it_so);
         TEST(what_is_being_removed_is_not_used_by_the_next_one);
@@ -614,4 +692,7 @@ SUITE("operation", {
         tcase_add_loop_test(tests_, one_that_backs_off_can_be_stopped_and_started, 0, 2);
         TEST(an_end_without_failure_is_a_stop);
         TEST(so_many_drain_and_no_more);
+        TEST(the_sick_asks_again_when_the_next_one_was_no_better);
+        TEST(the_sick_asks_again_when_something_was_under_way);
+        TEST(the_sick_asks_again_when_the_start_limit_is_over);
 })
