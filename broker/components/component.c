@@ -79,13 +79,6 @@ size_t component_listener_inodes(const struct component *c, uint64_t *ret, size_
         return n;
 }
 
-bool component_serves(const struct component *c) {
-        for (unsigned index = 0; index < c->config->instances; index++)
-                if (!component_serving(c, index))
-                        return false;
-        return true;
-}
-
 uint64_t component_served_places(const struct component *c) {
         const struct instance *i;
         uint64_t places = 0;

@@ -86,7 +86,6 @@ struct instance *component_starting(const struct component *component, unsigned 
 uint64_t component_generation(const struct component *component);
 /* Of all its listeners; their number. */
 size_t component_listener_inodes(const struct component *component, uint64_t *ret, size_t max);
-bool component_serves(const struct component *component);            /* in all its places */
 uint64_t component_served_places(const struct component *component); /* bit by place */
 
 /* ---- for operation.c and those that ask ------------------------------------------------------ */

@@ -196,11 +196,12 @@ static void all_ended(struct instance *i) {
 static void say_end(struct instance *i) {
         char text[64];
 
+        if (i->life >= LIFE_DRAINING)
+                return;
         (void) process_end_text(i->tree.end, i->tree.status, text, sizeof(text));
-        if (i->life < LIFE_DRAINING && i->was_ready)
-                instance_set_reason(i, "%s", text);
-        else if (i->life < LIFE_DRAINING)
-                instance_set_reason(i, "%s before it was ready", text);
+        instance_set_reason(i, "%s%s%s%s", text, i->was_ready ? "" : " before it was ready",
+                            i->notify_error > 0 ? "; it said: " : "",
+                            i->notify_error > 0 ? strerror(i->notify_error) : "");
 }
 
 /* The broker that started it died before it let it begin. */
@@ -498,7 +499,6 @@ int instance_new(struct component *component, uint64_t generation, unsigned inde
         i->control_tree.pidfd = i->control_tree.cgroup_fd = i->control_tree.events_fd = -1;
         i->spawn_watch.fd = i->control_watch.fd = -1;
         i->notify.fd = i->output.fd = i->error.fd = i->command_output.fd = -1;
-        i->first_line = component->output.last_number + 1;
         TAILQ_INSERT_TAIL(&component->instances, i, entry);
         component->n_instances++;
         *ret = i;

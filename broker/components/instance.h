@@ -76,10 +76,9 @@ struct instance {
         uint64_t since_usec;             /* CLOCK_REALTIME of its start */
         uint64_t started_usec; /* CLOCK_MONOTONIC of the same and of the following; 0: not yet */
         uint64_t said_ready_usec, ready_usec, drain_usec, ended_usec;
-        uint64_t first_line; /* number of its first line of output */
         bool reloading;
         char status[NOTIFY_STATUS_SIZE]; /* STATUS= */
-        int notify_error;
+        int notify_error;                /* ERRNO=, what it said last; 0 */
         bool is_healthy;
         bool is_left_sick; /* its hand-over is refused by the start limit, and that was said */
         unsigned failed_probes;

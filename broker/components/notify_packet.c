@@ -87,10 +87,6 @@ static bool set_error(struct notify_packet *packet, unsigned flag, struct text v
         return to_int(value, 1, 4095, &packet->error); /* MAX_ERRNO of the kernel */
 }
 
-static bool set_exit_status(struct notify_packet *packet, unsigned flag, struct text value) {
-        return to_int(value, 0, 255, &packet->exit_status);
-}
-
 static bool set_fd_name(struct notify_packet *packet, unsigned flag, struct text value) {
         if (!name_is_valid(value.start, value.length))
                 return false;
@@ -111,7 +107,6 @@ static const struct key {
 } keys[] = {
         {"READY", set_one, NOTIFY_READY},
         {"RELOADING", set_one, NOTIFY_RELOADING},
-        {"STOPPING", set_one, NOTIFY_STOPPING},
         {"WATCHDOG", set_watchdog, 0},
         {"STATUS", set_status, NOTIFY_HAS_STATUS},
         {"EXTEND_TIMEOUT_USEC", set_extend, NOTIFY_HAS_EXTEND},
@@ -122,7 +117,6 @@ static const struct key {
         {"FDNAME", set_fd_name, 0},
         {"FDPOLL", set_poll, 0},
         {"ERRNO", set_error, 0},
-        {"EXIT_STATUS", set_exit_status, 0},
         {"BARRIER", set_one, NOTIFY_BARRIER},
 };
 
@@ -163,7 +157,7 @@ int notify_packet_parse(const char *data, size_t size, struct notify_packet *ret
                 return -EBADMSG;
         *ret_ignored = NULL;
         *ret_ignored_length = 0;
-        *ret = (struct notify_packet){.exit_status = -1, .fd_name = "stored"};
+        *ret = (struct notify_packet){.fd_name = "stored"};
         for (const char *line = data, *end = data + size; line < end;) {
                 const char *newline = memchr(line, '\n', (size_t) (end - line));
                 size_t length = (size_t) ((newline ? newline : end) - line);

@@ -18,18 +18,17 @@
 #define NOTIFY_STATUS_SIZE 256
 
 enum notify_flags {
-        NOTIFY_READY = 1,          /* READY=1 */
-        NOTIFY_RELOADING = 2,      /* RELOADING=1 */
-        NOTIFY_STOPPING = 4,       /* STOPPING=1 */
-        NOTIFY_WATCHDOG = 8,       /* WATCHDOG=1 */
-        NOTIFY_TRIGGER = 16,       /* WATCHDOG=trigger */
-        NOTIFY_HAS_STATUS = 32,    /* STATUS= */
-        NOTIFY_HAS_EXTEND = 64,    /* EXTEND_TIMEOUT_USEC= */
-        NOTIFY_HAS_MAIN_PID = 128, /* MAINPID= */
-        NOTIFY_STORE = 256,        /* FDSTORE=1 with its descriptors */
-        NOTIFY_REMOVE = 512,       /* FDSTOREREMOVE=1 */
-        NOTIFY_HAS_WATCHDOG_USEC = 1024,
-        NOTIFY_BARRIER = 2048, /* BARRIER=1; answered by notify_socket.c */
+        NOTIFY_READY = 1,         /* READY=1 */
+        NOTIFY_RELOADING = 2,     /* RELOADING=1 */
+        NOTIFY_WATCHDOG = 4,      /* WATCHDOG=1 */
+        NOTIFY_TRIGGER = 8,       /* WATCHDOG=trigger */
+        NOTIFY_HAS_STATUS = 16,   /* STATUS= */
+        NOTIFY_HAS_EXTEND = 32,   /* EXTEND_TIMEOUT_USEC= */
+        NOTIFY_HAS_MAIN_PID = 64, /* MAINPID= */
+        NOTIFY_STORE = 128,       /* FDSTORE=1 with its descriptors */
+        NOTIFY_REMOVE = 256,      /* FDSTOREREMOVE=1 */
+        NOTIFY_HAS_WATCHDOG_USEC = 512,
+        NOTIFY_BARRIER = 1024, /* BARRIER=1; answered by notify_socket.c */
 };
 
 struct notify_packet {
@@ -38,7 +37,6 @@ struct notify_packet {
         uint64_t extend_usec, watchdog_usec;
         pid_t main_pid;
         int error;                         /* ERRNO=, 0 when not said */
-        int exit_status;                   /* EXIT_STATUS=, -1 when not said */
         char fd_name[NAME_LENGTH_MAX + 1]; /* FDNAME=; "stored" when there is none */
         bool no_poll;                      /* FDPOLL=0 */
         struct fd_list *fds; /* of NOTIFY_STORE: to be moved out; the rest is disposed of */

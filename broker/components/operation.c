@@ -484,7 +484,6 @@ static void set_goal(struct component *c, enum job_kind kind) {
 void operation_begin(struct operation *op) {
         struct component *c = op->component;
 
-        op->started_usec = loop_now_usec();
         op->receipt.generation_before = component_generation(c);
         op->served = component_served_places(c);
         keep_progress(op);
@@ -551,7 +550,6 @@ static void resume_begun(struct operation *op, const struct receipt *receipt, ui
         op->served = component_served_places(c);
         op->receipt.generation = op->generation;
         op->receipt.generation_before = receipt ? receipt->generation_before : 0;
-        op->started_usec = loop_now_usec();
         c->operation = op;
         operation_sample_start(op);
         component_touch(c);

@@ -26,11 +26,10 @@ struct operation {
         TAILQ_ENTRY(operation) entry; /* in component->draining */
         struct component *component;
         enum job_kind kind;
-        uint64_t generation;   /* that is to serve; 0 where none is started */
-        uint64_t begun;        /* bit by place: an instance of this generation was started there */
-        uint64_t served;       /* bit by place: one served there when it began */
-        bool found;            /* there was something to stop */
-        uint64_t started_usec; /* CLOCK_MONOTONIC */
+        uint64_t generation; /* that is to serve; 0 where none is started */
+        uint64_t begun;      /* bit by place: an instance of this generation was started there */
+        uint64_t served;     /* bit by place: one served there when it began */
+        bool found;          /* there was something to stop */
         bool decided;
         bool is_over; /* being finished: not to be looked at again */
         struct receipt receipt;

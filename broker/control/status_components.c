@@ -2,6 +2,8 @@
  * for. */
 #include "control/status_components.h"
 
+#include <string.h>
+
 #include "components/component.h"
 #include "config/component_config.h"
 #include "core/json_writer.h"
@@ -48,6 +50,15 @@ static void write_instance(struct json_writer *j, const struct instance *i) {
         json_close_object(j);
 }
 
+/* With what its process said of it, or why none ran at all. */
+static const char *last_end_text(const struct component *c, char *buffer, size_t size) {
+        (void) process_end_text(c->last_end, c->last_status, buffer, size);
+        if (c->last_reason[0] &&
+            (c->last_end == PROCESS_RUNS || strncmp(c->last_reason, buffer, strlen(buffer)) == 0))
+                return c->last_reason;
+        return buffer;
+}
+
 static void write_last_end(struct json_writer *j, const struct component *c) {
         char text[64];
 
@@ -56,7 +67,7 @@ static void write_last_end(struct json_writer *j, const struct component *c) {
                 return;
         }
         json_open_object(j, "last_end");
-        json_text(j, "text", process_end_text(c->last_end, c->last_status, text, sizeof(text)));
+        json_text(j, "text", last_end_text(c, text, sizeof(text)));
         json_u64(j, "time_usec", c->last_end_usec);
         json_close_object(j);
 }

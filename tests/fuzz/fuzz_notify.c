@@ -20,7 +20,7 @@ static void check(const struct notify_packet *p) {
                         abort();
         if (!name_is_valid(p->fd_name, strnlen(p->fd_name, sizeof(p->fd_name))))
                 abort();
-        if (p->error < 0 || p->error > 4095 || p->exit_status < -1 || p->exit_status > 255)
+        if (p->error < 0 || p->error > 4095)
                 abort();
         if (p->flags & NOTIFY_HAS_MAIN_PID && p->main_pid <= 0)
                 abort();

@@ -404,7 +404,7 @@ def test_trigger_limits_pause_and_never_close(scene):
     s.do("hermes", "exit=0")
     with waiting_connection(address) as waits:
         s.wait_log(r"hermes was started too often by connections")
-        assert s.component("hermes")["last_end"]["text"] == "exited with status 0"
+        assert s.component("hermes")["last_end"]["text"] == "exited with status 0 before it was ready"
         assert s.broker.log().count("a connection waits") == 3
         s.do("hermes", "")
         assert s.read(waits)["generation"] == "4"  # after the pause, by itself
@@ -421,13 +421,25 @@ def test_a_program_that_fails_again_and_again_is_left_alone_with_the_reason(scen
     with waiting_connection(s.addresses["hermes"]) as waits:
         failed = s.wait_state("hermes", "failed")
         assert "started too often" in failed["reason"] and "exited with status 7" in failed["reason"]
-        assert s.component("hermes")["last_end"]["text"] == "exited with status 7"
+        assert s.component("hermes")["last_end"]["text"] == "exited with status 7 before it was ready"
         assert failed["restarts"] == 3
         s.do("hermes", f"leave={leave}")
         assert s.receipt("START", "hermes")["verdict"] == "serves"
         assert s.read(waits)["component"] == "hermes"
     assert s.broker.inode("hermes") == inode
     assert s.component("hermes")["reason"] is None
+
+
+def test_the_last_end_says_why(scene):
+    s = scene({"hermes": NOTIFY + "Restart=no\n",
+               "iris": NOTIFY + "Restart=no\nStart=manual\nExecStartPre=/bin/sh -c 'exit 5'\n"})
+    s.do("hermes", "errno=28")
+    said = "exited with status 1 before it was ready; it said: No space left on device"
+    assert s.receipt("RESTART", "hermes")["reason"] == said
+    until(lambda: s.component("hermes")["last_end"], "its end")
+    assert s.component("hermes")["last_end"]["text"] == said
+    assert s.receipt("START", "iris")["verdict"] == "failed"
+    assert s.wait_state("iris", "failed")["last_end"]["text"] == "ExecStartPre=/bin/sh: exited with status 5"
 
 
 def test_an_end_is_answered_as_restart_says(scene):

@@ -442,6 +442,26 @@ START_TEST(who_says_ready_and_ends_is_not_ready_for_long) {
 }
 END_TEST
 
+/* ERRNO= is why: with the end of a start, and with one after it had served. */
+START_TEST(its_end_says_what_it_had_said) {
+        static const char *const reasons[] = {
+                "exited with status 3 before it was ready; it said: No such file or directory",
+                "exited with status 3; it said: No such file or directory"};
+        const struct instance *end;
+        struct instance *i =
+                start("Type=notify\nExecStart=%s ERRNO=5 STATUS=hm %s ERRNO=2 @%s :3\n", program(),
+                      _i == 0 ? "STATUS=hm" : "READY=1", test_path("go"));
+
+        LIFE_UNTIL(&l, i->notify_error == 2);
+        if (_i == 1)
+                until(i, LIFE_READY);
+        test_write("go", "");
+        end = until_ended();
+        ck_assert_str_eq(end->reason, reasons[_i]);
+        life_end(&l);
+}
+END_TEST
+
 START_TEST(others_cannot_speak_for_it) {
         const struct instance *end;
         struct instance *i = start("Type=notify\nExecStart=sleep 60\nTimeoutStartSec=200ms\n");
@@ -585,6 +605,7 @@ int main(int argc, char *argv[]) {
         tcase_add_loop_test(tests_, the_stop_signal_goes_where_it_is_to, 0, 3);
         TEST(its_word_is_what_makes_it_ready);
         TEST(who_says_ready_and_ends_is_not_ready_for_long);
+        tcase_add_loop_test(tests_, its_end_says_what_it_had_said, 0, 2);
         TEST(others_cannot_speak_for_it);
         TEST(a_foreign_main_pid_is_refused);
         TEST(more_time_can_be_asked_for_and_not_less);

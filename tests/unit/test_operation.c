@@ -454,7 +454,7 @@ START_TEST(instances_start_together_and_are_replaced_one_by_one) {
         LIFE_UNTIL(&l, count(1, LIFE_COMPLETING) == 3);
         test_write("go1", "");
         ck_assert_uint_eq(life_receipt(&l, job, "a")->instances, 3);
-        ck_assert(component_serves(a()));
+        ck_assert_uint_eq(component_served_places(a()), 7);
         job = life_begin_job(&l, JOB_RESTART, "", "a");
         LIFE_UNTIL(&l, completes(2));
         life_pass(&l, 20);
