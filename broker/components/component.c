@@ -147,11 +147,6 @@ uint64_t component_new_generation(struct component *c) {
         return c->last_generation;
 }
 
-void component_begin(struct component *c, struct instance *i) {
-        (void) c;
-        instance_event(i, i->config->start_pre.count > 0 ? LIFE_BEGIN : LIFE_COMMANDS_DONE);
-}
-
 bool component_is_crowded(struct component *c, unsigned index) {
         struct instance *i, *oldest = NULL;
         size_t n = 0;
@@ -298,7 +293,7 @@ static void take_turn(struct component *c) {
         stall_update(c);
         if (TAILQ_EMPTY(&c->instances) && !c->operation && TAILQ_EMPTY(&c->draining) &&
             !runtime_directory_is_busy(c))
-                component_table_idle(c->table, c); /* may free it */
+                component_idle(c); /* may free it */
 }
 
 /* Turns fork, which takes a millisecond: of a thousand components that are started at once, the

@@ -101,7 +101,6 @@ void component_stop_back_off(struct component *component, bool forgive);
 /* It was to be started then, CLOCK_MONOTONIC; 0: it was not. */
 void component_resume_back_off(struct component *component, uint64_t until_usec);
 uint64_t component_new_generation(struct component *component);
-void component_begin(struct component *component, struct instance *instance); /* its life */
 /* So many drain in this place that no more can be started yet; the oldest is ended for it. */
 bool component_is_crowded(struct component *component, unsigned index);
 

@@ -132,8 +132,7 @@ bool component_table_has_child(const struct component_table *t, pid_t pid) {
         return false;
 }
 
-void component_table_idle(struct component_table *t, struct component *c) {
-        (void) t;
+void component_idle(struct component *c) {
         if (!c->removed || c->next)
                 return;
         component_forget(c);

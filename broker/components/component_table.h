@@ -86,7 +86,7 @@ struct component *component_first(const struct component_table *table);
 struct component *component_next(const struct component *component);
 
 /* Nothing of it runs and nothing is under way: if it is not configured any more, that was it. */
-void component_table_idle(struct component_table *table, struct component *component);
+void component_idle(struct component *component);
 
 /* Does this process belong to a generation of a component that has the listener in its Sockets=? */
 bool component_table_may_hold(const struct component_table *table, const char *listener, pid_t pid);

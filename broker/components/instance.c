@@ -161,6 +161,10 @@ void instance_event(struct instance *i, enum life_event event) {
                 set_state(i, next);
 }
 
+void instance_begin(struct instance *i) {
+        instance_event(i, i->config->start_pre.count > 0 ? LIFE_BEGIN : LIFE_COMMANDS_DONE);
+}
+
 static void on_turn(void *owner) {
         struct instance *i = owner;
 
@@ -188,9 +192,7 @@ static void all_ended(struct instance *i) {
 
         if (ends && i->commands)
                 return; /* ExecStop= still runs: it is waited for */
-        /* Without ExecStopPost= nothing comes after that. */
-        instance_event(i, ends && i->config->stop_post.count == 0 ? LIFE_COMMANDS_DONE
-                                                                  : LIFE_TREE_ENDED);
+        instance_event(i, ends ? instance_after_end(i) : LIFE_TREE_ENDED);
 }
 
 static void say_end(struct instance *i) {
@@ -306,8 +308,7 @@ static void enter_draining(struct instance *i) {
         instance_set_deadline(i, i->config->timeout_stop_usec);
         instance_drain_start(i);
         if (!has_processes(i) || (i->tree.main_ended && leaves_others(i)))
-                instance_defer(i, i->config->stop_post.count > 0 ? LIFE_TREE_ENDED
-                                                                 : LIFE_COMMANDS_DONE);
+                instance_defer(i, instance_after_end(i));
         else if (i->config->stop.count > 0 && !i->tree.main_ended && i->cause == END_BY_ITSELF &&
                  !i->signaled)
                 instance_run_commands(i, &i->config->stop);
@@ -322,8 +323,7 @@ static void enter_killed(struct instance *i) {
                 i->drain_usec = loop_now_usec();
         instance_set_deadline(i, KILL_USEC);
         if (!has_processes(i) || (i->tree.main_ended && leaves_others(i))) {
-                instance_defer(i, i->config->stop_post.count > 0 ? LIFE_TREE_ENDED
-                                                                 : LIFE_COMMANDS_DONE);
+                instance_defer(i, instance_after_end(i));
                 return;
         }
         if (!i->config->send_sigkill)
@@ -352,8 +352,7 @@ static void enter_stopped(struct instance *i) {
         output_pipe_drain(&i->error);
 }
 
-/* ---- commands that come before a next step
- * -----------------------------------------------------*/
+/* ---- after its commands -----------------------------------------------------------------------*/
 
 static void stop_commands_ended(struct instance *i) {
         if (!has_processes(i))
@@ -418,8 +417,7 @@ static void go_on_draining(struct instance *i) {
         if (i->commands)
                 return; /* ExecStop= goes on */
         if (!has_processes(i) || (i->tree.main_ended && leaves_others(i)))
-                instance_defer(i, i->config->stop_post.count > 0 ? LIFE_TREE_ENDED
-                                                                 : LIFE_COMMANDS_DONE);
+                instance_defer(i, instance_after_end(i));
         else
                 send_stop(i); /* unless it was told already */
 }

@@ -129,6 +129,8 @@ void instance_free(struct instance *instance);
 
 /* What happens to it. What does not concern its state is ignored. */
 void instance_event(struct instance *instance, enum life_event event);
+/* Its life begins: with ExecStartPre= where there is one. */
+void instance_begin(struct instance *instance);
 /* LIFE_STOP by request; LIFE_FAIL with what to say and why. */
 void instance_stop(struct instance *instance);
 void instance_fail(struct instance *instance, enum end_cause cause, const char *format, ...)

@@ -149,8 +149,7 @@ void instance_forget(struct instance *i) {
         record_remove(m, i->id);
 }
 
-/* ---- found again
- * -------------------------------------------------------------------------------*/
+/* ---- found again ------------------------------------------------------------------------------*/
 
 static enum life read_life(const struct assignments *a) {
         const struct text *value = assignments_get(a, "LIFE");
@@ -273,7 +272,7 @@ static void go_on(struct instance *i, const struct adopted *it) {
         if (life == LIFE_NEW) {
                 i->started_usec = 0;
                 if (it->life == LIFE_NEW)
-                        component_begin(i->component, i);
+                        instance_begin(i);
                 else
                         instance_event(i, LIFE_COMMANDS_DONE);
                 return;

@@ -72,8 +72,17 @@ void instance_accepts_untold(struct instance *i); /* its own word is all that is
 void instance_drain_start(struct instance *i);
 void instance_drain_stop(struct instance *i);
 
-/* ---- instance.c, instance_deadline.c
- * ------------------------------------------------------------------------------ */
+/* ---- instance.c, instance_deadline.c --------------------------------------------------------- */
+
+/* What comes next when it is known to serve: ExecStartPost= where there is one. */
+static inline enum life_event instance_after_start(const struct instance *i) {
+        return i->config->start_post.count > 0 ? LIFE_IS_READY : LIFE_COMMANDS_DONE;
+}
+
+/* When nothing of it runs any more: ExecStopPost= where there is one. */
+static inline enum life_event instance_after_end(const struct instance *i) {
+        return i->config->stop_post.count > 0 ? LIFE_TREE_ENDED : LIFE_COMMANDS_DONE;
+}
 
 /* Its state ends then, or not before: EXTEND_TIMEOUT_USEC=. */
 void instance_set_deadline(struct instance *i, uint64_t usec);

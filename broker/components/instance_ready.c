@@ -34,7 +34,7 @@ static void is_ready(struct instance *i) {
         timer_stop(&i->probe);
         i->search = evidence_search_stop(i->search);
         instance_accept_stop(i);
-        instance_event(i, i->config->start_post.count > 0 ? LIFE_IS_READY : LIFE_COMMANDS_DONE);
+        instance_event(i, instance_after_start(i));
 }
 
 static void is_ready_by_own_word(struct instance *i) {
@@ -268,8 +268,7 @@ void instance_watch_start(struct instance *i) {
         if (has_health(i) || (i->config->n_sockets > 0 && !i->by_own_word))
                 schedule(i, PROBE_FIRST_USEC / 2);
         else
-                instance_defer(i, i->config->start_post.count > 0 ? LIFE_IS_READY
-                                                                  : LIFE_COMMANDS_DONE);
+                instance_defer(i, instance_after_start(i));
 }
 
 void instance_watch_stop(struct instance *i) {

@@ -190,10 +190,19 @@ static void start_instance(struct operation *op, unsigned index) {
         keep_progress(op);
         if (!i)
                 return;
-        component_begin(c, i);
+        instance_begin(i);
         if (instance_is_starting(i))
-                operation_tell(op, "starting", i, "%s: generation %llu starting%s", c->name,
-                               (unsigned long long) i->generation, "");
+                operation_tell(op, "starting", i, "%s: generation %llu starting", c->name,
+                               (unsigned long long) i->generation);
+}
+
+static void send_away(struct operation *op, struct instance *i) {
+        if (i->life >= LIFE_DRAINING)
+                return;
+        i->drain_by_operation = true;
+        operation_tell(op, "draining", i, "%s: generation %llu draining", op->component->name,
+                       (unsigned long long) i->generation);
+        instance_stop(i);
 }
 
 /* All in this place that is older than this generation; 0: all. */
@@ -208,12 +217,7 @@ static bool stop_older(struct operation *op, unsigned index, uint64_t generation
                     i->life == LIFE_STOPPED)
                         continue;
                 any = true;
-                if (i->life < LIFE_DRAINING) {
-                        i->drain_by_operation = true;
-                        operation_tell(op, "draining", i, "%s: generation %llu draining", c->name,
-                                       (unsigned long long) i->generation);
-                        instance_stop(i);
-                }
+                send_away(op, i);
         }
         return any;
 }
@@ -386,12 +390,7 @@ static void advance_stop(struct operation *op) {
         for (i = TAILQ_FIRST(&c->instances); i; i = next) {
                 next = TAILQ_NEXT(i, entry);
                 op->found = true;
-                if (i->life < LIFE_DRAINING) {
-                        i->drain_by_operation = true;
-                        operation_tell(op, "draining", i, "%s: generation %llu draining", c->name,
-                                       (unsigned long long) i->generation);
-                        instance_stop(i);
-                }
+                send_away(op, i);
         }
         if (TAILQ_EMPTY(&c->instances) && !runtime_directory_is_busy(c) && !op->decided)
                 decide(op,

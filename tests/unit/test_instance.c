@@ -201,7 +201,7 @@ static struct instance *start(const char *format, ...) {
         life_begin(&l, false);
         life_apply(&l, "[Component a]\nStart=manual\n%s\n", text);
         i = life_make(&l, "a");
-        component_begin(i->component, i);
+        instance_begin(i);
         return i;
 }
 
