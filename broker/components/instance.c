@@ -212,11 +212,26 @@ static bool was_never_released(const struct instance *i) {
                i->tree.end == PROCESS_EXITED && i->tree.status == SPAWN_UNRELEASED_STATUS;
 }
 
+/* It may have said MAINPID= and ended at once, as a daemon does that forks away. */
+static void on_main_exit(void *owner) {
+        struct instance *i = owner;
+
+        notify_socket_drain(&i->notify);
+}
+
+static void init_tree(struct instance *i) {
+        i->tree = (struct process_tree){.pidfd = -1,
+                                        .cgroup_fd = -1,
+                                        .events_fd = -1,
+                                        .leader_fd = -1,
+                                        .on_main_exit = on_main_exit};
+}
+
 void instance_start_again(struct instance *i) {
         instance_watch_stop(i);
         instance_forget(i);
         process_tree_clear(&i->tree);
-        i->tree = (struct process_tree){.pidfd = -1, .cgroup_fd = -1, .events_fd = -1};
+        init_tree(i);
         notify_socket_close(&i->notify, true);
         output_pipe_close(&i->output);
         output_pipe_close(&i->error);
@@ -474,13 +489,6 @@ void instance_fail(struct instance *i, enum end_cause cause, const char *format,
         instance_event(i, LIFE_FAIL);
 }
 
-/* It may have said MAINPID= and ended at once, as a daemon does that forks away. */
-static void on_main_exit(void *owner) {
-        struct instance *i = owner;
-
-        notify_socket_drain(&i->notify);
-}
-
 int instance_new(struct component *component, uint64_t generation, unsigned index,
                  struct instance **ret) {
         struct instance *i = calloc(1, sizeof(*i));
@@ -492,8 +500,7 @@ int instance_new(struct component *component, uint64_t generation, unsigned inde
         i->generation = generation;
         i->number = ++component->table->instances_made;
         i->index = index;
-        i->tree.pidfd = i->tree.cgroup_fd = i->tree.events_fd = -1;
-        i->tree.on_main_exit = on_main_exit;
+        init_tree(i);
         i->control_tree.pidfd = i->control_tree.cgroup_fd = i->control_tree.events_fd = -1;
         i->spawn_watch.fd = i->control_watch.fd = -1;
         i->notify.fd = i->output.fd = i->error.fd = i->command_output.fd = -1;

@@ -115,7 +115,8 @@ struct instance {
 
         /* Records and descriptors that outlive us (instance_kept.c); "" not kept. */
         char id[STATE_ID_SIZE], notify_id[STATE_ID_SIZE], output_id[STATE_ID_SIZE],
-                error_id[STATE_ID_SIZE], control_id[STATE_ID_SIZE], command_id[STATE_ID_SIZE];
+                error_id[STATE_ID_SIZE], control_id[STATE_ID_SIZE], command_id[STATE_ID_SIZE],
+                leader_id[STATE_ID_SIZE];
         int kept_pidfd; /* as it was stored last */
 };
 

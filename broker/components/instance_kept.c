@@ -12,12 +12,14 @@
 #include "keeper/record.h"
 
 static const char *const instance_keys[] = {
-        "RECORD",      "COMPONENT",    "GENERATION",     "INDEX",     "LIFE",     "PID",
-        "START_TIME",  "CGROUP",       "SINCE",          "WAS_READY", "ASKED",    "SIGNALED",
-        "STORED",      "REASON",       "CAUSE",          "NOTIFY",    "OWN_WORD", "EVIDENCE",
-        "EXECUTED",    "STARTED",      "SAID_READY",     "READY",     "DRAIN",    "DEADLINE",
-        "WATCHDOG",    "RELOADING",    "BY_OPERATION",   "KILLED",    "COMMANDS", "NEXT_COMMAND",
-        "CONTROL_PID", "CONTROL_TIME", "CONTROL_CGROUP", NULL};
+        "RECORD",      "COMPONENT",    "GENERATION",     "INDEX",    "LIFE",
+        "PID",         "START_TIME",   "CGROUP",         "SINCE",    "WAS_READY",
+        "ASKED",       "SIGNALED",     "STORED",         "REASON",   "CAUSE",
+        "NOTIFY",      "OWN_WORD",     "EVIDENCE",       "EXECUTED", "STARTED",
+        "SAID_READY",  "READY",        "DRAIN",          "DEADLINE", "WATCHDOG",
+        "RELOADING",   "BY_OPERATION", "KILLED",         "COMMANDS", "NEXT_COMMAND",
+        "CONTROL_PID", "CONTROL_TIME", "CONTROL_CGROUP", "STATUS",   "ERRNO",
+        "READY_BY",    "GROUP",        "GROUP_TIME",     NULL};
 static const char *const part_keys[] = {"RECORD", "INSTANCE", "WHICH", NULL};
 
 static const struct record_kind instance_record = {KIND_INSTANCE, 'g', instance_keys};
@@ -91,6 +93,21 @@ static void keep_commands(const struct instance *i, struct packet_writer *w) {
         packet_add(w, "CONTROL_CGROUP", i->control_tree.cgroup);
 }
 
+static void keep_words(const struct instance *i, struct packet_writer *w) {
+        packet_add(w, "REASON", i->reason);
+        packet_add(w, "STATUS", i->status);
+        packet_add_u64(w, "ERRNO", (uint64_t) i->notify_error);
+        packet_add(w, "READY_BY", i->ready_by);
+}
+
+/* Of its group, where another process leads it than the main one. */
+static void keep_group(const struct instance *i, struct packet_writer *w) {
+        if (i->tree.leader_fd < 0)
+                return;
+        packet_add_u64(w, "GROUP", (uint64_t) i->tree.group);
+        packet_add_u64(w, "GROUP_TIME", i->tree.group_start_time);
+}
+
 void instance_keep(struct instance *i) {
         struct component_table *t = instance_table(i);
         struct packet_writer *w = record_new(t->memory, &instance_record);
@@ -109,14 +126,15 @@ void instance_keep(struct instance *i) {
         packet_add_u64(w, "WAS_READY", i->was_ready);
         packet_add_u64(w, "ASKED", i->asked_to_stop);
         packet_add_u64(w, "SIGNALED", i->signaled);
-        packet_add(w, "REASON", i->reason);
         packet_add_u64(w, "CAUSE", i->cause);
         packet_add(w, "NOTIFY", i->notify.path);
         packet_add_u64(w, "OWN_WORD", i->by_own_word);
         packet_add_u64(w, "EVIDENCE", i->evidence);
         packet_add_u64(w, "EXECUTED", i->executed);
         packet_add_u64(w, "STORED", i->was_given_stored);
+        keep_words(i, w);
         keep_times(i, w);
+        keep_group(i, w);
         if (i->commands)
                 keep_commands(i, w);
         if (!record_keep(t->memory, t->log, &instance_record, w, i->id, i->component->name))
@@ -126,6 +144,7 @@ void instance_keep(struct instance *i) {
                 i->kept_pidfd = i->tree.pidfd;
         }
         keep_part(i, "notify", i->notify.fd, i->notify_id);
+        keep_part(i, "leader", i->tree.leader_fd, i->leader_id);
         keep_part(i, "output", i->output.fd, i->output_id);
         keep_part(i, "error", i->error.fd, i->error_id);
         keep_part(i, "control", i->control_tree.pidfd, i->control_id);
@@ -146,6 +165,7 @@ void instance_forget(struct instance *i) {
         record_remove(m, i->notify_id);
         record_remove(m, i->output_id);
         record_remove(m, i->error_id);
+        record_remove(m, i->leader_id);
         record_remove(m, i->id);
 }
 
@@ -161,7 +181,7 @@ static enum life read_life(const struct assignments *a) {
 }
 
 struct parts {
-        int notify_fd, output_fd, error_fd, control_fd, command_fd;
+        int notify_fd, output_fd, error_fd, control_fd, command_fd, leader_fd;
 };
 
 static void take_parts(struct memory *m, struct instance *i, struct parts *parts) {
@@ -173,7 +193,8 @@ static void take_parts(struct memory *m, struct instance *i, struct parts *parts
                    {"output", &parts->output_fd, i->output_id},
                    {"error", &parts->error_fd, i->error_id},
                    {"control", &parts->control_fd, i->control_id},
-                   {"command", &parts->command_fd, i->command_id}};
+                   {"command", &parts->command_fd, i->command_id},
+                   {"leader", &parts->leader_fd, i->leader_id}};
         const char *id, *next;
         struct assignments a;
 
@@ -232,13 +253,16 @@ static void read_record(struct instance *i, const struct assignments *a) {
         i->evidence = (enum evidence) record_u64(a, "EVIDENCE");
         i->executed = record_u64(a, "EXECUTED") != 0;
         i->was_given_stored = record_u64(a, "STORED") != 0;
+        i->notify_error = (int) record_u64(a, "ERRNO");
         record_text(a, "REASON", i->reason, sizeof(i->reason));
+        record_text(a, "STATUS", i->status, sizeof(i->status));
+        record_text(a, "READY_BY", i->ready_by, sizeof(i->ready_by));
 }
 
 struct adopted {
         enum life life;
-        pid_t pid, control_pid;
-        uint64_t start_time, control_time, deadline_usec, next_command;
+        pid_t pid, control_pid, group;
+        uint64_t start_time, control_time, group_time, deadline_usec, next_command;
         const struct command_list *commands; /* NULL: none were under way */
         char cgroup[CGROUP_NAME_SIZE], control_cgroup[CGROUP_NAME_SIZE];
         char notify_path[sizeof(((struct notify_socket *) 0)->path)];
@@ -253,6 +277,8 @@ static void read_adopted(const struct instance *i, const struct assignments *a,
                                 .start_time = record_u64(a, "START_TIME"),
                                 .deadline_usec = record_u64(a, "DEADLINE"),
                                 .next_command = record_u64(a, "NEXT_COMMAND"),
+                                .group = (pid_t) record_u64(a, "GROUP"),
+                                .group_time = record_u64(a, "GROUP_TIME"),
                                 .control_pid = (pid_t) record_u64(a, "CONTROL_PID"),
                                 .control_time = record_u64(a, "CONTROL_TIME")};
         for (size_t k = 0; commands && k < N_COMMAND_LISTS; k++)
@@ -285,11 +311,7 @@ static void go_on(struct instance *i, const struct adopted *it) {
                 instance_go_on(i, life);
 }
 
-/* True when there is nothing to go on with. */
-static bool adopt_processes(struct instance *i, const struct adopted *it, int control_fd) {
-        struct component_table *t = instance_table(i);
-        int fd;
-
+static void adopt_control(struct instance *i, const struct adopted *it, int control_fd) {
         if (it->control_pid > 0) {
                 instance_adopt_command(i, it->control_pid, it->control_time, control_fd,
                                        it->control_cgroup);
@@ -297,13 +319,25 @@ static bool adopt_processes(struct instance *i, const struct adopted *it, int co
                 instance_forget_command(i);
                 close_fd(control_fd);
         }
-        if (it->pid <= 0) /* none yet, or none any more; who is ready has one */
+}
+
+/* True when there is nothing to go on with. */
+static bool adopt_main(struct instance *i, const struct adopted *it, int leader_fd) {
+        struct component_table *t = instance_table(i);
+        int fd;
+
+        if (it->pid <= 0) { /* none yet, or none any more; who is ready has one */
+                record_remove(t->memory, i->leader_id);
+                close_fd(leader_fd);
                 return it->life == LIFE_COMPLETING || it->life == LIFE_READY;
+        }
         i->kept_pidfd = fd = memory_take_fd(t->memory, i->id);
-        return process_tree_adopt(&i->tree, &t->cgroups, t->loop, t->log, it->pid, it->start_time,
-                                  fd, it->cgroup, instance_main_ended, instance_tree_ended,
-                                  i) < 0 ||
-               i->tree.pidfd < 0;
+        if (process_tree_adopt(&i->tree, &t->cgroups, t->loop, t->log, it->pid, it->start_time, fd,
+                               it->cgroup, instance_main_ended, instance_tree_ended, i) < 0)
+                return true;
+        if (leader_fd >= 0)
+                process_tree_adopt_group(&i->tree, it->group, it->group_time, leader_fd);
+        return i->tree.pidfd < 0;
 }
 
 /*
@@ -317,7 +351,7 @@ static bool was_never_kept(const struct instance *i, const struct adopted *it) {
 
 int instance_adopt(struct component *c, const char *id) {
         struct component_table *t = c->table;
-        struct parts parts = {-1, -1, -1, -1, -1};
+        struct parts parts = {-1, -1, -1, -1, -1, -1};
         struct adopted it;
         struct assignments a;
         struct instance *i;
@@ -339,7 +373,8 @@ int instance_adopt(struct component *c, const char *id) {
                 c->last_generation = i->generation;
         take_parts(t->memory, i, &parts); /* `a` is not valid any more */
         adopt_parts(i, &parts, it.notify_path);
-        if (adopt_processes(i, &it, parts.control_fd)) {
+        adopt_control(i, &it, parts.control_fd);
+        if (adopt_main(i, &it, parts.leader_fd)) {
                 if (was_never_kept(i, &it)) {
                         instance_start_again(i);
                         return 0;

@@ -316,6 +316,19 @@ static void handle_main_pid(struct instance *i, pid_t pid) {
                             r == -EPERM ? "it is none of its processes" : strerror(-r), suppressed);
 }
 
+/* For people: shown while it runs, and when it has ended. */
+static void handle_words(struct instance *i, const struct notify_packet *p) {
+        bool status = (p->flags & NOTIFY_HAS_STATUS) && strcmp(i->status, p->status) != 0,
+             error = p->error > 0 && i->notify_error != p->error;
+
+        if (status)
+                (void) snprintf(i->status, sizeof(i->status), "%s", p->status);
+        if (error)
+                i->notify_error = p->error;
+        if (status || error)
+                instance_keep(i);
+}
+
 static void handle_ready(struct instance *i) {
         if (i->reloading && !i->commands) {
                 i->reloading = false;
@@ -338,10 +351,7 @@ static void handle_store(struct instance *i, struct notify_packet *p) {
 static void on_notify(void *owner, struct notify_packet *p) {
         struct instance *i = owner;
 
-        if (p->flags & NOTIFY_HAS_STATUS)
-                memcpy(i->status, p->status, sizeof(i->status));
-        if (p->error > 0)
-                i->notify_error = p->error;
+        handle_words(i, p);
         if (p->flags & NOTIFY_HAS_MAIN_PID)
                 handle_main_pid(i, p->main_pid);
         if (p->flags & (NOTIFY_STORE | NOTIFY_REMOVE))

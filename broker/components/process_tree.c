@@ -307,13 +307,20 @@ int process_tree_adopt(struct process_tree *tree, struct cgroup_root *root, stru
                         close_cgroup(tree);
         }
         /*
-         * Whom MAINPID= made the main process may be of a group that another leads, or led: that
-         * one was not kept, and the group of a process that we do not know is not signalled.
+         * Whom MAINPID= made the main process may be of a group that another leads, or led. If that
+         * one is not told by process_tree_adopt_group(), the group is not signalled.
          */
         if (process_stat_read(pid, &stat) < 0 || stat.start_time != start_time || stat.group == pid)
                 tree->group = tree->pidfd >= 0 ? pid : 0;
         start_watching(tree, on_main_end, on_end, owner);
         return 0;
+}
+
+void process_tree_adopt_group(struct process_tree *tree, pid_t group, uint64_t leader_start_time,
+                              int leader_fd) {
+        tree->group = group;
+        tree->group_start_time = leader_start_time;
+        tree->leader_fd = leader_fd;
 }
 
 int process_tree_set_main(struct process_tree *tree, pid_t pid) {

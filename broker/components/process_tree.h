@@ -84,6 +84,12 @@ int process_tree_adopt(struct process_tree *tree, struct cgroup_root *root, stru
                        struct log *log, pid_t pid, uint64_t start_time, int pidfd,
                        const char *cgroup, void (*on_main_end)(void *owner),
                        void (*on_end)(void *owner), void *owner);
+/*
+ * After that, where another than the main process leads its group: the number of it, when the
+ * leader was started, and the leader's pidfd (taken), be it alive or not.
+ */
+void process_tree_adopt_group(struct process_tree *tree, pid_t group, uint64_t leader_start_time,
+                              int leader_fd);
 /* MAINPID=: another process of the tree is the main one. -ESRCH; -EPERM when it is none of it. */
 int process_tree_set_main(struct process_tree *tree, pid_t pid);
 

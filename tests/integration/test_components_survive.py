@@ -408,6 +408,21 @@ def test_output_notify_health_and_watchdog_go_on(scene, tmp_path):
     until(lambda: list(s.instances("hermes").values()) == ["ready"], "it alone")
 
 
+def test_what_it_says_of_itself_is_still_shown(scene):
+    s = scene(NOTIFY)
+    s.do("hermes", f"busy={s.folder / 'gate'}")
+    assert s.receipt("RESTART", "hermes")["verdict"] == "serves"
+    shown = {key: s.component("hermes")["instances"][0][key] for key in ("ready_by", "ready_ms")}
+    assert shown["ready_by"]
+    s.file("gate")
+    until(lambda: s.component("hermes")["instances"][0]["status"] == "busy", "its word")
+    (s.folder / "gate").unlink()
+    for way in WAYS[:3]:
+        way(s)
+        after = s.component("hermes")["instances"][0]
+        assert after["adopted"] and after["status"] == "busy" and {key: after[key] for key in shown} == shown
+
+
 # ---- the end of the broker -------------------------------------------------------------------------------------
 
 

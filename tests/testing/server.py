@@ -81,6 +81,8 @@ class Server:
                 fill_memory()
             if "feed" in DO and not holds("unfed"):
                 notify("WATCHDOG=1")
+            if holds("busy"):
+                notify("STATUS=busy")
             deaf = self.is_deaf()
             waits_for = [] if deaf or "asks" in DO else self.listeners[int(DO.get("listener", 0)):]
             ready, _, _ = select.select([self.woken, *waits_for], [], [], 0.02)

@@ -4,11 +4,13 @@
  */
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "components/kept.h"
 #include "components/operation.h"
+#include "core/process.h"
 #include "keeper/memory.h"
 #include "life_support.h"
 #include "support.h"
@@ -80,6 +82,68 @@ START_TEST(a_component_that_runs_is_found_again) {
         ck_assert_int_eq(kill(pid, SIGKILL), 0);
         LIFE_UNTIL(&next, life_component(&next, "a")->last_end_usec > 0);
         ck_assert_str_eq(life_component(&next, "a")->last_reason, "killed by SIGKILL");
+        life_end(&next);
+}
+END_TEST
+
+START_TEST(what_it_said_comes_back) {
+        struct instance *i;
+
+        run("");
+        i = life_instance(&l, "a", 1);
+        ck_assert_str_eq(i->ready_by, "running");
+        strcpy(i->status, "busy = \xc3\xa4");
+        i->notify_error = 28;
+        instance_keep(i);
+        die("");
+        i = life_instance(&next, "a", 1);
+        ck_assert_str_eq(i->ready_by, "running");
+        ck_assert_str_eq(i->status, "busy = \xc3\xa4");
+        ck_assert_int_eq(kill(i->tree.pid, SIGKILL), 0);
+        LIFE_UNTIL(&next, life_component(&next, "a")->last_end_usec > 0);
+        ck_assert_str_eq(life_component(&next, "a")->last_reason,
+                         "killed by SIGKILL; it said: No space left on device");
+        life_end(&next);
+}
+END_TEST
+
+static pid_t pid_in(const char *name) {
+        LIFE_UNTIL(&l, life_read(name)[0]);
+        return (pid_t) atoi(life_read(name));
+}
+
+/* After MAINPID=, when the leader of its process group has ended, too. */
+START_TEST(a_group_is_still_its_own_when_another_led_it) {
+        char text[512];
+        struct instance *i;
+        pid_t child;
+        int sibling;
+
+        (void) snprintf(text, sizeof(text),
+                        "[Component a]\nStart=manual\nExecStart=sh -c 'cd %s; sleep 60 & echo $! "
+                        ">child; sleep 60 & echo $! >sibling; wait'\n",
+                        test_folder());
+        life_begin(&l, true);
+        life_apply(&l, "%s", text);
+        life_use_groups(&l);
+        LIFE_UNTIL(&l, life_begin_job(&l, JOB_START, "first", "a")->finished);
+        i = life_instance(&l, "a", 1);
+        child = pid_in("child");
+        sibling = process_open(pid_in("sibling"));
+        ck_assert_int_ge(sibling, 0);
+        ck_assert_int_eq(kill(i->tree.pid, SIGKILL), 0);
+        ck_assert_int_eq(process_tree_set_main(&i->tree, child), 0);
+        instance_keep(i);
+        ck_assert_uint_eq(count(&l, "instance_part"), 4);
+        life_die(&l, &next);
+        life_apply(&next, "%s", text);
+        i = life_instance(&next, "a", 1);
+        ck_assert_int_eq(i->tree.pid, child);
+        ck_assert_int_eq(i->life, LIFE_READY);
+        LIFE_UNTIL(&next, life_begin_job(&next, JOB_STOP, "second", "a")->finished);
+        ck_assert_int_eq(process_has_ended(sibling), 1);
+        close(sibling);
+        ck_assert_uint_eq(count(&next, "instance_part"), 0);
         life_end(&next);
 }
 END_TEST
@@ -416,6 +480,8 @@ END_TEST
 
 SUITE("component_kept", {
         TEST(a_component_that_runs_is_found_again);
+        TEST(what_it_said_comes_back);
+        TEST(a_group_is_still_its_own_when_another_led_it);
         TEST(what_a_component_is_comes_back);
         tcase_add_loop_test(tests_, a_goal_is_kept, 0, 2);
         TEST(receipts_of_finished_jobs_survive);
