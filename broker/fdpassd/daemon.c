@@ -75,12 +75,15 @@ static void end(struct daemon *d) {
         bool again = d->stopping;
 
         d->stopping = true;
-        if (!d->broker || !stops_components(d))
+        if (!d->broker || !stops_components(d)) {
                 loop_stop(d->loop);
-        else if (again)
+        } else if (again) {
                 component_table_kill_all(d->broker->components);
-        else
+        } else {
+                if (d->broker->memory)
+                        memory_say_ending(d->broker->memory);
                 component_table_stop_all(d->broker->components, end_loop, d);
+        }
 }
 
 static void on_signal(void *owner, int events) {

@@ -517,9 +517,9 @@ void fd_store_cancel_barriers(struct fd_store *s, const void *owner) {
 
 int fd_store_say(struct fd_store *s, enum fd_store_word word) {
         static const char *const words[] = {
-                [FD_STORE_READY] = "READY=1",         [FD_STORE_STOPPING] = "STOPPING=1",
-                [FD_STORE_EXECUTING] = "EXECUTING=1", [FD_STORE_EXEC] = "EXEC=1",
-                [FD_STORE_SOLE] = "SOLE=1",
+                [FD_STORE_READY] = "READY=1",       [FD_STORE_ENDING] = "ENDING=1",
+                [FD_STORE_STOPPING] = "STOPPING=1", [FD_STORE_EXECUTING] = "EXECUTING=1",
+                [FD_STORE_EXEC] = "EXEC=1",         [FD_STORE_SOLE] = "SOLE=1",
         };
 
         if (s->kind != FD_STORE_KEEPER)

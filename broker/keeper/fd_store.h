@@ -57,11 +57,12 @@ int fd_store_barrier(struct fd_store *store, void (*done)(void *owner), void *ow
 void fd_store_cancel_barriers(struct fd_store *store, const void *owner);
 
 /*
- * Tell the keeper that we serve, or that we end and are not to be started again (systemd is told by
- * sd_notify(3) and needs neither). In order with what was pushed.
+ * Tell the keeper that we serve, that we are about to end, or that we end and are not to be started
+ * again (systemd is told by sd_notify(3) and needs neither). In order with what was pushed.
  */
 enum fd_store_word {
         FD_STORE_READY,
+        FD_STORE_ENDING,
         FD_STORE_STOPPING,
         FD_STORE_EXECUTING,
         FD_STORE_EXEC,

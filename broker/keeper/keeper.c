@@ -38,6 +38,8 @@
 #define RESTART_FORGET_USEC 10000000
 /* A broker with very many descriptors takes its time to die. */
 #define ORPHANED_USEC 10000000
+/* Of brokers that are started only to finish an end, as many may die of it. */
+#define FINISHERS_MAX 5
 /* A SIGHUP this short before may not have reached the one that died: the next one gets it. */
 #define APPLY_AGAIN_USEC 3000000
 
@@ -145,6 +147,10 @@ static int start_broker(struct keeper *k) {
         if (k->apply_usec && k->started_usec - k->apply_usec < APPLY_AGAIN_USEC)
                 (void) pidfd_send_signal(k->broker_fd, SIGHUP, NULL, 0);
         k->apply_usec = 0;
+        if (k->told_to_end) {
+                k->n_finishers++;
+                (void) pidfd_send_signal(k->broker_fd, SIGTERM, NULL, 0);
+        }
         k->next_sent = k->kept;
         k->n_sent_inherited = 0;
         k->handing_over = true;
@@ -200,10 +206,21 @@ static void reap_orphans(struct keeper *k) {
 }
 
 /*
+ * Is there something for another broker to finish, when one dies that was told to end? It may not
+ * even have heard of it, or have been at stopping components, which go on without it.
+ */
+static bool is_unfinished(const struct keeper *k) {
+        return k->told_to_end && !k->stopping && !k->waits && k->kept &&
+               k->n_finishers < FINISHERS_MAX;
+}
+
+/*
  * Is it the end of a broker that was told to end? With what status? Killed before it heard of it,
  * or by somebody who did not wait for it, it did end; what it died of by itself is told.
  */
 static bool is_the_end(const struct keeper *k, int status, int *ret_status) {
+        if ((status < 0 || status > 128) && is_unfinished(k))
+                return false;
         if (!((status == 0 && !k->executing) || k->told_to_end ||
               (!k->was_ready && status > 0 && status < 128)))
                 return false;
@@ -224,8 +241,15 @@ static bool broker_ended(struct keeper *k, int *ret_status) {
         k->handing_over = false;
         status = collect_broker(k);
         reap_orphans(k);
-        if (is_the_end(k, status, ret_status))
+        if (is_the_end(k, status, ret_status)) {
+                if (k->n_finishers == FINISHERS_MAX && !k->stopping && status != 0) {
+                        log_error(k->log, NULL,
+                                  "the broker died again and again while it ended; components may "
+                                  "be left running");
+                        *ret_status = EXIT_FAILURE;
+                }
                 return true;
+        }
         if (k->waits) {
                 log_error(k->log, NULL,
                           "the broker died before this fdpassd was its keeper; the one that it had "
@@ -259,6 +283,13 @@ static bool broker_ended(struct keeper *k, int *ret_status) {
 /* ---- signals -----------------------------------------------------------------------------------
  */
 
+static void hear_of_the_end(struct keeper *k) {
+        k->told_again = k->told_to_end;
+        k->told_to_end = true;
+        if (k->start_usec) /* between two brokers: the next one at once */
+                k->start_usec = loop_now_usec();
+}
+
 static void handle_signals(struct keeper *k) {
         struct signalfd_siginfo info;
 
@@ -269,7 +300,7 @@ static void handle_signals(struct keeper *k) {
                         continue;
                 }
                 if (number == SIGTERM || number == SIGINT)
-                        k->told_to_end = true;
+                        hear_of_the_end(k);
                 /* A terminal sends SIGINT to both of us; twice is harmless. */
                 if (k->broker_fd >= 0)
                         (void) pidfd_send_signal(k->broker_fd, number, NULL, 0);
@@ -349,7 +380,9 @@ static int run(struct keeper *k) {
                 /* Not when it is another one meanwhile. */
                 if (p[2].revents && p[2].fd == k->broker_fd && broker_ended(k, &status))
                         return status;
-                if (k->start_usec != 0 && time_left(k) == 0 && !k->told_to_end) {
+                if (k->told_to_end && k->broker_fd < 0 && !is_unfinished(k))
+                        return EXIT_SUCCESS;
+                if (k->start_usec != 0 && time_left(k) == 0) {
                         int r = start_broker(k);
                         if (r < 0) {
                                 log_error(k->log, NULL, "cannot start the broker: %s; trying again",
@@ -357,8 +390,6 @@ static int run(struct keeper *k) {
                                 start_broker_later(k);
                         }
                 }
-                if (k->told_to_end && k->broker_fd < 0)
-                        return EXIT_SUCCESS;
                 if (is_superfluous(k))
                         return EXIT_FAILURE;
         }

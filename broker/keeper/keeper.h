@@ -29,7 +29,9 @@ struct keeper_options {
 
 /*
  * Run until the broker has ended by its own decision; then return its exit status for exit(3), or
- * 128 + the signal when it was told to end and died of another than SIGKILL on the way.
+ * 128 + the signal when it died of another than SIGKILL after it had said STOPPING. One that dies
+ * between being told to end and that is followed by another, which is told so at its start; after
+ * some that died of it: EXIT_FAILURE.
  *
  * The broker is started from a descriptor of our own executable (/proc/self/exe, opened once), so
  * that a package upgrade or a deleted file does not matter to a restart after a crash.

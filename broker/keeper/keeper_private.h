@@ -16,18 +16,20 @@ struct keeper {
         struct log *log;
         int executable_fd;
         int signal_fd;
-        int link_fd;       /* to the broker; -1 between two brokers */
-        int broker_fd;     /* its pidfd; -1 between two brokers */
-        int charge_fd;     /* who reads it is in charge; -1: nobody else has one */
-        bool is_ready;     /* the broker serves */
-        bool executing;    /* the broker became a program that is not ready yet */
-        bool was_ready;    /* some broker served: from now on never give up */
-        bool told_to_end;  /* SIGTERM or SIGINT went to the broker */
-        bool handing_over; /* kept descriptors are being sent */
-        bool too_many;     /* in flight: the kernel does not tell when it takes more */
-        bool stopping;     /* the broker said so */
-        bool made;         /* by a broker, so that one from outside may take our place */
-        bool waits;        /* another keeper is in charge until the broker says SOLE */
+        int link_fd;          /* to the broker; -1 between two brokers */
+        int broker_fd;        /* its pidfd; -1 between two brokers */
+        int charge_fd;        /* who reads it is in charge; -1: nobody else has one */
+        bool is_ready;        /* the broker serves */
+        bool executing;       /* the broker became a program that is not ready yet */
+        bool was_ready;       /* some broker served: from now on never give up */
+        bool told_to_end;     /* SIGTERM or SIGINT went to the broker */
+        bool told_again;      /* and once more: whatever it still waits for is to be killed */
+        bool handing_over;    /* kept descriptors are being sent */
+        bool too_many;        /* in flight: the kernel does not tell when it takes more */
+        bool stopping;        /* the broker said so */
+        bool made;            /* by a broker, so that one from outside may take our place */
+        bool waits;           /* another keeper is in charge until the broker says SOLE */
+        unsigned n_finishers; /* brokers that were started to end in the place of one that died */
         size_t n_sent_inherited;
         struct kept *next_sent;
         struct inherited *inherited; /* until some broker was ready; NULL then */

@@ -3,6 +3,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/pidfd.h>
 #include <unistd.h>
 
 #include "cleanup.h"
@@ -117,9 +118,15 @@ static void on_barrier(struct keeper *k, const struct assignments *a) {
 
 static void on_ready(struct keeper *k, const struct assignments *a) {
         k->was_ready = k->is_ready = true;
+        if (k->told_again && k->n_finishers > 0) /* it heard the first at its start */
+                (void) pidfd_send_signal(k->broker_fd, SIGTERM, NULL, 0);
         k->executing = false;
         /* It has stored what it wants of that, under ids. */
         k->inherited = inherited_free(k->inherited);
+}
+
+static void on_ending(struct keeper *k, const struct assignments *a) {
+        k->told_to_end = true;
 }
 
 static void on_stopping(struct keeper *k, const struct assignments *a) {
@@ -190,17 +197,10 @@ static const struct word {
         const char *key;
         void (*handle)(struct keeper *k, const struct assignments *a);
 } words[] = {
-        {"BARRIER", on_barrier},
-        {"READY", on_ready},
-        {"STOPPING", on_stopping},
-        {"EXECUTING", on_executing},
-        {"EXECUTABLE", on_executable},
-        {"EXEC", on_exec},
-        {"FDSTOREREMOVE", on_remove},
-        {"FDSTORE", on_store},
-        {"BROKER", on_broker},
-        {"CHARGE", on_charge},
-        {"SOLE", on_sole},
+        {"BARRIER", on_barrier},   {"READY", on_ready},          {"ENDING", on_ending},
+        {"STOPPING", on_stopping}, {"EXECUTING", on_executing},  {"EXECUTABLE", on_executable},
+        {"EXEC", on_exec},         {"FDSTOREREMOVE", on_remove}, {"FDSTORE", on_store},
+        {"BROKER", on_broker},     {"CHARGE", on_charge},        {"SOLE", on_sole},
 };
 
 static void handle_packet(struct keeper *k) {

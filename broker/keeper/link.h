@@ -10,6 +10,8 @@
  *                      EXECUTING=1          another program is about to be executed in its place
  *                      EXECUTABLE=1         with a descriptor: the program to start when it dies
  *                      EXEC=1               the keeper is to execute that program in its place
+ *                      ENDING=1             it was told to end and has components to stop: when it
+ *                                           dies before that is done, another one is to do it
  *                      STOPPING=1           it ends of its own will: it is not started again
  *                      BROKER=1             with its pidfd: the broker at the other end is this one
  *                                           now; it has another keeper yet

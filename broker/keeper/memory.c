@@ -12,9 +12,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "core/hash.h"
-
 #include "cleanup.h"
+#include "core/hash.h"
 #include "core/inherited.h"
 #include "core/log.h"
 #include "core/process.h"
@@ -535,6 +534,10 @@ bool memory_outlives_us(const struct memory *m) {
 void memory_say_ready(struct memory *m) {
         m->ready = true;
         (void) fd_store_say(m->store, FD_STORE_READY);
+}
+
+void memory_say_ending(struct memory *m) {
+        (void) fd_store_say(m->store, FD_STORE_ENDING);
 }
 
 void memory_say_stopping(struct memory *m) {

@@ -120,6 +120,8 @@ bool memory_outlives_us(const struct memory *memory);
 /* To the keeper: we serve, start us again if we die; or: we end of our own will, end too. */
 void memory_say_ready(struct memory *memory);
 void memory_say_stopping(struct memory *memory);
+/* To the keeper: we are going to, after something that another broker is to do if we die of it. */
+void memory_say_ending(struct memory *memory);
 
 /*
  * To the keeper: another program is about to be executed in our place, and until that is ready its

@@ -441,6 +441,26 @@ def test_told_to_end_it_stops_components_first(scene):
     assert "generation 3" not in s.broker.log()
 
 
+@pytest.mark.parametrize("whom", ["keeper", "broker"])
+@pytest.mark.parametrize("words, directives", [("linger={}", ""), ("ignore-term", "TimeoutStopSec=2\n")])
+def test_told_to_end_and_killed_on_the_way_the_next_finishes_it(scene, whom, words, directives):
+    """SIGTERM is not said twice, and what is left of TimeoutStopSec= stays bounded."""
+    s = scene(NOTIFY + directives)
+    s.do("hermes", words.format(s.file("gate")))
+    s.receipt("RESTART", "hermes")
+    pid, broker = s.pids("hermes")[2], s.broker.broker_pid
+    os.kill(s.broker.process.pid if whom == "keeper" else broker, signal.SIGTERM)
+    s.wait_state("hermes", "draining")
+    kill(broker)
+    s.wait_log("ending by SIGTERM", 2)
+    assert alive(pid)
+    (s.folder / "gate").unlink()
+    assert s.broker.process.wait(DEADLINE) == 0, s.broker.log()
+    assert not alive(pid)
+    assert s.broker.log().count("asked to stop") == 2  # each generation once
+    assert "generation 3" not in s.broker.log()
+
+
 def test_told_so_again_it_kills_them(broker, tmp_path):
     """Those too that were to be stopped after others."""
     slow = NOTIFY + "TimeoutStopSec=100\n"

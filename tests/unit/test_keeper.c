@@ -7,6 +7,7 @@
  *      d  drop l1                                       b  wait for a barrier
  *      r  say READY                                     s  say STOPPING
  *      t  SIGTERM to the keeper, and wait for ours      h  the same with SIGHUP
+ *      w  wait for SIGTERM                               e  say ENDING
  *      o  leave an orphan, and wait until it is reaped
  *      k  die of SIGKILL                                v  of SIGVTALRM, as by its own fault
  *      g  give the link to the test, and wait for it
@@ -19,6 +20,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/prctl.h>
@@ -99,6 +101,15 @@ static void signal_keeper(int number) {
                 _exit(96);
 }
 
+static void wait_to_be_told(void) {
+        sigset_t set;
+
+        (void) sigemptyset(&set);
+        (void) sigaddset(&set, SIGTERM);
+        if (sigtimedwait(&set, NULL, &(struct timespec){.tv_sec = 10}) != SIGTERM)
+                _exit(94);
+}
+
 static void leave_orphan(void) {
         int ends[2];
         pid_t orphan;
@@ -141,6 +152,10 @@ static void act(int link_fd, char action, int life) {
                 send_packet(link_fd, "READY", 0, -1);
         else if (action == 's')
                 send_packet(link_fd, "STOPPING", 0, -1);
+        else if (action == 'e')
+                send_packet(link_fd, "ENDING", 0, -1);
+        else if (action == 'w')
+                wait_to_be_told();
         else if (action == 't' || action == 'h')
                 signal_keeper(action == 't' ? SIGTERM : SIGHUP);
         else if (action == 'o')
@@ -284,10 +299,29 @@ START_TEST(one_that_dies_while_it_ends_is_not_started_again) {
 }
 END_TEST
 
-/* Its SIGTERM and the broker's SIGKILL, whichever of the two the keeper sees first. */
-START_TEST(one_that_is_killed_as_the_keeper_is_told_to_end_has_ended_well) {
-        ck_assert_int_eq(run(LIVES("prtk"), false).status, 0);
-        ck_assert_int_eq(run(LIVES("ptk"), false).status, 0);
+/* It may have had something to stop. Whoever told it to end, and whatever it died of. */
+START_TEST(an_end_that_is_cut_short_is_finished_by_another) {
+        static const char *const first[] = {"prtk", "ptk", "prek", "prtv"};
+        struct result r = run(LIVES((char *) first[_i], "ws0"), false);
+
+        ck_assert_int_eq(r.status, 0);
+        ck_assert_str_eq(r.report, "\nl1\n");
+}
+END_TEST
+
+START_TEST(nothing_kept_is_nothing_to_finish) {
+        ck_assert_int_eq(run(LIVES("rtk"), false).status, 0);
+}
+END_TEST
+
+/* The first time at its start, the second when it serves, so that it does not take them for one. */
+START_TEST(who_was_told_twice_to_end_is_told_twice) {
+        ck_assert_int_eq(run(LIVES("prttk", "wrws0"), false).status, 0);
+}
+END_TEST
+
+START_TEST(an_end_that_is_cut_short_again_and_again_has_failed) {
+        ck_assert_int_eq(run(LIVES("prtk", "k", "k", "k", "k", "k"), false).status, EXIT_FAILURE);
 }
 END_TEST
 
@@ -415,7 +449,10 @@ int main(int argc, char *argv[]) {
         TEST(one_that_served_is_started_again_whatever_its_status);
         TEST(one_that_ends_of_its_own_will_is_not_started_again);
         TEST(one_that_dies_while_it_ends_is_not_started_again);
-        TEST(one_that_is_killed_as_the_keeper_is_told_to_end_has_ended_well);
+        tcase_add_loop_test(tests_, an_end_that_is_cut_short_is_finished_by_another, 0, 4);
+        TEST(nothing_kept_is_nothing_to_finish);
+        TEST(who_was_told_twice_to_end_is_told_twice);
+        TEST(an_end_that_is_cut_short_again_and_again_has_failed);
         TEST(signals_are_forwarded);
         TEST(a_broker_that_dies_at_once_again_and_again_is_started_at_intervals);
         TEST(what_the_keeper_was_started_with_is_given_until_one_has_served);
