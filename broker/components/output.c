@@ -1,8 +1,9 @@
 /*
  * Output of components: pipes, lines, the last of them, and those who follow.
  *
- * What is read goes straight into the line under way, so a turn costs no buffer and handles at most
- * OUTPUT_LINE_MAX bytes between two looks at the clock. A pipe that had its share is left alone for
+ * What is read goes straight into the line under way, so a turn handles at most OUTPUT_LINE_MAX
+ * bytes between two looks at the clock. The buffer of that line is there from the first byte to the
+ * last: of thousands of pipes nearly all are silent. A pipe that had its share is left alone for
  * a moment: level-triggered, it would else take every turn of the loop, and the processor with it.
  * Its writer then waits in write(2), and nobody else does.
  */
@@ -184,12 +185,26 @@ static size_t cut(const char *line, size_t used) {
         return used;
 }
 
+/* False: no memory. What is in the pipe stays there. */
+static bool have_buffer(struct output_pipe *pipe) {
+        if (!pipe->line)
+                pipe->line = malloc(OUTPUT_LINE_MAX);
+        return pipe->line;
+}
+
+static void drop_empty_buffer(struct output_pipe *pipe) {
+        if (pipe->used > 0)
+                return;
+        free(pipe->line);
+        pipe->line = NULL;
+}
+
 static void split(struct output_pipe *pipe) {
         const char *line = pipe->line, *all = line + pipe->used, *end;
 
         for (; (end = memchr(line, '\n', (size_t) (all - line))); line = end + 1)
                 add_line(pipe, line, (size_t) (end - line) - (end > line && end[-1] == '\r'));
-        if (line == pipe->line && pipe->used == sizeof(pipe->line)) {
+        if (line == pipe->line && pipe->used == OUTPUT_LINE_MAX) {
                 line += cut(line, pipe->used);
                 add_line(pipe, pipe->line, (size_t) (line - pipe->line));
         }
@@ -201,11 +216,12 @@ static void flush(struct output_pipe *pipe) {
         if (pipe->used > 0)
                 add_line(pipe, pipe->line, pipe->used);
         pipe->used = 0;
+        drop_empty_buffer(pipe);
 }
 
 /* As read(2); there is room for a byte at least, because a full line is taken at once. */
 static ssize_t read_some(struct output_pipe *pipe, size_t at_most) {
-        size_t room = sizeof(pipe->line) - pipe->used;
+        size_t room = OUTPUT_LINE_MAX - pipe->used;
         ssize_t n = read(pipe->fd, pipe->line + pipe->used, room < at_most ? room : at_most);
 
         if (n > 0) {
@@ -223,25 +239,34 @@ static void go_on(void *owner) {
         io_watch_start(&pipe->watch, pipe->loop, pipe->fd, IO_READ, on_readable, pipe);
 }
 
+static void pause_reading(struct output_pipe *pipe) {
+        io_watch_stop(&pipe->watch);
+        timer_start(&pipe->pause, pipe->loop, PAUSE_USEC, go_on, pipe);
+}
+
 static void on_readable(void *owner, int events) {
         struct output_pipe *pipe = owner;
         uint64_t begin = loop_now_usec();
         size_t left = OUTPUT_SHARE;
         ssize_t n = 1;
 
+        if (!have_buffer(pipe)) {
+                pause_reading(pipe);
+                return;
+        }
         while (left > 0 && loop_now_usec() - begin < SHARE_USEC) {
                 n = read_some(pipe, left);
                 if (n <= 0)
                         break;
                 left -= (size_t) n;
         }
-        if (n < 0 && (errno == EAGAIN || errno == EINTR))
-                return;
-        io_watch_stop(&pipe->watch);
-        if (n > 0)
-                timer_start(&pipe->pause, pipe->loop, PAUSE_USEC, go_on, pipe);
-        else
+        if (n > 0) {
+                pause_reading(pipe);
+        } else if (n == 0 || (errno != EAGAIN && errno != EINTR)) {
+                io_watch_stop(&pipe->watch);
                 flush(pipe); /* no writer is left */
+        }
+        drop_empty_buffer(pipe);
 }
 
 void output_pipe_start(struct output_pipe *pipe, struct loop *loop, struct output_log *to, int fd,
@@ -263,7 +288,7 @@ void output_pipe_drain(struct output_pipe *pipe) {
         size_t left = OUTPUT_SHARE;
         ssize_t n;
 
-        if (!pipe->to || pipe->fd < 0)
+        if (!pipe->to || pipe->fd < 0 || !have_buffer(pipe))
                 return;
         while (left > 0 && (n = read_some(pipe, left)) > 0)
                 left -= (size_t) n;
@@ -275,6 +300,7 @@ void output_pipe_close(struct output_pipe *pipe) {
         timer_stop(&pipe->pause);
         if (pipe->to)
                 flush(pipe);
+        drop_empty_buffer(pipe);
         pipe->to = NULL;
         pipe->fd = close_fd(pipe->fd);
 }

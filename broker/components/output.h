@@ -69,7 +69,7 @@ struct output_pipe {
         struct io_watch watch;
         struct timer pause; /* after its share of a turn */
         size_t used;        /* of an unfinished line */
-        char line[OUTPUT_LINE_MAX];
+        char *line;         /* OUTPUT_LINE_MAX bytes; NULL while there is nothing in them */
 };
 
 /* A pipe: *ret_write_fd is the caller's, for the child, close-on-exec. 0, -EMFILE, -ENFILE. */

@@ -119,6 +119,30 @@ START_TEST(a_line_without_an_end_counts_when_its_writer_is_gone) {
 }
 END_TEST
 
+START_TEST(a_silent_pipe_has_no_buffer) {
+        struct world w;
+
+        world_open(&w);
+        loop_run_once(w.loop, false);
+        ck_assert_ptr_null(w.pipe.line);
+        SAY(&w, "one\nhal");
+        loop_run_once(w.loop, true);
+        ck_assert_uint_eq(w.lines.count, 1);
+        ck_assert_ptr_nonnull(w.pipe.line);
+        SAY(&w, "f\n");
+        loop_run_once(w.loop, true);
+        ck_assert_str_eq(line_at(&w, 1)->text, "half");
+        ck_assert_ptr_null(w.pipe.line);
+        SAY(&w, "last");
+        output_pipe_drain(&w.pipe);
+        ck_assert_str_eq(line_at(&w, 2)->text, "last");
+        ck_assert_ptr_null(w.pipe.line);
+        output_pipe_drain(&w.pipe); /* nothing */
+        ck_assert_ptr_null(w.pipe.line);
+        world_close(&w);
+}
+END_TEST
+
 START_TEST(the_last_words_are_read_at_once) {
         struct world w;
 
@@ -340,6 +364,7 @@ END_TEST
 SUITE("output", {
         TEST(lines_are_known_with_generation_instance_and_time);
         TEST(a_line_without_an_end_counts_when_its_writer_is_gone);
+        TEST(a_silent_pipe_has_no_buffer);
         TEST(the_last_words_are_read_at_once);
         TEST(a_line_that_is_too_long_is_cut_between_characters);
         TEST(only_the_last_lines_are_kept_and_their_numbers_go_on);
