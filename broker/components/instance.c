@@ -18,6 +18,8 @@
 #define CLEAN_USEC (10 * 1000 * 1000) /* for ExecStopPost= where TimeoutStopSec= is infinite */
 #define KILL_USEC (5 * 1000 * 1000)   /* a process that SIGKILL does not end in that time hangs */
 
+_Static_assert(sizeof(struct instance) <= 6 * 1024, "there are thousands: no buffers within");
+
 static void enter_preparing(struct instance *i);
 static void enter_starting(struct instance *i);
 static void enter_completing(struct instance *i);

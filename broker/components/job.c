@@ -10,9 +10,12 @@
 #include "components/kept.h"
 #include "components/operation.h"
 #include "core/clock.h"
+#include "core/heap.h"
 #include "core/log.h"
 
 #define FINISHED_MAX 32 /* whose verdict can still be asked for */
+/* So many instances have come and gone with it that their memory is worth giving back. */
+#define TRIM_ITEMS 64
 
 static const struct {
         const char *name;
@@ -97,6 +100,7 @@ static bool can_begin(const struct job_item *item) {
 /* ---- going on ---------------------------------------------------------------------------------*/
 
 static void finish(struct job *j) {
+        bool is_large = j->n_items >= TRIM_ITEMS;
         struct job_listener *l;
 
         j->finished = true;
@@ -108,6 +112,8 @@ static void finish(struct job *j) {
                 l->entry.le_prev = NULL;
                 l->done(l->owner, j);
         }
+        if (is_large)
+                heap_trim();
 }
 
 static void settle(struct job_item *item, enum verdict verdict, const char *before,
