@@ -627,7 +627,8 @@ def test_who_forked_away_and_says_so_is_supervised(scene):
     gate.unlink()
     until(lambda: not alive(first), "the end of the first process")
     os.kill(broker, signal.SIGCONT)
-    assert job.wait()["hermes"]["verdict"] == "serves"
+    receipt = job.wait()["hermes"]
+    assert receipt["verdict"] == "serves", receipt
     serving = int(s.ask("hermes")["pid"])
     assert s.pids("hermes")[2] == serving
     os.kill(serving, signal.SIGKILL)
