@@ -413,7 +413,7 @@ END_TEST
 START_TEST(what_ends_nothing_does_not_wait_for_those_that_drain) {
         struct job *restart, *job;
 
-        run("KillSignal=SIGWINCH\nTimeoutStopSec=60\n"); /* which `sleep` outlives */
+        run("KillSignal=SIGWINCH\nTimeoutStopSec=60\nExecReload=true\n"); /* it outlives that */
         test_write("go", "");
         restart = life_begin_job(&l, JOB_RESTART, "", "a");
         LIFE_UNTIL(&l, restart->items[0].decided);
