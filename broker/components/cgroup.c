@@ -58,10 +58,16 @@ int cgroup_make(const struct cgroup_root *root, const char *name, char ret_name[
 /* Each folder below, closed after the call. */
 static void each_below(int cgroup_fd, void (*visit)(int parent_fd, const char *name, void *data),
                        void *data) {
-        int fd = openat(cgroup_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-        DIR *folder = fd >= 0 ? fdopendir(fd) : NULL;
+        struct stat st;
+        DIR *folder;
         const struct dirent *d;
+        int fd;
 
+        /* Two links are its name and its own ".": none below, which is known without reading it. */
+        if (fstat(cgroup_fd, &st) == 0 && st.st_nlink == 2)
+                return;
+        fd = openat(cgroup_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        folder = fd >= 0 ? fdopendir(fd) : NULL;
         if (!folder) {
                 close_fd(fd);
                 return;

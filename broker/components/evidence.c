@@ -28,7 +28,6 @@
 #include "components/process_tree.h"
 #include "components/socket_owner.h"
 #include "core/helper.h"
-#include "sockets/process_sockets.h"
 
 #define DEADLINE_USEC (3 * 1000 * 1000)
 #define ROUNDS 10
@@ -95,15 +94,12 @@ static bool has_fd(const struct look *look, int fd) {
         return false;
 }
 
-static int note_socket(void *owner, const struct process_socket *found) {
-        struct look *look = owner;
-
-        if (!is_wanted(look, found->inode))
-                return 0;
+static void note_socket(struct look *look, const char *entry, uint64_t inode) {
+        if (!is_wanted(look, inode))
+                return;
         improve(look, EVIDENCE_HOLDS);
         if (look->n_fds < FDS_MAX)
-                look->fds[look->n_fds++] = atoi(found->entry);
-        return 0;
+                look->fds[look->n_fds++] = atoi(entry);
 }
 
 /* The lines of an epoll set: "tfd: 3 events: 19 data: 3 pos:0 ino:2b1 sdev:8", proc(5). */
@@ -127,18 +123,24 @@ static void look_into_epoll(struct look *look, pid_t pid, const char *entry) {
         (void) fclose(f);
 }
 
-static void look_at_epolls(struct look *look, pid_t pid) {
-        char path[64], target[32];
+/* All in one pass: reading its links is most of what a search costs. */
+static void look_at_descriptors(struct look *look, pid_t pid) {
+        char path[64], target[40];
         struct dirent *entry;
+        unsigned long inode;
         DIR *folder;
 
         (void) snprintf(path, sizeof(path), "/proc/%d/fd", (int) pid);
         folder = opendir(path);
         while (folder && (entry = readdir(folder))) {
-                ssize_t n = readlinkat(dirfd(folder), entry->d_name, target, sizeof(target) - 1);
+                ssize_t n = -1;
 
+                if (entry->d_name[0] != '.')
+                        n = readlinkat(dirfd(folder), entry->d_name, target, sizeof(target) - 1);
                 target[n > 0 ? n : 0] = '\0';
-                if (strcmp(target, "anon_inode:[eventpoll]") == 0)
+                if (sscanf(target, "socket:[%lu]", &inode) == 1)
+                        note_socket(look, entry->d_name, inode);
+                else if (strcmp(target, "anon_inode:[eventpoll]") == 0)
                         look_into_epoll(look, pid, entry->d_name);
         }
         if (folder)
@@ -257,8 +259,7 @@ static uint32_t device_of_sockets(void) {
 static void look_once(struct look *look, const pid_t *pids, size_t n) {
         for (size_t i = 0; i < n && look->best < EVIDENCE_ACCEPTS; i++) {
                 look->n_fds = 0;
-                (void) process_sockets_of(pids[i], note_socket, look);
-                look_at_epolls(look, pids[i]);
+                look_at_descriptors(look, pids[i]);
                 if (look->n_fds > 0)
                         look_at_threads(look, pids[i]);
         }

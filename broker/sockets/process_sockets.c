@@ -78,6 +78,8 @@ int process_sockets_of(pid_t pid, process_socket_handler *handler, void *owner) 
                 struct process_socket found = {
                         .pid = pid, .folder = dirfd(folder), .entry = entry->d_name};
 
+                if (entry->d_name[0] == '.')
+                        continue;
                 found.inode = inode_of_link(found.folder, entry->d_name);
                 if (found.inode != 0)
                         r = handler(owner, &found);
