@@ -4,14 +4,26 @@
 #include "components/component_table.h"
 #include "components/queue_sample.h"
 
-#define SAMPLE_USEC (20 * 1000)
+#define SAMPLE_FIRST_USEC UINT64_C(20000)
+#define SAMPLE_MAX_USEC UINT64_C(100000)
 /* The kernel finds a Unix socket's queue by walking all of them: when so many operations are under
  * way at once, each is looked at less often. */
 #define SAMPLED_OFTEN 8
 
+/* A start that takes long is not to be paid for with ever more wake-ups: an eighth of the time that
+ * it has taken so far, so that a long wait is known that well. */
+static uint64_t pause_usec(const struct operation *op, uint64_t now) {
+        uint64_t usec = (now - op->started_usec) / 8;
+
+        if (usec < SAMPLE_FIRST_USEC)
+                usec = SAMPLE_FIRST_USEC;
+        else if (usec > SAMPLE_MAX_USEC)
+                usec = SAMPLE_MAX_USEC;
+        return usec * (1 + op->component->table->n_sampled / SAMPLED_OFTEN);
+}
+
 static void on_sample(void *owner) {
         struct operation *op = owner;
-        const struct component_table *t = op->component->table;
         uint64_t now = loop_now_usec(), wait;
 
         if (queue_sample_waits(op->component)) {
@@ -23,8 +35,7 @@ static void on_sample(void *owner) {
         } else {
                 op->waiting_since_usec = 0;
         }
-        timer_start(&op->sample, t->loop, SAMPLE_USEC * (1 + t->n_sampled / SAMPLED_OFTEN),
-                    on_sample, op);
+        timer_start(&op->sample, op->component->table->loop, pause_usec(op, now), on_sample, op);
 }
 
 void operation_sample_start(struct operation *op) {

@@ -1,5 +1,6 @@
 """The life of components: started in order, handed over, kept, paused, started again, supervised."""
 import os
+import pathlib
 import re
 import signal
 import socket
@@ -272,6 +273,24 @@ def test_stop_first_ends_the_old_generation_before_and_connections_wait(scene):
     receipt = job.wait()["hermes"]
     assert (receipt["verdict"], receipt["generation_before"], receipt["drained"]) == ("serves", 1, True)
     assert receipt["longest_wait_ms"] >= 50
+
+
+def test_a_long_start_costs_few_wake_ups(scene):
+    """Its queue is looked at while it starts: 33 times in two seconds, and not every 20 ms."""
+    s = scene({"hermes": NOTIFY})
+    gate = s.file("gate")
+    s.do("hermes", f"starts-while={gate}")
+    job = s.job("RESTART", "hermes").step("starting", generation=2)
+    status = pathlib.Path(f"/proc/{s.broker.broker_pid}/status")
+
+    def wake_ups():
+        return int(re.search(r"^voluntary_ctxt_switches:\s+(\d+)$", status.read_text(), re.M)[1])
+
+    before = wake_ups()
+    time.sleep(2)
+    assert wake_ups() - before < 60
+    gate.unlink()
+    assert job.wait()["hermes"]["verdict"] == "serves"
 
 
 def test_stop_first_whose_next_generation_fails_tries_again_and_holds_the_listener(scene):
