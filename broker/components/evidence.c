@@ -31,7 +31,8 @@
 
 #define DEADLINE_USEC (3 * 1000 * 1000)
 #define ROUNDS 10
-#define ROUND_PAUSE_NSEC (1000 * 1000)
+#define PAUSE_FIRST_NSEC (100 * 1000)
+#define PAUSE_MAX_NSEC (2 * 1000 * 1000)
 #define INODES_MAX 256
 #define FDS_MAX 256     /* of the listeners in one process */
 #define POLLED_MAX 4096 /* descriptors in one poll() or select() that are looked at */
@@ -276,9 +277,10 @@ static void look_at_connections(struct look *look) {
                 improve(look, EVIDENCE_SERVES);
 }
 
-/* One that is busy with connections waits for them only now and then, for a moment. */
+/* One that is busy with connections waits for them only now and then, for a moment; one that has
+ * just said that it is ready will do so at once. */
 static void look(void *argument, int result_fd) {
-        static const struct timespec pause = {.tv_nsec = ROUND_PAUSE_NSEC};
+        struct timespec pause = {.tv_nsec = PAUSE_FIRST_NSEC};
         struct look look = {.search = argument, .result_fd = result_fd};
         _cleanup_free_ pid_t *pids = calloc(TREE_PIDS_MAX, sizeof(*pids));
         size_t n = pids ? process_tree_pids(look.search->tree, pids, TREE_PIDS_MAX) : 0;
@@ -287,6 +289,8 @@ static void look(void *argument, int result_fd) {
         look_once(&look, pids, n);
         for (unsigned round = 1; round < ROUNDS && look.best == EVIDENCE_HOLDS; round++) {
                 (void) nanosleep(&pause, NULL);
+                pause.tv_nsec =
+                        pause.tv_nsec < PAUSE_MAX_NSEC / 2 ? pause.tv_nsec * 2 : PAUSE_MAX_NSEC;
                 n = process_tree_pids(look.search->tree, pids, TREE_PIDS_MAX);
                 look_once(&look, pids, n);
         }

@@ -16,6 +16,9 @@
 #include "sockets/listener_table.h"
 
 #define PROBE_FIRST_USEC (10 * 1000)
+/* What says that it is ready waits for connections by then, as a rule, or does so while a search
+ * goes on; until it is seen, two generations share the processor. */
+#define EVIDENCE_FIRST_USEC 1000
 #define PROBE_MAX_USEC (1000 * 1000)
 #define BURST_USEC (5 * 1000) /* it serves, and so does the one before: from burst to burst */
 /* Evidence comes within milliseconds of the readiness of a program that notifies; one that does not
@@ -254,6 +257,12 @@ static void schedule(struct instance *i, uint64_t usec) {
                 timer_start(&i->probe, instance_table(i)->loop, usec, on_probe_timer, i);
 }
 
+static uint64_t first_look_usec(const struct instance *i) {
+        bool is_to_be_seen = i->config->type == COMPONENT_NOTIFY && !has_health(i);
+
+        return is_to_be_seen ? EVIDENCE_FIRST_USEC : PROBE_FIRST_USEC / 2;
+}
+
 void instance_watch_start(struct instance *i) {
         if (i->life == LIFE_READY) {
                 if (has_health(i))
@@ -266,7 +275,7 @@ void instance_watch_start(struct instance *i) {
         instance_keep(i); /* it says so only once */
         i->by_own_word = i->config->health.kind == HEALTH_NO;
         if (has_health(i) || (i->config->n_sockets > 0 && !i->by_own_word))
-                schedule(i, PROBE_FIRST_USEC / 2);
+                schedule(i, first_look_usec(i));
         else
                 instance_defer(i, instance_after_start(i));
 }
