@@ -157,7 +157,7 @@ def restart(quick, cpu):
     config, [(host, port)] = tcp_sockets(1)
     with broker(config) as one:
         load = subprocess.Popen([program("bench_load"), "--connections", str(30_000 if quick else 1_000_000),
-                                 "--clients", "64", host, str(port)],
+                                 "--clients", "64", f"{host}:{port}"],
                                 stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, env=clean_environment())
         try:
             restarts = kill_and_start(load, lambda: start_server(one, "s0"))

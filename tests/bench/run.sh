@@ -1,5 +1,5 @@
 #!/bin/sh
-# The benchmarks, side by side in one run: prints one table. Three to four minutes.
+# The benchmarks, side by side in one run: prints one table. Five to six minutes.
 #
 #   tests/bench/run.sh                 all of it
 #   tests/bench/run.sh --quick         every part once and short: shows that it works, not how fast
