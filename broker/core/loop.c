@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <sys/epoll.h>
 #include <sys/queue.h>
 #include <sys/wait.h>
 
@@ -21,6 +22,7 @@ struct child {
 
 struct loop {
         struct ev_loop *ev;
+        int epoll_fd; /* libev's own, see forget_fd() */
         ev_periodic far_off;
         bool stopped;
         LIST_HEAD(, child) children;
@@ -29,11 +31,21 @@ struct loop {
 static void on_far_off(struct ev_loop *ev, ev_periodic *p, int events) {
 }
 
+/* The number that the next descriptor gets: the loop has one thread. -1 where there is none. */
+static int next_fd(void) {
+        int fd = epoll_create1(EPOLL_CLOEXEC);
+
+        close_fd(fd);
+        return fd;
+}
+
 int loop_new(struct loop **ret) {
         struct loop *loop = calloc(1, sizeof(*loop));
 
         if (!loop)
                 return -ENOMEM;
+        /* It makes its epoll set before all else, and tells nobody which it is. */
+        loop->epoll_fd = next_fd();
         /* EVFLAG_NOENV: LIBEV_FLAGS in the environment must not choose a back end for us. */
         loop->ev = ev_loop_new(EVBACKEND_EPOLL | EVFLAG_NOENV);
         if (!loop->ev) {
@@ -122,8 +134,24 @@ static void on_io(struct ev_loop *ev, ev_io *io, int events) {
         w->handler(w->owner, events & (EV_READ | EV_WRITE));
 }
 
+/*
+ * libev leaves a descriptor in its set and expects that it is closed, which takes it out. It does
+ * not when another process has a duplicate: the keeper, or a child before its exec. Then epoll goes
+ * on reporting it, and libev makes a new set and adds all that there are, which cost a restart of
+ * one among a thousand components more than all else. Taken out twice, or of a set that libev has
+ * changed meanwhile, does no harm: it adds what it does not find.
+ */
+static void forget_fd(const struct loop *loop, int fd) {
+        int error = errno;
+
+        (void) epoll_ctl(loop->epoll_fd, EPOLL_CTL_DEL, fd, NULL);
+        errno = error;
+}
+
 void io_watch_start(struct io_watch *w, struct loop *loop, int fd, int events,
                     void (*handler)(void *owner, int events), void *owner) {
+        if (io_watch_is_started(w) && w->io.fd == fd)
+                ev_io_stop(w->loop->ev, &w->io);
         io_watch_stop(w);
         w->loop = loop;
         w->handler = handler;
@@ -134,8 +162,10 @@ void io_watch_start(struct io_watch *w, struct loop *loop, int fd, int events,
 }
 
 void io_watch_stop(struct io_watch *w) {
-        if (io_watch_is_started(w))
-                ev_io_stop(w->loop->ev, &w->io);
+        if (!io_watch_is_started(w))
+                return;
+        ev_io_stop(w->loop->ev, &w->io);
+        forget_fd(w->loop, w->io.fd);
 }
 
 bool io_watch_is_started(const struct io_watch *w) {

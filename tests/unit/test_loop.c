@@ -204,7 +204,59 @@ START_TEST(a_process_name_has_no_control_characters) {
 }
 END_TEST
 
+static void note_events(void *data, int events) {
+        struct owner *o = data;
+
+        o->calls++;
+}
+
+/* How many descriptors all epoll sets of this process have. */
+static unsigned count_watched(void) {
+        char path[64], line[256];
+        unsigned count = 0;
+
+        for (int fd = 3; fd < 64; fd++) {
+                FILE *f;
+
+                (void) snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", fd);
+                f = fopen(path, "re");
+                while (f && fgets(line, sizeof(line), f))
+                        count += strncmp(line, "tfd:", 4) == 0;
+                if (f)
+                        (void) fclose(f);
+        }
+        return count;
+}
+
+START_TEST(what_is_not_watched_any_more_is_forgotten_though_another_has_it) {
+        struct owner o = {0};
+        unsigned before;
+        int copy;
+
+        ck_assert_int_eq(loop_new(&o.loop), 0);
+        loop_run_once(o.loop, false);
+        before = count_watched();
+        o.fd = eventfd(1, EFD_CLOEXEC);
+        copy = dup(o.fd); /* as the keeper has it, and a child before its exec */
+        io_watch_start(&o.watch, o.loop, o.fd, IO_WRITE, note_events, &o);
+        loop_run_once(o.loop, true);
+        ck_assert_uint_eq(count_watched(), before + 1);
+        io_watch_stop(&o.watch);
+        ck_assert_uint_eq(count_watched(), before);
+        /* and may be watched again at once */
+        io_watch_start(&o.watch, o.loop, o.fd, IO_READ, note_events, &o);
+        o.calls = 0;
+        loop_run_once(o.loop, true);
+        ck_assert_int_eq(o.calls, 1);
+        io_watch_stop(&o.watch);
+        close_fd(o.fd);
+        close_fd(copy);
+        loop_free(o.loop);
+}
+END_TEST
+
 SUITE("loop", {
+        TEST(what_is_not_watched_any_more_is_forgotten_though_another_has_it);
         TEST(a_handler_may_free_its_owner);
         TEST(a_timer_fires_once_and_can_be_set_anew_or_stopped);
         TEST(a_timer_that_is_due_and_stopped_is_silent);
