@@ -2,7 +2,6 @@
 #include "components/operation.h"
 
 #include <errno.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,33 +10,6 @@
 #include "components/instance_private.h"
 #include "components/kept.h"
 #include "components/runtime_directory.h"
-
-/* ---- telling ----------------------------------------------------------------------------------*/
-
-void operation_tell(struct operation *op, const char *step, const struct instance *i,
-                    const char *format, ...) {
-        char text[512];
-        struct job_event event = {.component = op->component->name, .step = step, .text = text};
-        struct job_item *item;
-        va_list arguments;
-
-        if (LIST_EMPTY(&op->items))
-                return;
-        va_start(arguments, format);
-        (void) vsnprintf(text, sizeof(text), format, arguments);
-        va_end(arguments);
-        if (i) {
-                event.generation = i->generation;
-                event.pid = i->tree.pid;
-        }
-        LIST_FOREACH (item, &op->items, in_operation)
-                job_progress(item->job, &event);
-}
-
-void operation_tell_ended(struct operation *op, const struct instance *i) {
-        operation_tell(op, "ended", i, "%s: generation %llu ended%s%s", op->component->name,
-                       (unsigned long long) i->generation, i->reason[0] ? ": " : "", i->reason);
-}
 
 /* ---- its life ---------------------------------------------------------------------------------*/
 
@@ -80,51 +52,13 @@ struct operation *operation_free(struct operation *op) {
         return NULL;
 }
 
-static void give_receipt(const struct operation *op) {
-        struct job_item *item;
-
-        LIST_FOREACH (item, &op->items, in_operation)
-                (void) receipt_copy(&item->receipt, &op->receipt);
-}
-
-static void say_verdict(struct operation *op) {
-        char reason[REASON_SIZE + 8] = "";
-
-        if (LIST_EMPTY(&op->items))
-                return; /* nobody asked: what became of its instances is in the log already */
-        if (op->receipt.reason[0])
-                (void) snprintf(reason, sizeof(reason), ": %s", op->receipt.reason);
-        log_write(op->component->table->log,
-                  op->receipt.verdict == VERDICT_KEPT || op->receipt.verdict == VERDICT_FAILED
-                          ? LEVEL_ERROR
-                          : LEVEL_INFO,
-                  ABOUT(.component = op->component->name), "%s: %s: %s%s", op->component->name,
-                  job_kind_name(op->kind), verdict_name(op->receipt.verdict), reason);
-}
-
-static void decide(struct operation *op, enum verdict verdict, const char *reason) {
-        struct job_item *item, *next;
-
-        if (op->decided)
-                return;
-        op->decided = true;
-        op->receipt.verdict = verdict;
-        (void) snprintf(op->receipt.reason, sizeof(op->receipt.reason), "%s", reason);
-        say_verdict(op);
-        give_receipt(op);
-        for (item = LIST_FIRST(&op->items); item; item = next) {
-                next = LIST_NEXT(item, in_operation);
-                job_item_decided(item);
-        }
-}
-
 /* The receipt is complete. Frees it. */
 static void finish(struct operation *op) {
         struct component *c = op->component;
         struct job_item *item;
 
         operation_sample_stop(op);
-        give_receipt(op);
+        operation_give_receipt(op);
         op->is_over = true;
         if (c->operation == op)
                 c->operation = NULL;
@@ -143,7 +77,7 @@ static void finish(struct operation *op) {
 static void cancel(struct operation *op, const char *reason) {
         if (!op)
                 return;
-        decide(op, VERDICT_CANCELED, reason);
+        operation_decide(op, VERDICT_CANCELED, reason);
         finish(op);
 }
 
@@ -231,37 +165,6 @@ static void stop_surplus(const struct operation *op) {
                         instance_stop(i);
 }
 
-static void take_lines(struct operation *op, const struct instance *i) {
-        receipt_take_lines(&op->receipt, &op->component->output, i);
-}
-
-void operation_instance_failed(struct operation *op, struct instance *i) {
-        if (op->decided || i->generation != op->generation)
-                return;
-        if (!op->receipt.reason[0])
-                (void) snprintf(op->receipt.reason, sizeof(op->receipt.reason), "%s",
-                                i->reason[0] ? i->reason : "it ended");
-        if (op->receipt.n_lines == 0)
-                take_lines(op, i);
-}
-
-bool operation_drains(const struct operation *op, const struct instance *i) {
-        return i->drain_by_operation && (op->generation == 0 || i->generation < op->generation);
-}
-
-void operation_instance_drained(struct operation *op, const struct instance *i) {
-        uint64_t usec = i->ended_usec > i->drain_usec ? i->ended_usec - i->drain_usec : 0;
-
-        if (!operation_drains(op, i))
-                return;
-        if (usec > op->receipt.drain_usec)
-                op->receipt.drain_usec = usec;
-        if (i->was_killed) {
-                op->receipt.killed = true;
-                op->receipt.held_on = i->held;
-        }
-}
-
 /* ---- what is to be done next ------------------------------------------------------------------*/
 
 enum step {
@@ -303,24 +206,6 @@ static enum step advance_place(struct operation *op, unsigned index) {
         return component_starting(c, index) ? STEP_WAIT : STEP_FAILED;
 }
 
-static void describe_ready(struct operation *op) {
-        struct component *c = op->component;
-        struct instance *i;
-        uint64_t usec;
-
-        op->receipt.instances = 0;
-        TAILQ_FOREACH (i, &c->instances, entry) {
-                if (i->generation != op->generation || i->life != LIFE_READY)
-                        continue;
-                op->receipt.instances++;
-                usec = i->ready_usec > i->started_usec ? i->ready_usec - i->started_usec : 0;
-                if (usec > op->receipt.ready_usec)
-                        op->receipt.ready_usec = usec;
-                (void) snprintf(op->receipt.ready_by, sizeof(op->receipt.ready_by), "%s",
-                                i->ready_by);
-        }
-}
-
 static void move_to_draining(struct operation *op) {
         struct component *c = op->component;
 
@@ -341,19 +226,19 @@ static void decide_start(struct operation *op, bool good) {
         struct component *c = op->component;
 
         if (good) {
-                describe_ready(op);
+                operation_describe_ready(op);
                 op->receipt.generation = component_generation(c);
-                decide(op, op->begun ? VERDICT_SERVES : VERDICT_NOTHING, "");
+                operation_decide(op, op->begun ? VERDICT_SERVES : VERDICT_NOTHING, "");
         } else {
                 char reason[REASON_SIZE];
 
                 (void) snprintf(reason, sizeof(reason), "%s",
                                 op->receipt.reason[0] ? op->receipt.reason : "it did not start");
-                decide(op,
-                       is_kept(op)                    ? VERDICT_KEPT
-                       : op->unmet == UNMET_CONDITION ? VERDICT_NOTHING
-                                                      : VERDICT_FAILED,
-                       reason);
+                operation_decide(op,
+                                 is_kept(op)                    ? VERDICT_KEPT
+                                 : op->unmet == UNMET_CONDITION ? VERDICT_NOTHING
+                                                                : VERDICT_FAILED,
+                                 reason);
         }
         move_to_draining(op);
 }
@@ -393,10 +278,10 @@ static void advance_stop(struct operation *op) {
                 send_away(op, i);
         }
         if (TAILQ_EMPTY(&c->instances) && !runtime_directory_is_busy(c) && !op->decided)
-                decide(op,
-                       op->found || op->receipt.generation_before > 0 ? VERDICT_DONE
-                                                                      : VERDICT_NOTHING,
-                       "");
+                operation_decide(op,
+                                 op->found || op->receipt.generation_before > 0 ? VERDICT_DONE
+                                                                                : VERDICT_NOTHING,
+                                 "");
 }
 
 static void advance_reload(struct operation *op) {
@@ -413,15 +298,15 @@ static void advance_reload(struct operation *op) {
                 if (i->life == LIFE_READY && i->reloading)
                         return;
                 if (i->life == LIFE_READY && i->reason[0]) {
-                        decide(op, VERDICT_FAILED, i->reason);
+                        operation_decide(op, VERDICT_FAILED, i->reason);
                         i->reason[0] = '\0';
                         return;
                 }
         }
         if (any)
-                decide(op, VERDICT_DONE, "");
+                operation_decide(op, VERDICT_DONE, "");
         else
-                decide(op, VERDICT_FAILED, "it does not run");
+                operation_decide(op, VERDICT_FAILED, "it does not run");
 }
 
 /* What drains has been sent by others: neither its receipt nor who comes next waits for that. */

@@ -41,6 +41,7 @@ struct operation {
         bool strays_known;
         struct process_tree nobody; /* an empty one: strays are all that have no lease */
         struct timer sample;        /* of the queue */
+        uint64_t sampled_since_usec;
         uint64_t waiting_since_usec;
         uint64_t drops_before;
 };
@@ -70,30 +71,37 @@ bool operation_starts(const struct operation *operation);
 /* An instance changed, or time passed: see what is to be done next. It may be over after that. */
 void operation_advance(struct operation *operation);
 
-/* An instance that it started is no more and never was ready. */
-void operation_instance_failed(struct operation *operation, struct instance *instance);
+/* Nobody waits for it any more. */
+void operation_unlink_item(struct job_item *item);
 
-/* One that it replaced, or stopped, is no more. */
-void operation_instance_drained(struct operation *operation, const struct instance *instance);
-/* Its drain is part of this receipt. */
-bool operation_drains(const struct operation *operation, const struct instance *instance);
+/* At the end of the broker: freed as it is. NULL allowed; returns NULL. */
+struct operation *operation_free(struct operation *operation);
 
-/*
- * Look for stragglers, once. Nobody leaves a cgroup by accident, but a session of its own is enough
- * to leave a process group: only there they are looked for. True while that takes.
- */
-bool operation_looks_for_strays(struct operation *operation);
+/* ---- operation_verdict.c --------------------------------------------------------------------- */
 
 /* A line of progress to those who wait for it. */
 void operation_tell(struct operation *operation, const char *step, const struct instance *instance,
                     const char *format, ...) __attribute__((format(printf, 4, 5)));
 void operation_tell_ended(struct operation *operation, const struct instance *instance);
 
-/* Nobody waits for it any more. */
-void operation_unlink_item(struct job_item *item);
+/* The receipt is told how its generation became ready; */
+void operation_describe_ready(struct operation *operation);
+/* that an instance which it started is no more and never was ready; */
+void operation_instance_failed(struct operation *operation, struct instance *instance);
+/* that one which it replaced, or stopped, is no more. */
+void operation_instance_drained(struct operation *operation, const struct instance *instance);
+/* The drain of this one is part of this receipt. */
+bool operation_drains(const struct operation *operation, const struct instance *instance);
 
-/* At the end of the broker: freed as it is. NULL allowed; returns NULL. */
-struct operation *operation_free(struct operation *operation);
+/* The verdict, once: later ones do not count. Who waits is told. */
+void operation_decide(struct operation *operation, enum verdict verdict, const char *reason);
+/* To the items of all who wait, as it is now. */
+void operation_give_receipt(const struct operation *operation);
+
+/* ---- operation_strays.c ---------------------------------------------------------------------- */
+
+/* Look for stragglers, once. True while that takes. */
+bool operation_looks_for_strays(struct operation *operation);
 
 /* ---- operation_conditions.c ------------------------------------------------------------------ */
 

@@ -13,7 +13,7 @@
 /* A start that takes long is not to be paid for with ever more wake-ups: an eighth of the time that
  * it has taken so far, so that a long wait is known that well. */
 static uint64_t pause_usec(const struct operation *op, uint64_t now) {
-        uint64_t usec = (now - op->started_usec) / 8;
+        uint64_t usec = (now - op->sampled_since_usec) / 8;
 
         if (usec < SAMPLE_FIRST_USEC)
                 usec = SAMPLE_FIRST_USEC;
@@ -42,8 +42,10 @@ void operation_sample_start(struct operation *op) {
         if (op->component->config->n_sockets == 0)
                 return;
         op->drops_before = queue_sample_drops(op->component);
-        if (!timer_is_started(&op->sample))
+        if (!timer_is_started(&op->sample)) {
                 op->component->table->n_sampled++;
+                op->sampled_since_usec = loop_now_usec();
+        }
         on_sample(op);
 }
 
