@@ -36,7 +36,11 @@ struct io_watch {
         void *owner;
 };
 
-/* Starts, or changes what is waited for when it is started already on the same fd. */
+/*
+ * Starts, or changes what is waited for when it is started already on the same fd. One watch a
+ * descriptor: who waits for the same as another has a duplicate of his own. It is to be stopped
+ * before its descriptor is closed.
+ */
 void io_watch_start(struct io_watch *w, struct loop *loop, int fd, int events,
                     void (*handler)(void *owner, int events), void *owner);
 void io_watch_stop(struct io_watch *w); /* nothing when it is not started */

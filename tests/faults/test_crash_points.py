@@ -270,7 +270,7 @@ def test_killed_at_each_system_call_of_a_components(broker, processes, tmp_path,
     calls = count_calls(scene, action, tmp_path / "trace")
     assert len(calls) > 50
     scene.check(0)
-    deaths, unheard = [], []
+    deaths = []
     for point, expression in points(calls):
         if prepare:
             prepare(scene)
@@ -279,16 +279,10 @@ def test_killed_at_each_system_call_of_a_components(broker, processes, tmp_path,
         done = action(scene)
         detach(tracer)
         deaths.append(scene.broker_pid() != pid)
-        if done.returncode != 0:
-            # The broker had read its READY=1 and died before it had made a note of it: said once, heard by nobody.
-            assert "not ready within TimeoutStartSec=" in done.stderr, (point, done, scene.b.log()[-4000:])
-            unheard.append(point)
-            until(lambda: [i["state"] for i in scene.hermes()["instances"]] == ["ready"], "it to serve")
-        else:
-            assert scene.hermes()["generation"] > generation
+        assert done.returncode == 0, (point, done, scene.b.log()[-4000:])
+        assert scene.hermes()["generation"] > generation
         scene.check(point)
     check_deaths(deaths)
-    assert len(unheard) <= 1 + len(deaths) // 20, unheard
     stop(scene)
 
 
