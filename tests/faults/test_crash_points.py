@@ -347,15 +347,24 @@ def trace(expression, pid, *more):
     return tracer
 
 def state(pid):
-    with open(f"/proc/{pid}/stat") as file:
-        return file.read().rpartition(")")[2].split()[0]
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rpartition(")")[2].split()[0]
+    except OSError:
+        return "gone"  # the broker before it, collected just now
+
+def program(pid):
+    try:
+        return os.readlink(f"/proc/{pid}/exe")
+    except OSError:
+        return ""
 
 catcher = trace("inject=execveat:signal=SIGSTOP", keeper, "-f")
 open(log + ".up", "w").close()
 while True:
     with open(f"/proc/{keeper}/task/{keeper}/children") as file:
         found = [pid for pid in file.read().split() if int(pid) != os.getpid()]
-    if found and state(found[0]) in "Tt" and os.readlink(f"/proc/{found[0]}/exe").endswith("fdpassd"):
+    if found and state(found[0]) in ("T", "t") and program(found[0]).endswith("fdpassd"):
         break
     time.sleep(0.001)
 with open(log) as file:

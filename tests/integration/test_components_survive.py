@@ -263,33 +263,33 @@ def test_the_start_limit_counts_on(scene):
 
 
 def test_a_start_is_too_slow_when_it_would_have_been(scene):
-    s = scene(NOTIFY + "TimeoutStartSec=1500ms\n")
+    s = scene(NOTIFY + "TimeoutStartSec=4s\n")
     s.wait_state("hermes", "ready")
     s.do("hermes", "never")
     began = time.monotonic()
     waits = Command(s, "restart", "hermes")
     until(lambda: s.instances("hermes").get((2, 0)) == "starting", "generation 2")
-    select.select([], [], [], 0.7)
+    select.select([], [], [], 2)
     kill_broker(s)
     receipt = waits.receipt()
     assert receipt["verdict"] == "kept" and "TimeoutStartSec=" in receipt["reason"]
-    assert time.monotonic() - began < 2.1, "its time began anew"
+    assert time.monotonic() - began < 5.9, "its time began anew"
 
 
 def test_a_drain_ends_when_it_would_have(scene):
-    s = scene(NOTIFY + "TimeoutStopSec=1500ms\n")
+    s = scene(NOTIFY + "TimeoutStopSec=4s\n")
     s.do("hermes", "ignore-term")
     s.receipt("RESTART", "hermes")
     began = time.monotonic()
     waits = Command(s, "stop", "hermes")
     s.wait_state("hermes", "draining")
-    select.select([], [], [], 0.7)
+    select.select([], [], [], 2)
     kill_broker(s)
     upgrade(s)
     receipt = waits.receipt()
     assert receipt["verdict"] == "done" and receipt["killed"]
-    assert 1400 <= receipt["drain_ms"] < 2100
-    assert time.monotonic() - began < 2.3, "its time began anew"
+    assert 3900 <= receipt["drain_ms"] < 5900
+    assert time.monotonic() - began < 5.9, "its time began anew"
 
 
 def test_who_was_told_to_stop_is_not_told_again(scene):

@@ -118,7 +118,7 @@ START_TEST(a_group_is_still_its_own_when_another_led_it) {
         struct instance *i;
         size_t n_parts;
         pid_t child;
-        int sibling;
+        int sibling, leader;
 
         (void) snprintf(text, sizeof(text),
                         "[Component a]\nStart=manual\nExecStart=sh -c 'cd %s; sleep 60 & echo $! "
@@ -132,8 +132,11 @@ START_TEST(a_group_is_still_its_own_when_another_led_it) {
         child = pid_in("child");
         sibling = process_open(pid_in("sibling"));
         ck_assert_int_ge(sibling, 0);
+        leader = process_open(i->tree.pid);
         ck_assert_int_eq(kill(i->tree.pid, SIGKILL), 0);
         ck_assert_int_eq(process_tree_set_main(&i->tree, child), 0);
+        LIFE_UNTIL(&l, process_has_ended(leader) == 1); /* no keeper collects it here */
+        close(leader);
         n_parts = count(&l, "instance_part");
         instance_keep(i);
         ck_assert_uint_eq(count(&l, "instance_part"), n_parts + 1);
