@@ -45,6 +45,14 @@ static void from_child(const siginfo_t *info, enum process_end *ret, int *ret_st
         *ret_status = info->si_status;
 }
 
+/* Linux looks for an end first and at the living process then (pidfd_info() in fs/pidfs.c, 6.15):
+ * whoever is collected between is refused, and told of when it is asked about again. */
+static int ask(int pidfd, struct pidfd_answer *answer) {
+        int r = ioctl(pidfd, PIDFD_ASK, answer);
+
+        return r < 0 && errno == ESRCH ? ioctl(pidfd, PIDFD_ASK, answer) : r;
+}
+
 bool process_end_read(int pidfd, enum process_end *ret, int *ret_status) {
         struct pidfd_answer answer = {.mask = PIDFD_ASK_EXIT};
         siginfo_t info = {0};
@@ -62,7 +70,7 @@ bool process_end_read(int pidfd, enum process_end *ret, int *ret_status) {
          * one does not know the question (ENOTTY, EINVAL), or tells of living processes alone
          * (ESRCH), and then it is not known whether it was collected: no use in asking again.
          */
-        if (ioctl(pidfd, PIDFD_ASK, &answer) < 0)
+        if (ask(pidfd, &answer) < 0)
                 return true;
         if (!(answer.mask & PIDFD_ASK_EXIT))
                 return false;

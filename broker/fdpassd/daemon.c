@@ -43,6 +43,7 @@ struct daemon {
         char *executable; /* the path from which we were started */
         bool upgraded;    /* by an exec in place */
         bool stopping;    /* by a signal, which may come while the start waits for offers */
+        bool told, told_by_terminal;
         int signal_fd;
         struct io_watch signal_watch;
 };
@@ -70,16 +71,20 @@ static void end_loop(void *owner) {
         loop_stop(d->loop);
 }
 
-/* The first signal lets components finish what they accepted; the next one does not. */
-static void end(struct daemon *d) {
-        bool again = d->stopping;
+/*
+ * The first signal lets components finish what they accepted; the next one does not. Ctrl-C comes
+ * twice, which is once: from the terminal, and from the keeper, which the terminal told as well.
+ */
+static void end(struct daemon *d, bool by_terminal) {
+        bool *told = by_terminal ? &d->told_by_terminal : &d->told;
+        bool again = *told, first = !d->stopping;
 
-        d->stopping = true;
+        d->stopping = *told = true;
         if (!d->broker || !stops_components(d)) {
                 loop_stop(d->loop);
         } else if (again) {
                 component_table_kill_all(d->broker->components);
-        } else {
+        } else if (first) {
                 if (d->broker->memory)
                         memory_say_ending(d->broker->memory);
                 component_table_stop_all(d->broker->components, end_loop, d);
@@ -100,7 +105,7 @@ static void on_signal(void *owner, int events) {
                 log_notice(d->log, ABOUT(.pid = (pid_t) info.ssi_pid), "ending by SIG%s",
                            sigabbrev_np((int) info.ssi_signo));
                 (void) notify_send("STOPPING=1");
-                end(d);
+                end(d, info.ssi_code == SI_KERNEL);
         }
 }
 

@@ -301,7 +301,7 @@ static void handle_signals(struct keeper *k) {
                 }
                 if (number == SIGTERM || number == SIGINT)
                         hear_of_the_end(k);
-                /* A terminal sends SIGINT to both of us; twice is harmless. */
+                /* A terminal sends its own to both of us, which the broker knows. */
                 if (k->broker_fd >= 0)
                         (void) pidfd_send_signal(k->broker_fd, number, NULL, 0);
                 if (number == SIGHUP)

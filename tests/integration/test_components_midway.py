@@ -147,7 +147,7 @@ def test_what_hangs_in_its_end_is_left_alone_when_it_would_have_been(scene, held
 def test_instances_are_replaced_one_by_one_whatever_becomes_of_the_broker(scene, tmp_path):
     s = scene(NOTIFY + "Instances=3\n"
               f"ExecStartPre=/bin/sh -c 'while [ -e {tmp_path}/gate-$FDPASS_INSTANCE ]; do sleep 0.01; done'\n")
-    until(lambda: sorted(states(s)) == [(1, 0), (1, 1), (1, 2)], "three")
+    until(lambda: [state for state, _ in states(s).values()] == ["ready"] * 3, "three")
     with Load(s.addresses["hermes"], request=REQUEST, threads=2) as load:
         for old, way in enumerate(WAYS, 1):
             before = states(s)

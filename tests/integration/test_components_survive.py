@@ -4,10 +4,12 @@ Components outlive the broker: killed, without its keeper, or upgraded, at every
 FDPASS_TEST_KILLS sets how often the broker is killed at some moment of a restart (20).
 """
 import os
+import pty
 import select
 import signal
 import socket
 import subprocess
+import sys
 import time
 
 import pytest
@@ -451,7 +453,7 @@ def test_told_to_end_and_killed_on_the_way_the_next_finishes_it(scene, whom, wor
     pid, broker = s.pids("hermes")[2], s.broker.broker_pid
     os.kill(s.broker.process.pid if whom == "keeper" else broker, signal.SIGTERM)
     s.wait_state("hermes", "draining")
-    kill(broker)
+    end(broker)
     s.wait_log("ending by SIGTERM", 2)
     assert alive(pid)
     (s.folder / "gate").unlink()
@@ -459,6 +461,35 @@ def test_told_to_end_and_killed_on_the_way_the_next_finishes_it(scene, whom, wor
     assert not alive(pid)
     assert s.broker.log().count("asked to stop") == 2  # each generation once
     assert "generation 3" not in s.broker.log()
+
+
+#: What an interactive shell does: a session and a terminal of its own.
+ON_TERMINAL = """
+import fcntl, os, sys, termios
+os.setsid()
+fcntl.ioctl(os.open(sys.argv[1], os.O_RDWR), termios.TIOCSCTTY, 0)
+os.execv(sys.argv[2], sys.argv[2:])
+"""
+
+
+def test_ctrl_c_is_one_signal_though_the_terminal_tells_two(broker, tmp_path):
+    terminal, other_side = pty.openpty()
+    s = Scene(broker, tmp_path, {"hermes": NOTIFY}, wrapper=[sys.executable, "-c", ON_TERMINAL, os.ttyname(other_side)])
+    gate = s.file("gate")
+    s.do("hermes", f"linger={gate}")
+    s.receipt("RESTART", "hermes")
+    pid, keeper = s.pids("hermes")[2], s.broker.process.pid
+    os.kill(keeper, signal.SIGSTOP)  # so that what it forwards comes after the terminal's own
+    os.write(terminal, b"\x03")
+    s.wait_log("ending by SIGINT", 1)
+    os.kill(keeper, signal.SIGCONT)
+    s.wait_log("ending by SIGINT", 2)
+    assert s.state("hermes") == "draining" and alive(pid)
+    gate.unlink()
+    assert s.broker.process.wait(DEADLINE) == 0, s.broker.log()
+    assert "SIGKILL" not in s.broker.log()
+    os.close(terminal)
+    os.close(other_side)
 
 
 def test_told_so_again_it_kills_them(broker, tmp_path):
