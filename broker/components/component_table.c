@@ -14,6 +14,8 @@
 #include "config/config.h"
 #include "core/log.h"
 
+#define STRAYS_USEC (10ULL * 1000 * 1000)
+
 /* ---- components -------------------------------------------------------------------------------*/
 
 static int compare(const struct component *a, const struct component *b) {
@@ -165,6 +167,7 @@ int component_table_new(struct component_table **ret, struct loop *loop, struct 
         t->memory = memory;
         t->control_path = control_path;
         t->cgroups.fd = -1;
+        t->strays = (struct rate_limit){.interval_usec = STRAYS_USEC, .burst = 1};
         TAILQ_INIT(&t->jobs);
         TAILQ_INIT(&t->touched);
         t->listener_watcher = (struct listener_watcher){.event = on_listener_event, .owner = t};

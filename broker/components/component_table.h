@@ -10,6 +10,7 @@
 #include "components/component.h"
 #include "components/job.h"
 #include "components/process_tree.h"
+#include "core/log.h"
 #include "sockets/listener_table.h"
 
 struct config;
@@ -41,7 +42,8 @@ struct component_table {
         const char *control_path;
         struct component_callbacks callbacks;
         struct cgroup_root cgroups;
-        bool has_cgroup_root; /* it was looked for: with the first component */
+        struct rate_limit strays; /* searches for them, with cgroups */
+        bool has_cgroup_root;     /* it was looked for: with the first component */
         struct component *by_name;
         size_t count;
         struct job_list jobs; /* under way, and the last finished ones */

@@ -23,7 +23,6 @@
 
 #define DEADLINE_USEC (5 * 1000 * 1000)
 #define INODES_MAX 256
-#define PATH_SIZE 4096
 
 _Static_assert(sizeof(struct connections) <= HELPER_RESULT_MAX, "the result of one write");
 
@@ -31,7 +30,6 @@ struct connection_count {
         const struct process_tree *tree;
         size_t n_inodes;
         uint64_t inodes[INODES_MAX];
-        bool (*is_known)(const void *owner, pid_t pid); /* NULL: strays are not looked for */
         struct helper helper;
         void (*done)(void *owner, const struct connections *result);
         void *owner;
@@ -50,7 +48,6 @@ struct counting {
         struct diag_socket listeners[INODES_MAX];
         size_t n_accepted, capacity;
         struct accepted *accepted; /* owned; by inode */
-        char program[PATH_SIZE];   /* ours */
         struct connections result;
 };
 
@@ -168,71 +165,6 @@ static int count_tree(struct counting *c) {
         return 0;
 }
 
-/* ---- strays ---- */
-
-static pid_t parent_of(pid_t pid) {
-        char path[64], line[256] = "";
-        int parent = 0;
-        const char *name_end;
-        FILE *f;
-
-        (void) snprintf(path, sizeof(path), "/proc/%d/stat", (int) pid);
-        f = fopen(path, "re");
-        if (f && !fgets(line, sizeof(line), f))
-                line[0] = '\0';
-        if (f)
-                (void) fclose(f);
-        name_end = strrchr(line, ')'); /* a name may have any of these in it */
-        if (!name_end || sscanf(name_end, ") %*c %d", &parent) != 1)
-                return 0;
-        return parent;
-}
-
-static void program_of(const char *pid, char ret[PATH_SIZE]) {
-        char path[64];
-        ssize_t n;
-
-        (void) snprintf(path, sizeof(path), "/proc/%s/exe", pid);
-        n = readlink(path, ret, PATH_SIZE - 1);
-        ret[n > 0 ? n : 0] = '\0';
-}
-
-/*
- * The broker is our parent. Its other children have its descriptors until they exec or exit, and
- * who started it is the keeper, or systemd with its fd store: they have the listeners for it.
- */
-static bool is_of_broker(const struct counting *c, pid_t pid) {
-        char number[16], program[PATH_SIZE];
-
-        if (pid == getpid() || pid == getppid() || pid == parent_of(getppid()))
-                return true;
-        if (parent_of(pid) != getppid())
-                return false;
-        (void) snprintf(number, sizeof(number), "%d", (int) pid);
-        program_of(number, program);
-        return program[0] != '\0' && strcmp(program, c->program) == 0;
-}
-
-static bool may_have_it(const struct connection_count *wanted, pid_t pid) {
-        return process_tree_has(wanted->tree, pid) || wanted->is_known(wanted->owner, pid);
-}
-
-static int note_stray(void *owner, const struct process_socket *found) {
-        struct counting *c = owner;
-        struct connections *result = &c->result;
-
-        if (!is_wanted(c, found->inode))
-                return 0;
-        for (size_t i = 0; i < result->n_strays; i++)
-                if (result->strays[i].pid == found->pid)
-                        return 0;
-        if (may_have_it(c->wanted, found->pid) || is_of_broker(c, found->pid))
-                return 0;
-        result->strays[result->n_strays].pid = found->pid;
-        process_name(found->pid, result->strays[result->n_strays].name);
-        return ++result->n_strays == CONNECTION_HOLDERS_MAX;
-}
-
 static void count(void *argument, int result_fd) {
         _cleanup_free_ struct counting *c = calloc(1, sizeof(*c));
         int r;
@@ -243,10 +175,6 @@ static void count(void *argument, int result_fd) {
         r = find_accepted(c);
         if (r == 0)
                 r = count_tree(c);
-        if (r == 0 && c->wanted->is_known) {
-                program_of("self", c->program);
-                r = process_sockets_walk(note_stray, c);
-        }
         free(c->accepted);
         if (r >= 0)
                 (void) !write(result_fd, &c->result, sizeof(c->result));
@@ -288,7 +216,6 @@ static void on_counted(void *owner, const char *text, size_t size) {
 
 int connection_count_start(struct connection_count **ret, struct loop *loop,
                            const struct process_tree *tree, const uint64_t *inodes, size_t n_inodes,
-                           bool (*is_known)(const void *owner, pid_t pid),
                            void (*done)(void *owner, const struct connections *result),
                            void *owner) {
         struct connection_count *new;
@@ -304,7 +231,6 @@ int connection_count_start(struct connection_count **ret, struct loop *loop,
         memcpy(new->inodes, inodes, new->n_inodes * sizeof(*inodes));
         new->done = done;
         new->owner = owner;
-        new->is_known = is_known;
         r = helper_start(&new->helper, loop, DEADLINE_USEC, count, new, on_counted, new);
         if (r < 0) {
                 free(new);

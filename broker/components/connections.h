@@ -10,6 +10,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "components/stray_search.h"
 #include "core/loop.h"
 
 struct process_tree;
@@ -24,13 +25,7 @@ struct connections {
                 char name[16];
                 uint64_t count;
         } holders[CONNECTION_HOLDERS_MAX];
-        /* Processes outside of the tree, of no generation that we know, that have the listener
-         * open: stragglers that left their cgroup or group. Filled when asked for. */
-        size_t n_strays;
-        struct {
-                pid_t pid;
-                char name[16];
-        } strays[CONNECTION_HOLDERS_MAX];
+        struct strays strays; /* of a receipt: stray_search.h */
 };
 
 struct connection_count;
@@ -41,17 +36,13 @@ struct connection_count;
  * What several processes share counts once, for the first of them.
  */
 
-/* The local addresses of a connection are those of the listeners: give their inodes, which
- * sock_diag turns into addresses. is_known() says who may have the listener (strays are all
- * others); NULL: do not look for strays. It is asked in the disposable child, of a process that was
- * found there, so it may read /proc and must change nothing. done(NULL): it could not be found out
- * in time. We ourselves and those of our children that run our program (disposable ones, and those
- * on their way to exec) are no strays. *ret as in evidence_search_start(). 0, -EBUSY, -EAGAIN,
- * -ENOMEM, -EMFILE.
+/*
+ * The local addresses of a connection are those of the listeners: give their inodes, which
+ * sock_diag turns into addresses. done(NULL): it could not be found out in time. *ret as in
+ * evidence_search_start(). 0, -EBUSY, -EAGAIN, -ENOMEM, -EMFILE.
  */
 int connection_count_start(struct connection_count **ret, struct loop *loop,
                            const struct process_tree *tree, const uint64_t *inodes, size_t n_inodes,
-                           bool (*is_known)(const void *owner, pid_t pid),
                            void (*done)(void *owner, const struct connections *result),
                            void *owner);
 struct connection_count *connection_count_stop(struct connection_count *count); /* returns NULL */

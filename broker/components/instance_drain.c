@@ -23,7 +23,7 @@ static void count(void *owner) {
         size_t n = component_listener_inodes(i->component, inodes, INODES_MAX);
 
         if (n > 0 && connection_count_start(&i->count, instance_table(i)->loop, &i->tree, inodes, n,
-                                            NULL, on_counted, i) < 0)
+                                            on_counted, i) < 0)
                 timer_start(&i->probe, instance_table(i)->loop, COUNT_USEC, count, i);
 }
 

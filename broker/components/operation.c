@@ -42,7 +42,7 @@ struct operation *operation_free(struct operation *op) {
                 if (timer_is_started(&op->sample))
                         op->component->table->n_sampled--;
                 timer_stop(&op->sample);
-                connection_count_stop(op->strays);
+                stray_search_stop(op->strays);
                 operation_stop_check(op);
                 while (!LIST_EMPTY(&op->items))
                         operation_unlink_item(LIST_FIRST(&op->items));

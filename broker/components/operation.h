@@ -35,12 +35,11 @@ struct operation {
         struct receipt receipt;
         struct condition_check *check; /* of its conditions, under way; NULL */
         bool is_checked;
-        enum unmet unmet;                /* with the reason in the receipt */
-        LIST_HEAD(, job_item) items;     /* that wait for it; none when nobody asked */
-        struct connection_count *strays; /* being looked for; NULL */
+        enum unmet unmet;            /* with the reason in the receipt */
+        LIST_HEAD(, job_item) items; /* that wait for it; none when nobody asked */
+        struct stray_search *strays; /* being looked for; NULL */
         bool strays_known;
-        struct process_tree nobody; /* an empty one: strays are all that have no lease */
-        struct timer sample;        /* of the queue */
+        struct timer sample; /* of the queue */
         uint64_t sampled_since_usec;
         uint64_t waiting_since_usec;
         uint64_t drops_before;
@@ -100,7 +99,7 @@ void operation_give_receipt(const struct operation *operation);
 
 /* ---- operation_strays.c ---------------------------------------------------------------------- */
 
-/* Look for stragglers, once. True while that takes. */
+/* Look for stragglers, once; with cgroups no more than every ten seconds. True while that takes. */
 bool operation_looks_for_strays(struct operation *operation);
 
 /* ---- operation_conditions.c ------------------------------------------------------------------ */

@@ -8,22 +8,20 @@
 
 #define INODES_MAX 64
 
-static void on_strays(void *owner, const struct connections *result) {
+static void on_strays(void *owner, const struct strays *found) {
         struct operation *op = owner;
-        struct connections *to = &op->receipt.held_on;
 
         op->strays = NULL;
         op->strays_known = true;
-        for (size_t k = 0; result && k < result->n_strays; k++) {
-                to->strays[k] = result->strays[k];
-                to->n_strays = k + 1;
+        if (found)
+                op->receipt.held_on.strays = *found;
+        for (size_t k = 0; found && k < found->count; k++)
                 log_warning(
                         op->component->table->log,
-                        ABOUT(.component = op->component->name, .pid = result->strays[k].pid),
+                        ABOUT(.component = op->component->name, .pid = found->of[k].pid),
                         "%s: process %d (%s) has its listener open and belongs to no generation "
                         "any more; it may take connections and never serve them: end it",
-                        op->component->name, (int) result->strays[k].pid, result->strays[k].name);
-        }
+                        op->component->name, (int) found->of[k].pid, found->of[k].name);
         component_touch(op->component);
 }
 
@@ -65,6 +63,17 @@ static bool is_known(const void *owner, pid_t pid) {
         return is_of_a_holder(op->component, pid);
 }
 
+/*
+ * It takes tens of milliseconds of a processor, which those who are served at that moment feel. Out
+ * of a cgroup only who is moved gets, by an su(1) that makes a session of it or by an
+ * administrator, so with cgroups many restarts at a time are not paid for with as many searches.
+ */
+static bool is_worth_it(struct component_table *t) {
+        unsigned suppressed;
+
+        return t->cgroups.fd < 0 || rate_limit_pass(&t->strays, loop_now_usec(), &suppressed);
+}
+
 bool operation_looks_for_strays(struct operation *op) {
         struct component *c = op->component;
         uint64_t inodes[INODES_MAX];
@@ -76,13 +85,10 @@ bool operation_looks_for_strays(struct operation *op) {
         if (op->receipt.generation_before == 0)
                 return false;
         n = component_listener_inodes(c, inodes, INODES_MAX);
-        if (n == 0)
+        if (n == 0 || !is_worth_it(c->table))
                 return false;
         op->strays_known = false;
-        op->nobody = (struct process_tree){
-                .ended = true, .pidfd = -1, .cgroup_fd = -1, .events_fd = -1, .leader_fd = -1};
-        if (connection_count_start(&op->strays, c->table->loop, &op->nobody, inodes, n, is_known,
-                                   on_strays, op) < 0)
+        if (stray_search_start(&op->strays, c->table->loop, inodes, n, is_known, on_strays, op) < 0)
                 op->strays_known = true;
         return op->strays;
 }

@@ -15,10 +15,10 @@ static void write_held_on(struct json_writer *j, const struct connections *c) {
         }
         json_close_array(j);
         json_open_array(j, "strays");
-        for (size_t i = 0; i < c->n_strays; i++) {
+        for (size_t i = 0; i < c->strays.count; i++) {
                 json_open_object(j, NULL);
-                json_u64(j, "pid", (uint64_t) c->strays[i].pid);
-                json_text(j, "name", c->strays[i].name);
+                json_u64(j, "pid", (uint64_t) c->strays.of[i].pid);
+                json_text(j, "name", c->strays.of[i].name);
                 json_close_object(j);
         }
         json_close_array(j);

@@ -49,26 +49,52 @@ static void hold(void *unused) {
         pause();
 }
 
-static const struct process_tree *known_tree;
+static const struct process_tree *known_trees[2];
 static pid_t known_pid;
+static struct strays strays;
 
 static bool is_known(const void *owner, pid_t pid) {
-        return pid == known_pid || (known_tree && process_tree_has(known_tree, pid));
+        for (size_t i = 0; i < 2; i++)
+                if (known_trees[i] && process_tree_has(known_trees[i], pid))
+                        return true;
+        return pid == known_pid;
 }
 
-static void count_with(const struct process_tree *tree,
-                       bool (*asks)(const void *owner, pid_t pid)) {
-        struct connection_count *c = NULL;
+static void on_looked(void *owner, const struct strays *found) {
+        done = true;
+        failed = !found;
+        if (found)
+                strays = *found;
+}
+
+static uint64_t listening_inode(void) {
         struct stat st;
-        uint64_t inode;
 
         ck_assert_int_eq(fstat(listening, &st), 0);
-        inode = st.st_ino;
+        return st.st_ino;
+}
+
+static void count(const struct process_tree *tree) {
+        struct connection_count *c = NULL;
+        uint64_t inode = listening_inode();
+
         done = false;
         memset(&result, 0, sizeof(result));
-        ck_assert_int_eq(connection_count_start(&c, loop, tree, &inode, 1, asks, on_counted, NULL),
+        ck_assert_int_eq(connection_count_start(&c, loop, tree, &inode, 1, on_counted, NULL), 0);
+        ck_assert_int_eq(connection_count_start(&c, loop, tree, &inode, 1, on_counted, NULL),
+                         -EBUSY);
+        RUN_UNTIL(loop, done);
+        ck_assert(!failed);
+}
+
+static void look_for_strays(void) {
+        struct stray_search *search = NULL;
+        uint64_t inode = listening_inode();
+
+        done = false;
+        ck_assert_int_eq(stray_search_start(&search, loop, &inode, 1, is_known, on_looked, NULL),
                          0);
-        ck_assert_int_eq(connection_count_start(&c, loop, tree, &inode, 1, NULL, on_counted, NULL),
+        ck_assert_int_eq(stray_search_start(&search, loop, &inode, 1, is_known, on_looked, NULL),
                          -EBUSY);
         RUN_UNTIL(loop, done);
         ck_assert(!failed);
@@ -112,23 +138,22 @@ static void expect_counts(int fd) {
         set_up(fd);
         test_tree_start(&old, loop, accept_all, NULL);
         test_tree_start(&new, loop, hold, NULL);
-        count_with(&old.tree, NULL);
+        count(&old.tree);
         ck_assert_uint_eq(result.count, 0);
         for (int i = 0; i < 3; i++)
                 clients[i] = client();
         wait_told(3);
-        count_with(&old.tree, NULL);
+        count(&old.tree);
         ck_assert_uint_eq(result.count, 3);
         ck_assert_uint_eq(result.n_holders, 1);
         ck_assert_int_eq(result.holders[0].pid, old.tree.pid);
         ck_assert_str_eq(result.holders[0].name, "acceptor");
         ck_assert_uint_eq(result.holders[0].count, 3);
-        ck_assert_uint_eq(result.n_strays, 0);
-        count_with(&new.tree, NULL);
+        count(&new.tree);
         ck_assert_uint_eq(result.count, 0);
         /* The client has said all that it has to say, and waits for the answer. */
         ck_assert_int_eq(shutdown(clients[0], SHUT_WR), 0);
-        count_with(&old.tree, NULL);
+        count(&old.tree);
         ck_assert_uint_eq(result.count, 3);
         test_tree_end(&old);
         test_tree_end(&new);
@@ -154,11 +179,11 @@ START_TEST(a_connection_in_the_queue_or_of_another_listener_does_not_count) {
         listening = test_tcp_listener();
         waiting = client();
         test_tree_start(&t, loop, hold, NULL); /* has all of these */
-        count_with(&t.tree, NULL);
+        count(&t.tree);
         ck_assert_uint_eq(result.count, 0);
         close(listening);
         listening = other;
-        count_with(&t.tree, NULL);
+        count(&t.tree);
         ck_assert_uint_eq(result.count, 1);
         test_tree_end(&t);
         close(waiting);
@@ -177,7 +202,7 @@ START_TEST(a_shared_connection_counts_once) {
         b = client();
         test_tree_start(&t, loop, accept_two_and_fork, NULL);
         wait_told(2);
-        count_with(&t.tree, NULL);
+        count(&t.tree);
         ck_assert_uint_eq(result.count, 2);
         ck_assert_uint_eq(result.n_holders, 1);
         test_tree_end(&t);
@@ -225,17 +250,16 @@ START_TEST(strays_are_who_has_the_listener_and_is_not_known) {
         stray = make_stray();
         test_tree_start(&t, loop, hold, NULL);
         test_tree_start(&other, loop, hold, NULL);
-        known_tree = &other.tree;
-        count_with(&t.tree, is_known);
-        ck_assert_uint_eq(result.n_strays, 1);
-        ck_assert_int_eq(result.strays[0].pid, stray);
-        ck_assert_str_eq(result.strays[0].name, "stray");
+        known_trees[0] = &t.tree;
+        known_trees[1] = &other.tree;
+        look_for_strays();
+        ck_assert_uint_eq(strays.count, 1);
+        ck_assert_int_eq(strays.of[0].pid, stray);
+        ck_assert_str_eq(strays.of[0].name, "stray");
         known_pid = stray;
-        known_tree = NULL;
-        count_with(&t.tree, is_known);
-        ck_assert_uint_eq(result.n_strays, 0); /* our own child on its way to exec */
-        count_with(&t.tree, NULL);
-        ck_assert_uint_eq(result.n_strays, 0);
+        known_trees[1] = NULL;
+        look_for_strays();
+        ck_assert_uint_eq(strays.count, 0); /* our own child on its way to exec */
         ck_assert_int_eq(kill(stray, SIGKILL), 0);
         test_tree_end(&t);
         test_tree_end(&other);

@@ -1,0 +1,39 @@
+/*
+ * Strays: processes that have a listener open and belong to no generation that we know, because
+ * they left their cgroup or process group. They may take connections and never serve them.
+ */
+#ifndef COMPONENTS_STRAY_SEARCH_H
+#define COMPONENTS_STRAY_SEARCH_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "core/loop.h"
+
+#define STRAYS_MAX 8
+
+struct strays {
+        size_t count; /* the first few */
+        struct {
+                pid_t pid;
+                char name[16];
+        } of[STRAYS_MAX];
+};
+
+struct stray_search;
+
+/*
+ * Who has one of these inodes open, by /proc, in a disposable child. is_known() says who may; it is
+ * asked in that child, of a process that was found there, so it may read /proc and must change
+ * nothing. We ourselves and those of our children that run our program (disposable ones, and those
+ * on their way to exec) are no strays. done(NULL): it could not be found out in time. *ret as in
+ * evidence_search_start(). 0, -EBUSY, -EAGAIN, -ENOMEM, -EMFILE.
+ */
+int stray_search_start(struct stray_search **ret, struct loop *loop, const uint64_t *inodes,
+                       size_t n_inodes, bool (*is_known)(const void *owner, pid_t pid),
+                       void (*done)(void *owner, const struct strays *found), void *owner);
+struct stray_search *stray_search_stop(struct stray_search *search); /* returns NULL */
+
+#endif
