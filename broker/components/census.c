@@ -7,9 +7,9 @@
 
 #include "components/component_table.h"
 #include "components/connections.h"
+#include "components/listener_inodes.h"
 
 #define DEADLINE_USEC (500 * 1000)
-#define INODES_MAX 64
 
 struct counted {
         uint64_t number; /* of the instance */
@@ -25,17 +25,17 @@ static bool can_be_counted(const struct instance *i) {
 static void count_all(void *argument, int result_fd) {
         const struct census *census = argument;
         struct counted all[CENSUS_MAX];
-        uint64_t inodes[INODES_MAX];
+        struct listener_inodes inodes;
         struct connections found;
         size_t n = 0;
 
         for (const struct component *c = component_first(census->table); c; c = component_next(c)) {
-                size_t n_inodes = component_listener_inodes(c, inodes, INODES_MAX);
                 const struct instance *i;
 
+                listener_inodes_get(c, &inodes);
                 TAILQ_FOREACH (i, &c->instances, entry)
                         if (can_be_counted(i) && n < CENSUS_MAX &&
-                            connection_count_now(&i->tree, inodes, n_inodes, &found) == 0)
+                            connection_count_now(&i->tree, &inodes, &found) == 0)
                                 all[n++] = (struct counted){i->number, found.count};
         }
         (void) !write(result_fd, all, n * sizeof(*all));

@@ -66,19 +66,6 @@ uint64_t component_generation(const struct component *c) {
         return newest;
 }
 
-size_t component_listener_inodes(const struct component *c, uint64_t *ret, size_t max) {
-        size_t n = 0;
-
-        for (size_t k = 0; k < c->config->n_sockets; k++) {
-                const struct listener *l =
-                        listener_table_find(c->table->listeners, c->config->sockets[k]);
-
-                for (size_t m = 0; l && m < l->n_sockets && n < max; m++)
-                        ret[n++] = l->sockets[m]->inode;
-        }
-        return n;
-}
-
 uint64_t component_served_places(const struct component *c) {
         const struct instance *i;
         uint64_t places = 0;

@@ -84,8 +84,6 @@ struct instance *component_serving(const struct component *component, unsigned i
 struct instance *component_starting(const struct component *component, unsigned index);
 /* Of any place; its generation is the highest that serves. 0: none. */
 uint64_t component_generation(const struct component *component);
-/* Of all its listeners; their number. */
-size_t component_listener_inodes(const struct component *component, uint64_t *ret, size_t max);
 uint64_t component_served_places(const struct component *component); /* bit by place */
 
 /* ---- for operation.c and those that ask ------------------------------------------------------ */

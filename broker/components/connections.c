@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "cleanup.h"
+#include "components/listener_inodes.h"
 #include "components/process_tree.h"
 #include "components/socket_owner.h"
 #include "core/helper.h"
@@ -22,14 +23,12 @@
 #include "sockets/socket_diag.h"
 
 #define DEADLINE_USEC (5 * 1000 * 1000)
-#define INODES_MAX 256
 
 _Static_assert(sizeof(struct connections) <= HELPER_RESULT_MAX, "the result of one write");
 
 struct connection_count {
         const struct process_tree *tree;
-        size_t n_inodes;
-        uint64_t inodes[INODES_MAX];
+        struct listener_inodes inodes;
         struct helper helper;
         void (*done)(void *owner, const struct connections *result);
         void *owner;
@@ -45,23 +44,17 @@ struct accepted {
 struct counting {
         const struct connection_count *wanted;
         size_t n_listeners;
-        struct diag_socket listeners[INODES_MAX];
+        struct diag_socket listeners[LISTENER_INODES_MAX];
         size_t n_accepted, capacity;
         struct accepted *accepted; /* owned; by inode */
         struct connections result;
 };
 
-static bool is_wanted(const struct counting *c, uint64_t inode) {
-        for (size_t i = 0; i < c->wanted->n_inodes; i++)
-                if (c->wanted->inodes[i] == inode)
-                        return true;
-        return false;
-}
-
 static int note_listener(void *owner, const struct diag_socket *s) {
         struct counting *c = owner;
 
-        if (s->state == TCP_LISTEN && c->n_listeners < INODES_MAX && is_wanted(c, s->inode))
+        if (s->state == TCP_LISTEN && c->n_listeners < LISTENER_INODES_MAX &&
+            listener_inodes_have(&c->wanted->inodes, s->inode))
                 c->listeners[c->n_listeners++] = *s;
         return 0;
 }
@@ -107,7 +100,7 @@ static int find_accepted(struct counting *c) {
         for (size_t i = 0, n = c->n_listeners; i < n; i++)
                 well &= went_well(socket_diag_tcp(c->listeners[i].family,
                                                   c->listeners[i].local_port, note_accepted, c));
-        if (c->n_listeners < c->wanted->n_inodes) {
+        if (c->n_listeners < c->wanted->inodes.count) {
                 well &= went_well(socket_diag_unix(note_listener, c));
                 well &= went_well(socket_diag_unix(note_accepted, c));
         }
@@ -180,7 +173,7 @@ static void count(void *argument, int result_fd) {
                 (void) !write(result_fd, &c->result, sizeof(c->result));
 }
 
-int connection_count_now(const struct process_tree *tree, const uint64_t *inodes, size_t n_inodes,
+int connection_count_now(const struct process_tree *tree, const struct listener_inodes *inodes,
                          struct connections *ret) {
         _cleanup_free_ struct connection_count *wanted = calloc(1, sizeof(*wanted));
         _cleanup_free_ struct counting *c = calloc(1, sizeof(*c));
@@ -189,8 +182,7 @@ int connection_count_now(const struct process_tree *tree, const uint64_t *inodes
         if (!wanted || !c)
                 return -ENOMEM;
         wanted->tree = tree;
-        wanted->n_inodes = n_inodes < INODES_MAX ? n_inodes : INODES_MAX;
-        memcpy(wanted->inodes, inodes, wanted->n_inodes * sizeof(*inodes));
+        wanted->inodes = *inodes;
         c->wanted = wanted;
         r = find_accepted(c);
         if (r == 0)
@@ -215,7 +207,7 @@ static void on_counted(void *owner, const char *text, size_t size) {
 }
 
 int connection_count_start(struct connection_count **ret, struct loop *loop,
-                           const struct process_tree *tree, const uint64_t *inodes, size_t n_inodes,
+                           const struct process_tree *tree, const struct listener_inodes *inodes,
                            void (*done)(void *owner, const struct connections *result),
                            void *owner) {
         struct connection_count *new;
@@ -227,8 +219,7 @@ int connection_count_start(struct connection_count **ret, struct loop *loop,
         if (!new)
                 return -ENOMEM;
         new->tree = tree;
-        new->n_inodes = n_inodes < INODES_MAX ? n_inodes : INODES_MAX;
-        memcpy(new->inodes, inodes, new->n_inodes * sizeof(*inodes));
+        new->inodes = *inodes;
         new->done = done;
         new->owner = owner;
         r = helper_start(&new->helper, loop, DEADLINE_USEC, count, new, on_counted, new);

@@ -13,6 +13,7 @@
 #include "components/stray_search.h"
 #include "core/loop.h"
 
+struct listener_inodes;
 struct process_tree;
 
 #define CONNECTION_HOLDERS_MAX 8
@@ -42,13 +43,13 @@ struct connection_count;
  * evidence_search_start(). 0, -EBUSY, -EAGAIN, -ENOMEM, -EMFILE.
  */
 int connection_count_start(struct connection_count **ret, struct loop *loop,
-                           const struct process_tree *tree, const uint64_t *inodes, size_t n_inodes,
+                           const struct process_tree *tree, const struct listener_inodes *inodes,
                            void (*done)(void *owner, const struct connections *result),
                            void *owner);
 struct connection_count *connection_count_stop(struct connection_count *count); /* returns NULL */
 
 /* The same count, here and now: it blocks, so it is for disposable children. 0, -ENOMEM, -EIO. */
-int connection_count_now(const struct process_tree *tree, const uint64_t *inodes, size_t n_inodes,
+int connection_count_now(const struct process_tree *tree, const struct listener_inodes *inodes,
                          struct connections *ret);
 
 #endif

@@ -25,6 +25,7 @@
 #include "cleanup.h"
 #include "components/connections.h"
 #include "components/health.h"
+#include "components/listener_inodes.h"
 #include "components/process_tree.h"
 #include "components/socket_owner.h"
 #include "core/helper.h"
@@ -33,14 +34,12 @@
 #define ROUNDS 10
 #define PAUSE_FIRST_NSEC (100 * 1000)
 #define PAUSE_MAX_NSEC (2 * 1000 * 1000)
-#define INODES_MAX 256
 #define FDS_MAX 256     /* of the listeners in one process */
 #define POLLED_MAX 4096 /* descriptors in one poll() or select() that are looked at */
 
 struct evidence_search {
         const struct process_tree *tree;
-        size_t n_inodes;
-        uint64_t inodes[INODES_MAX];
+        struct listener_inodes inodes;
         bool accepted;
         struct helper helper;
         void (*done)(void *owner, enum evidence best);
@@ -81,13 +80,6 @@ static void improve(struct look *look, enum evidence evidence) {
         (void) !write(look->result_fd, &byte, 1);
 }
 
-static bool is_wanted(const struct look *look, uint64_t inode) {
-        for (size_t i = 0; i < look->search->n_inodes; i++)
-                if (look->search->inodes[i] == inode)
-                        return true;
-        return false;
-}
-
 static bool has_fd(const struct look *look, int fd) {
         for (size_t i = 0; i < look->n_fds; i++)
                 if (look->fds[i] == fd)
@@ -96,7 +88,7 @@ static bool has_fd(const struct look *look, int fd) {
 }
 
 static void note_socket(struct look *look, const char *entry, uint64_t inode) {
-        if (!is_wanted(look, inode))
+        if (!listener_inodes_have(&look->search->inodes, inode))
                 return;
         improve(look, EVIDENCE_HOLDS);
         if (look->n_fds < FDS_MAX)
@@ -118,7 +110,8 @@ static void look_into_epoll(struct look *look, pid_t pid, const char *entry) {
 
                 if (sscanf(line, "tfd: %*d events: %x data: %*x pos:%*d ino:%lx sdev:%x", &events,
                            &inode, &device) == 3 &&
-                    events & POLLIN && device == look->socket_device && is_wanted(look, inode))
+                    events & POLLIN && device == look->socket_device &&
+                    listener_inodes_have(&look->search->inodes, inode))
                         improve(look, EVIDENCE_WATCHES);
         }
         (void) fclose(f);
@@ -272,8 +265,7 @@ static void look_at_connections(struct look *look) {
         struct connections found;
 
         if (search->accepted && look->best < EVIDENCE_WATCHES &&
-            connection_count_now(search->tree, search->inodes, search->n_inodes, &found) == 0 &&
-            found.count > 0)
+            connection_count_now(search->tree, &search->inodes, &found) == 0 && found.count > 0)
                 improve(look, EVIDENCE_SERVES);
 }
 
@@ -311,7 +303,7 @@ static void on_looked(void *owner, const char *result, size_t size) {
 }
 
 int evidence_search_start(struct evidence_search **ret, struct loop *loop,
-                          const struct process_tree *tree, const uint64_t *inodes, size_t n_inodes,
+                          const struct process_tree *tree, const struct listener_inodes *inodes,
                           bool accepted, void (*done)(void *owner, enum evidence best),
                           void *owner) {
         struct evidence_search *search;
@@ -323,8 +315,7 @@ int evidence_search_start(struct evidence_search **ret, struct loop *loop,
         if (!search)
                 return -ENOMEM;
         search->tree = tree;
-        search->n_inodes = n_inodes < INODES_MAX ? n_inodes : INODES_MAX;
-        memcpy(search->inodes, inodes, search->n_inodes * sizeof(*inodes));
+        search->inodes = *inodes;
         search->accepted = accepted;
         search->done = done;
         search->owner = owner;

@@ -97,8 +97,9 @@ const char *evidence_text(enum evidence evidence); /* for the receipt */
  * which others had accepted. 0, -EBUSY (*ret is another search), -EAGAIN, -ENOMEM, -EMFILE.
  */
 struct evidence_search;
+struct listener_inodes;
 int evidence_search_start(struct evidence_search **ret, struct loop *loop,
-                          const struct process_tree *tree, const uint64_t *inodes, size_t n_inodes,
+                          const struct process_tree *tree, const struct listener_inodes *inodes,
                           bool accepted, void (*done)(void *owner, enum evidence best),
                           void *owner);
 struct evidence_search *evidence_search_stop(struct evidence_search *search); /* returns NULL */

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "components/instance_private.h"
+#include "components/listener_inodes.h"
 #include "sockets/listener_table.h"
 
 #define PROBE_FIRST_USEC (10 * 1000)
@@ -27,7 +28,6 @@
 #define EVIDENCE_EXEC_USEC (5 * 1000 * 1000)
 /* Answered so often by an older generation, and seen to wait for connections itself. */
 #define ELSEWHERE_MAX 100
-#define INODES_MAX 64
 
 static void schedule(struct instance *i, uint64_t usec);
 
@@ -96,15 +96,15 @@ static void on_evidence(void *owner, enum evidence best) {
 }
 
 static void search(struct instance *i) {
-        uint64_t inodes[INODES_MAX];
-        size_t n = component_listener_inodes(i->component, inodes, INODES_MAX);
+        struct listener_inodes inodes;
 
         if (i->search)
                 return;
         i->probes++;
-        if (n == 0)
+        listener_inodes_get(i->component, &inodes);
+        if (inodes.count == 0)
                 is_ready_by_own_word(i);
-        else if (evidence_search_start(&i->search, instance_table(i)->loop, &i->tree, inodes, n,
+        else if (evidence_search_start(&i->search, instance_table(i)->loop, &i->tree, &inodes,
                                        i->accepting && !i->was_given_stored, on_evidence, i) < 0)
                 on_evidence(i, EVIDENCE_NONE); /* no process or descriptor to be had now */
 }

@@ -2,11 +2,10 @@
 #include <stdio.h>
 
 #include "components/component_table.h"
+#include "components/listener_inodes.h"
 #include "components/operation.h"
 #include "components/process_end.h"
 #include "sockets/listener_table.h"
-
-#define INODES_MAX 64
 
 static void on_strays(void *owner, const struct strays *found) {
         struct operation *op = owner;
@@ -76,19 +75,18 @@ static bool is_worth_it(struct component_table *t) {
 
 bool operation_looks_for_strays(struct operation *op) {
         struct component *c = op->component;
-        uint64_t inodes[INODES_MAX];
-        size_t n;
+        struct listener_inodes inodes;
 
         if (op->strays || op->strays_known)
                 return op->strays;
         op->strays_known = true;
         if (op->receipt.generation_before == 0)
                 return false;
-        n = component_listener_inodes(c, inodes, INODES_MAX);
-        if (n == 0 || !is_worth_it(c->table))
+        listener_inodes_get(c, &inodes);
+        if (inodes.count == 0 || !is_worth_it(c->table))
                 return false;
         op->strays_known = false;
-        if (stray_search_start(&op->strays, c->table->loop, inodes, n, is_known, on_strays, op) < 0)
+        if (stray_search_start(&op->strays, c->table->loop, &inodes, is_known, on_strays, op) < 0)
                 op->strays_known = true;
         return op->strays;
 }

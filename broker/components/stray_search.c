@@ -1,5 +1,6 @@
 /* Reads what every process has open, which takes as long as there are processes: in a child. */
 #include "components/stray_search.h"
+#include "components/listener_inodes.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -13,14 +14,12 @@
 #include "sockets/process_sockets.h"
 
 #define DEADLINE_USEC (5 * 1000 * 1000)
-#define INODES_MAX 64
 #define PATH_SIZE 4096
 
 _Static_assert(sizeof(struct strays) <= HELPER_RESULT_MAX, "the result of one write");
 
 struct stray_search {
-        size_t n_inodes;
-        uint64_t inodes[INODES_MAX];
+        struct listener_inodes inodes;
         bool (*is_known)(const void *owner, pid_t pid);
         struct helper helper;
         void (*done)(void *owner, const struct strays *found);
@@ -78,18 +77,11 @@ static bool is_of_broker(const struct looking *l, pid_t pid) {
         return program[0] != '\0' && strcmp(program, l->program) == 0;
 }
 
-static bool is_wanted(const struct stray_search *s, uint64_t inode) {
-        for (size_t i = 0; i < s->n_inodes; i++)
-                if (s->inodes[i] == inode)
-                        return true;
-        return false;
-}
-
 static int note_stray(void *owner, const struct process_socket *socket) {
         struct looking *l = owner;
         struct strays *found = &l->found;
 
-        if (!is_wanted(l->search, socket->inode))
+        if (!listener_inodes_have(&l->search->inodes, socket->inode))
                 return 0;
         for (size_t i = 0; i < found->count; i++)
                 if (found->of[i].pid == socket->pid)
@@ -123,8 +115,9 @@ static void on_looked(void *owner, const char *text, size_t size) {
         done(whose, size == sizeof(found) ? &found : NULL);
 }
 
-int stray_search_start(struct stray_search **ret, struct loop *loop, const uint64_t *inodes,
-                       size_t n_inodes, bool (*is_known)(const void *owner, pid_t pid),
+int stray_search_start(struct stray_search **ret, struct loop *loop,
+                       const struct listener_inodes *inodes,
+                       bool (*is_known)(const void *owner, pid_t pid),
                        void (*done)(void *owner, const struct strays *found), void *owner) {
         struct stray_search *new;
         int r;
@@ -134,8 +127,7 @@ int stray_search_start(struct stray_search **ret, struct loop *loop, const uint6
         new = calloc(1, sizeof(*new));
         if (!new)
                 return -ENOMEM;
-        new->n_inodes = n_inodes < INODES_MAX ? n_inodes : INODES_MAX;
-        memcpy(new->inodes, inodes, new->n_inodes * sizeof(*inodes));
+        new->inodes = *inodes;
         new->is_known = is_known;
         new->done = done;
         new->owner = owner;

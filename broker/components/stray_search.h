@@ -22,6 +22,7 @@ struct strays {
         } of[STRAYS_MAX];
 };
 
+struct listener_inodes;
 struct stray_search;
 
 /*
@@ -31,8 +32,9 @@ struct stray_search;
  * on their way to exec) are no strays. done(NULL): it could not be found out in time. *ret as in
  * evidence_search_start(). 0, -EBUSY, -EAGAIN, -ENOMEM, -EMFILE.
  */
-int stray_search_start(struct stray_search **ret, struct loop *loop, const uint64_t *inodes,
-                       size_t n_inodes, bool (*is_known)(const void *owner, pid_t pid),
+int stray_search_start(struct stray_search **ret, struct loop *loop,
+                       const struct listener_inodes *inodes,
+                       bool (*is_known)(const void *owner, pid_t pid),
                        void (*done)(void *owner, const struct strays *found), void *owner);
 struct stray_search *stray_search_stop(struct stray_search *search); /* returns NULL */
 

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "components/connections.h"
+#include "components/listener_inodes.h"
 #include "sockets_support.h"
 #include "support.h"
 #include "tree_support.h"
@@ -67,34 +68,32 @@ static void on_looked(void *owner, const struct strays *found) {
                 strays = *found;
 }
 
-static uint64_t listening_inode(void) {
+static struct listener_inodes listening_inode(void) {
         struct stat st;
 
         ck_assert_int_eq(fstat(listening, &st), 0);
-        return st.st_ino;
+        return (struct listener_inodes){1, {st.st_ino}};
 }
 
 static void count(const struct process_tree *tree) {
         struct connection_count *c = NULL;
-        uint64_t inode = listening_inode();
+        struct listener_inodes inode = listening_inode();
 
         done = false;
         memset(&result, 0, sizeof(result));
-        ck_assert_int_eq(connection_count_start(&c, loop, tree, &inode, 1, on_counted, NULL), 0);
-        ck_assert_int_eq(connection_count_start(&c, loop, tree, &inode, 1, on_counted, NULL),
-                         -EBUSY);
+        ck_assert_int_eq(connection_count_start(&c, loop, tree, &inode, on_counted, NULL), 0);
+        ck_assert_int_eq(connection_count_start(&c, loop, tree, &inode, on_counted, NULL), -EBUSY);
         RUN_UNTIL(loop, done);
         ck_assert(!failed);
 }
 
 static void look_for_strays(void) {
         struct stray_search *search = NULL;
-        uint64_t inode = listening_inode();
+        struct listener_inodes inode = listening_inode();
 
         done = false;
-        ck_assert_int_eq(stray_search_start(&search, loop, &inode, 1, is_known, on_looked, NULL),
-                         0);
-        ck_assert_int_eq(stray_search_start(&search, loop, &inode, 1, is_known, on_looked, NULL),
+        ck_assert_int_eq(stray_search_start(&search, loop, &inode, is_known, on_looked, NULL), 0);
+        ck_assert_int_eq(stray_search_start(&search, loop, &inode, is_known, on_looked, NULL),
                          -EBUSY);
         RUN_UNTIL(loop, done);
         ck_assert(!failed);

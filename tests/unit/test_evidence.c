@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "components/health.h"
+#include "components/listener_inodes.h"
 #include "sockets_support.h"
 #include "support.h"
 #include "tree_support.h"
@@ -39,12 +40,12 @@ static uint64_t inode_of(int fd) {
 
 static enum evidence search(const struct process_tree *tree) {
         struct evidence_search *s = NULL;
-        uint64_t inodes[2] = {1, inode_of(listening)};
+        struct listener_inodes inodes = {2, {1, inode_of(listening)}};
         unsigned before = searches;
 
-        ck_assert_int_eq(evidence_search_start(&s, loop, tree, inodes, 2, accepted, on_found, NULL),
+        ck_assert_int_eq(evidence_search_start(&s, loop, tree, &inodes, accepted, on_found, NULL),
                          0);
-        ck_assert_int_eq(evidence_search_start(&s, loop, tree, inodes, 2, accepted, on_found, NULL),
+        ck_assert_int_eq(evidence_search_start(&s, loop, tree, &inodes, accepted, on_found, NULL),
                          -EBUSY);
         RUN_UNTIL(loop, searches > before);
         return found;
@@ -290,14 +291,14 @@ END_TEST
 
 START_TEST(a_stopped_search_is_silent) {
         struct evidence_search *s = NULL;
+        struct listener_inodes inode = {.count = 1};
         struct test_tree t;
-        uint64_t inode;
 
         set_up(test_tcp_listener());
-        inode = inode_of(listening);
+        inode.of[0] = inode_of(listening);
         test_tree_start(&t, loop, hold, NULL);
         searches = 0;
-        ck_assert_int_eq(evidence_search_start(&s, loop, &t.tree, &inode, 1, false, on_found, NULL),
+        ck_assert_int_eq(evidence_search_start(&s, loop, &t.tree, &inode, false, on_found, NULL),
                          0);
         s = evidence_search_stop(s);
         ck_assert_ptr_null(evidence_search_stop(s));
