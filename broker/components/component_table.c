@@ -162,6 +162,7 @@ int component_table_new(struct component_table **ret, struct loop *loop, struct 
         if (!t)
                 return -ENOMEM;
         t->loop = loop;
+        worker_pool_init(&t->workers, loop);
         t->log = log;
         t->listeners = listeners;
         t->memory = memory;
@@ -186,6 +187,7 @@ struct component_table *component_table_free(struct component_table *t) {
                 while (t->by_name)
                         component_free(t->by_name);
                 timer_stop(&t->turns);
+                worker_pool_clear(&t->workers);
                 cgroup_root_close(&t->cgroups);
                 free(t);
         }

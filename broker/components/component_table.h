@@ -11,6 +11,7 @@
 #include "components/job.h"
 #include "components/process_tree.h"
 #include "core/log.h"
+#include "core/worker.h"
 #include "sockets/listener_table.h"
 
 struct config;
@@ -41,6 +42,7 @@ struct component_table {
         struct memory *memory; /* NULL: nothing outlives us */
         const char *control_path;
         struct component_callbacks callbacks;
+        struct worker_pool workers;
         struct cgroup_root cgroups;
         struct rate_limit strays; /* searches for them, with cgroups */
         bool has_cgroup_root;     /* it was looked for: with the first component */

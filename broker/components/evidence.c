@@ -28,7 +28,7 @@
 #include "components/listener_inodes.h"
 #include "components/process_tree.h"
 #include "components/socket_owner.h"
-#include "core/helper.h"
+#include "core/worker.h"
 
 #define DEADLINE_USEC (3 * 1000 * 1000)
 #define ROUNDS 10
@@ -38,10 +38,7 @@
 #define POLLED_MAX 4096 /* descriptors in one poll() or select() that are looked at */
 
 struct evidence_search {
-        const struct process_tree *tree;
-        struct listener_inodes inodes;
-        bool accepted;
-        struct helper helper;
+        struct worker *worker;
         void (*done)(void *owner, enum evidence best);
         void *owner;
 };
@@ -61,8 +58,15 @@ const char *evidence_text(enum evidence evidence) {
 
 /* ---- in the child ---- */
 
+struct evidence_request {
+        struct process_tree tree; /* an outline */
+        struct listener_inodes inodes;
+        bool accepted;
+};
+
 struct look {
-        const struct evidence_search *search;
+        const struct evidence_request *request;
+        const struct process_tree *tree; /* the outline with its cgroup */
         int result_fd;
         enum evidence best;
         uint32_t socket_device; /* of all sockets, as the kernel writes it */
@@ -88,7 +92,7 @@ static bool has_fd(const struct look *look, int fd) {
 }
 
 static void note_socket(struct look *look, const char *entry, uint64_t inode) {
-        if (!listener_inodes_have(&look->search->inodes, inode))
+        if (!listener_inodes_have(&look->request->inodes, inode))
                 return;
         improve(look, EVIDENCE_HOLDS);
         if (look->n_fds < FDS_MAX)
@@ -111,7 +115,7 @@ static void look_into_epoll(struct look *look, pid_t pid, const char *entry) {
                 if (sscanf(line, "tfd: %*d events: %x data: %*x pos:%*d ino:%lx sdev:%x", &events,
                            &inode, &device) == 3 &&
                     events & POLLIN && device == look->socket_device &&
-                    listener_inodes_have(&look->search->inodes, inode))
+                    listener_inodes_have(&look->request->inodes, inode))
                         improve(look, EVIDENCE_WATCHES);
         }
         (void) fclose(f);
@@ -261,30 +265,33 @@ static void look_once(struct look *look, const pid_t *pids, size_t n) {
 
 /* A server that serves one connection at a time waits for no other meanwhile. */
 static void look_at_connections(struct look *look) {
-        const struct evidence_search *search = look->search;
         struct connections found;
 
-        if (search->accepted && look->best < EVIDENCE_WATCHES &&
-            connection_count_now(search->tree, &search->inodes, &found) == 0 && found.count > 0)
+        if (look->request->accepted && look->best < EVIDENCE_WATCHES &&
+            connection_count_now(look->tree, &look->request->inodes, &found) == 0 &&
+            found.count > 0)
                 improve(look, EVIDENCE_SERVES);
 }
 
 /* One that is busy with connections waits for them only now and then, for a moment; one that has
- * just said that it is ready will do so at once. */
-static void look(void *argument, int result_fd) {
+ * just said that it is ready will do so at once, but hardly before that is known here. */
+static void look(const void *request, int cgroup_fd, int result_fd) {
         struct timespec pause = {.tv_nsec = PAUSE_FIRST_NSEC};
-        struct look look = {.search = argument, .result_fd = result_fd};
+        struct look look = {.request = request, .result_fd = result_fd};
+        struct process_tree tree = look.request->tree;
         _cleanup_free_ pid_t *pids = calloc(TREE_PIDS_MAX, sizeof(*pids));
-        size_t n = pids ? process_tree_pids(look.search->tree, pids, TREE_PIDS_MAX) : 0;
 
+        if (!pids)
+                return;
+        tree.cgroup_fd = cgroup_fd;
+        look.tree = &tree;
         look.socket_device = device_of_sockets();
-        look_once(&look, pids, n);
-        for (unsigned round = 1; round < ROUNDS && look.best == EVIDENCE_HOLDS; round++) {
+        for (unsigned round = 0; round < ROUNDS && (round == 0 || look.best == EVIDENCE_HOLDS);
+             round++) {
                 (void) nanosleep(&pause, NULL);
                 pause.tv_nsec =
                         pause.tv_nsec < PAUSE_MAX_NSEC / 2 ? pause.tv_nsec * 2 : PAUSE_MAX_NSEC;
-                n = process_tree_pids(look.search->tree, pids, TREE_PIDS_MAX);
-                look_once(&look, pids, n);
+                look_once(&look, pids, process_tree_pids(&tree, pids, TREE_PIDS_MAX));
         }
         look_at_connections(&look);
 }
@@ -302,10 +309,13 @@ static void on_looked(void *owner, const char *result, size_t size) {
         done(whose, best);
 }
 
-int evidence_search_start(struct evidence_search **ret, struct loop *loop,
+int evidence_search_start(struct evidence_search **ret, struct worker_pool *workers,
                           const struct process_tree *tree, const struct listener_inodes *inodes,
                           bool accepted, void (*done)(void *owner, enum evidence best),
                           void *owner) {
+        struct evidence_request request = {
+                .tree = process_tree_outline(tree), .inodes = *inodes, .accepted = accepted};
+        struct errand errand = {look, &request, sizeof(request), tree->cgroup_fd};
         struct evidence_search *search;
         int r;
 
@@ -314,12 +324,9 @@ int evidence_search_start(struct evidence_search **ret, struct loop *loop,
         search = calloc(1, sizeof(*search));
         if (!search)
                 return -ENOMEM;
-        search->tree = tree;
-        search->inodes = *inodes;
-        search->accepted = accepted;
         search->done = done;
         search->owner = owner;
-        r = helper_start(&search->helper, loop, DEADLINE_USEC, look, search, on_looked, search);
+        r = worker_start(&search->worker, workers, &errand, DEADLINE_USEC, on_looked, search);
         if (r < 0) {
                 free(search);
                 return r;
@@ -329,9 +336,8 @@ int evidence_search_start(struct evidence_search **ret, struct loop *loop,
 }
 
 struct evidence_search *evidence_search_stop(struct evidence_search *search) {
-        if (search) {
-                helper_cancel(&search->helper);
-                free(search);
-        }
+        if (search)
+                (void) worker_stop(search->worker);
+        free(search);
         return NULL;
 }

@@ -90,15 +90,16 @@ enum evidence {
 const char *evidence_text(enum evidence evidence); /* for the receipt */
 
 /*
- * The best evidence for any of these sockets (inodes), looked for by a disposable child: reading
- * /proc takes long on a busy machine and can hang. *ret is NULL before, and stays what it was when
+ * The best evidence for any of these sockets (inodes), looked for by a kept child: reading /proc
+ * takes long on a busy machine and can hang. *ret is NULL before, and stays what it was when
  * this fails; the search is gone when done() is called, once and from the loop, and *ret is the
  * caller's to forget. `accepted`: EVIDENCE_SERVES counts; not for a tree that was given connections
  * which others had accepted. 0, -EBUSY (*ret is another search), -EAGAIN, -ENOMEM, -EMFILE.
  */
 struct evidence_search;
 struct listener_inodes;
-int evidence_search_start(struct evidence_search **ret, struct loop *loop,
+struct worker_pool;
+int evidence_search_start(struct evidence_search **ret, struct worker_pool *workers,
                           const struct process_tree *tree, const struct listener_inodes *inodes,
                           bool accepted, void (*done)(void *owner, enum evidence best),
                           void *owner);

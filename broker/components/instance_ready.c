@@ -17,9 +17,6 @@
 #include "sockets/listener_table.h"
 
 #define PROBE_FIRST_USEC (10 * 1000)
-/* What says that it is ready waits for connections by then, as a rule, or does so while a search
- * goes on; until it is seen, two generations share the processor. */
-#define EVIDENCE_FIRST_USEC 1000
 #define PROBE_MAX_USEC (1000 * 1000)
 #define BURST_USEC (5 * 1000) /* it serves, and so does the one before: from burst to burst */
 /* Evidence comes within milliseconds of the readiness of a program that notifies; one that does not
@@ -104,7 +101,7 @@ static void search(struct instance *i) {
         listener_inodes_get(i->component, &inodes);
         if (inodes.count == 0)
                 is_ready_by_own_word(i);
-        else if (evidence_search_start(&i->search, instance_table(i)->loop, &i->tree, &inodes,
+        else if (evidence_search_start(&i->search, &instance_table(i)->workers, &i->tree, &inodes,
                                        i->accepting && !i->was_given_stored, on_evidence, i) < 0)
                 on_evidence(i, EVIDENCE_NONE); /* no process or descriptor to be had now */
 }
@@ -257,10 +254,13 @@ static void schedule(struct instance *i, uint64_t usec) {
                 timer_start(&i->probe, instance_table(i)->loop, usec, on_probe_timer, i);
 }
 
-static uint64_t first_look_usec(const struct instance *i) {
+/* Who says that it is ready waits for connections in a moment, and that is what a search is made
+ * for; until it is seen, two generations share the processor. */
+static void schedule_first(struct instance *i) {
         bool is_to_be_seen = i->config->type == COMPONENT_NOTIFY && !has_health(i);
 
-        return is_to_be_seen ? EVIDENCE_FIRST_USEC : PROBE_FIRST_USEC / 2;
+        timer_start(&i->probe, instance_table(i)->loop, is_to_be_seen ? 0 : PROBE_FIRST_USEC / 2,
+                    on_probe_timer, i);
 }
 
 void instance_watch_start(struct instance *i) {
@@ -275,7 +275,7 @@ void instance_watch_start(struct instance *i) {
         instance_keep(i); /* it says so only once */
         i->by_own_word = i->config->health.kind == HEALTH_NO;
         if (has_health(i) || (i->config->n_sockets > 0 && !i->by_own_word))
-                schedule(i, first_look_usec(i));
+                schedule_first(i);
         else
                 instance_defer(i, instance_after_start(i));
 }

@@ -502,3 +502,12 @@ size_t process_tree_pids(const struct process_tree *tree, pid_t *ret, size_t max
                 ret[n++] = tree->pid;
         return n;
 }
+
+struct process_tree process_tree_outline(const struct process_tree *tree) {
+        return (struct process_tree){.pid = tree->pid,
+                                     .pidfd = tree->pidfd,
+                                     .cgroup_fd = -1,
+                                     .group = tree->group,
+                                     .main_ended = tree->main_ended,
+                                     .ended = tree->ended};
+}

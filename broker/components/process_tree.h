@@ -104,6 +104,12 @@ bool process_tree_has(const struct process_tree *tree, pid_t pid);
 /* Its processes now, at most `max`; their number. May read /proc: for disposable children. */
 size_t process_tree_pids(const struct process_tree *tree, pid_t *ret, size_t max);
 
+/*
+ * A copy that process_tree_pids() can be asked with in another process: no pointers, and as
+ * cgroup_fd the caller's own duplicate of ours, -1 if we have none.
+ */
+struct process_tree process_tree_outline(const struct process_tree *tree);
+
 /* Removes its cgroup when all has ended, ahead of process_tree_clear(); else nothing. */
 void process_tree_remove_cgroup(struct process_tree *tree);
 /* Stops watching, closes, removes its cgroup when that is empty; kills nothing. */

@@ -63,8 +63,7 @@ static void on_deadline(void *owner) {
         finish(owner); /* helper_cancel() kills */
 }
 
-static _Noreturn void child(int result_fd, void (*work)(void *argument, int result_fd),
-                            void *argument) {
+void helper_begin(void) {
         struct sigaction by_default = {.sa_handler = SIG_DFL};
         sigset_t none;
 
@@ -73,8 +72,6 @@ static _Noreturn void child(int result_fd, void (*work)(void *argument, int resu
                 (void) sigaction(s, &by_default, NULL);
         (void) sigemptyset(&none);
         (void) sigprocmask(SIG_SETMASK, &none, NULL);
-        work(argument, result_fd);
-        _exit(0);
 }
 
 int helper_start(struct helper *h, struct loop *loop, uint64_t deadline_usec,
@@ -90,7 +87,9 @@ int helper_start(struct helper *h, struct loop *loop, uint64_t deadline_usec,
                 /* The writer may wait for room; only our end must not. */
                 (void) fcntl(ends[1], F_SETFL, 0);
                 (void) close(ends[0]);
-                child(ends[1], work, argument);
+                helper_begin();
+                work(argument, ends[1]);
+                _exit(0);
         }
         int fork_error = pid < 0 ? -errno : 0;
         close_fd(ends[1]);

@@ -39,6 +39,10 @@ int helper_start(struct helper *helper, struct loop *loop, uint64_t deadline_use
                  void (*work)(void *argument, int result_fd), void *argument,
                  void (*done)(void *owner, const char *result, size_t size), void *owner);
 
+/* What every such child does first: default dispositions, no mask, and its end with the broker's.
+ */
+void helper_begin(void);
+
 /* Kill it and do not call done(). Nothing when it is not running. */
 void helper_cancel(struct helper *helper);
 

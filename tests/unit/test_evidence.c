@@ -16,11 +16,13 @@
 
 #include "components/health.h"
 #include "components/listener_inodes.h"
+#include "core/worker.h"
 #include "sockets_support.h"
 #include "support.h"
 #include "tree_support.h"
 
 static struct loop *loop;
+static struct worker_pool workers;
 static int listening, other; /* the one that is looked for, and one that is not */
 static bool accepted;        /* is to count */
 static enum evidence found;
@@ -43,10 +45,11 @@ static enum evidence search(const struct process_tree *tree) {
         struct listener_inodes inodes = {2, {1, inode_of(listening)}};
         unsigned before = searches;
 
-        ck_assert_int_eq(evidence_search_start(&s, loop, tree, &inodes, accepted, on_found, NULL),
-                         0);
-        ck_assert_int_eq(evidence_search_start(&s, loop, tree, &inodes, accepted, on_found, NULL),
-                         -EBUSY);
+        ck_assert_int_eq(
+                evidence_search_start(&s, &workers, tree, &inodes, accepted, on_found, NULL), 0);
+        ck_assert_int_eq(
+                evidence_search_start(&s, &workers, tree, &inodes, accepted, on_found, NULL),
+                -EBUSY);
         RUN_UNTIL(loop, searches > before);
         return found;
 }
@@ -181,6 +184,7 @@ static void expect(void (*body)(void *), enum evidence expected) {
 
 static void set_up(int fd) {
         ck_assert_int_eq(loop_new(&loop), 0);
+        worker_pool_init(&workers, loop);
         listening = fd;
         other = test_tcp_listener();
 }
@@ -188,6 +192,7 @@ static void set_up(int fd) {
 static void tear_down(void) {
         close(listening);
         close(other);
+        worker_pool_clear(&workers);
         loop_free(loop);
 }
 
@@ -298,8 +303,8 @@ START_TEST(a_stopped_search_is_silent) {
         inode.of[0] = inode_of(listening);
         test_tree_start(&t, loop, hold, NULL);
         searches = 0;
-        ck_assert_int_eq(evidence_search_start(&s, loop, &t.tree, &inode, false, on_found, NULL),
-                         0);
+        ck_assert_int_eq(
+                evidence_search_start(&s, &workers, &t.tree, &inode, false, on_found, NULL), 0);
         s = evidence_search_stop(s);
         ck_assert_ptr_null(evidence_search_stop(s));
         test_tree_end(&t);
