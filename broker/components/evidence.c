@@ -4,7 +4,8 @@
  * Who may be looked into: /proc/PID/fd and fdinfo of processes of our user that can be traced, and
  * with root of all. /proc/PID/task/TID/syscall and the memory of poll() and select() need the right
  * to attach, which Yama (ptrace_scope) takes away from all but root: then a server in accept(),
- * poll() or select() is only seen to hold its listener, EVIDENCE_HOLDS. Accepts by io_uring are
+ * poll() or select() is only seen to hold its listener, EVIDENCE_HOLDS, and one that has it in an
+ * epoll set is believed to ask the set. Accepts by io_uring are
  * seen nowhere, and who asks accept() every few milliseconds is not seen to wait; instance_accept.c
  * is for those.
  */
@@ -35,6 +36,7 @@
 #define PAUSE_FIRST_NSEC (100 * 1000)
 #define PAUSE_MAX_NSEC (2 * 1000 * 1000)
 #define FDS_MAX 256     /* of the listeners in one process */
+#define SETS_MAX 64     /* epoll sets with a listener in one process */
 #define POLLED_MAX 4096 /* descriptors in one poll() or select() that are looked at */
 
 struct evidence_search {
@@ -70,8 +72,11 @@ struct look {
         int result_fd;
         enum evidence best;
         uint32_t socket_device; /* of all sockets, as the kernel writes it */
-        size_t n_fds;           /* of the process that is looked at: wanted ones */
-        int fds[FDS_MAX];
+        /* Of the process that is looked at: */
+        size_t n_fds, n_sets;
+        int fds[FDS_MAX];   /* wanted ones */
+        int sets[SETS_MAX]; /* epoll sets that wait for one */
+        bool is_hidden;     /* what its threads wait for may not be read */
 };
 
 /* At once: at the deadline what was found so far counts. */
@@ -84,11 +89,19 @@ static void improve(struct look *look, enum evidence evidence) {
         (void) !write(look->result_fd, &byte, 1);
 }
 
-static bool has_fd(const struct look *look, int fd) {
-        for (size_t i = 0; i < look->n_fds; i++)
-                if (look->fds[i] == fd)
+static bool is_among(const int *fds, size_t n, int fd) {
+        for (size_t i = 0; i < n; i++)
+                if (fds[i] == fd)
                         return true;
         return false;
+}
+
+static bool has_fd(const struct look *look, int fd) {
+        return is_among(look->fds, look->n_fds, fd);
+}
+
+static bool has_set(const struct look *look, int fd) {
+        return is_among(look->sets, look->n_sets, fd);
 }
 
 static void note_socket(struct look *look, const char *entry, uint64_t inode) {
@@ -99,7 +112,8 @@ static void note_socket(struct look *look, const char *entry, uint64_t inode) {
                 look->fds[look->n_fds++] = atoi(entry);
 }
 
-/* The lines of an epoll set: "tfd: 3 events: 19 data: 3 pos:0 ino:2b1 sdev:8", proc(5). */
+/* What a set says is of use only to who asks it: look_at_threads().
+ * The lines of an epoll set: "tfd: 3 events: 19 data: 3 pos:0 ino:2b1 sdev:8", proc(5). */
 static void look_into_epoll(struct look *look, pid_t pid, const char *entry) {
         char path[64], line[256];
         FILE *f;
@@ -115,8 +129,10 @@ static void look_into_epoll(struct look *look, pid_t pid, const char *entry) {
                 if (sscanf(line, "tfd: %*d events: %x data: %*x pos:%*d ino:%lx sdev:%x", &events,
                            &inode, &device) == 3 &&
                     events & POLLIN && device == look->socket_device &&
-                    listener_inodes_have(&look->request->inodes, inode))
-                        improve(look, EVIDENCE_WATCHES);
+                    listener_inodes_have(&look->request->inodes, inode)) {
+                        look->sets[look->n_sets++] = atoi(entry);
+                        break;
+                }
         }
         (void) fclose(f);
 }
@@ -138,7 +154,7 @@ static void look_at_descriptors(struct look *look, pid_t pid) {
                 target[n > 0 ? n : 0] = '\0';
                 if (sscanf(target, "socket:[%lu]", &inode) == 1)
                         note_socket(look, entry->d_name, inode);
-                else if (strcmp(target, "anon_inode:[eventpoll]") == 0)
+                else if (strcmp(target, "anon_inode:[eventpoll]") == 0 && look->n_sets < SETS_MAX)
                         look_into_epoll(look, pid, entry->d_name);
         }
         if (folder)
@@ -165,6 +181,16 @@ static void in_accept(struct look *look, const struct call *call) {
                 improve(look, EVIDENCE_ACCEPTS);
 }
 
+static void in_epoll(struct look *look, const struct call *call) {
+        if (has_set(look, (int) call->arguments[0]))
+                improve(look, EVIDENCE_WATCHES);
+}
+
+/* For a listener, or for an epoll set that has one. */
+static bool is_waited_for(const struct look *look, int fd) {
+        return has_fd(look, fd) || has_set(look, fd);
+}
+
 static void in_poll(struct look *look, const struct call *call) {
         static struct pollfd polled[POLLED_MAX]; /* in a child of its own */
         unsigned long long n = call->arguments[1] < POLLED_MAX ? call->arguments[1] : POLLED_MAX;
@@ -172,7 +198,7 @@ static void in_poll(struct look *look, const struct call *call) {
         if (!read_memory(call->tid, call->arguments[0], polled, n * sizeof(polled[0])))
                 return;
         for (size_t i = 0; i < n; i++)
-                if (polled[i].events & POLLIN && has_fd(look, polled[i].fd))
+                if (polled[i].events & POLLIN && is_waited_for(look, polled[i].fd))
                         improve(look, EVIDENCE_WATCHES);
 }
 
@@ -182,20 +208,21 @@ static void in_select(struct look *look, const struct call *call) {
 
         if (!read_memory(call->tid, call->arguments[1], set, (n + 7) / 8))
                 return;
-        for (size_t i = 0; i < look->n_fds; i++) {
-                unsigned fd = (unsigned) look->fds[i];
-
-                /* fd_set is made of longs; bytes are the same on a little-endian machine. */
-                if (fd < n && set[fd / 8] & 1U << fd % 8)
+        /* fd_set is made of longs; bytes are the same on a little-endian machine. */
+        for (unsigned fd = 0; fd < n; fd++)
+                if (set[fd / 8] & 1U << fd % 8 && is_waited_for(look, (int) fd))
                         improve(look, EVIDENCE_WATCHES);
-        }
 }
 
 static const struct waiting_call {
         long number;
         void (*look)(struct look *look, const struct call *call);
 } waiting_calls[] = {
-        {SYS_accept, in_accept},   {SYS_accept4, in_accept},
+        {SYS_accept, in_accept},     {SYS_accept4, in_accept},
+#ifdef SYS_epoll_wait
+        {SYS_epoll_wait, in_epoll},
+#endif
+        {SYS_epoll_pwait, in_epoll}, {SYS_epoll_pwait2, in_epoll},
 #ifdef SYS_poll
         {SYS_poll, in_poll},
 #endif
@@ -218,6 +245,8 @@ static void look_at_thread(struct look *look, pid_t pid, pid_t tid) {
         fd = open(path, O_RDONLY | O_CLOEXEC);
         if (fd >= 0)
                 n = read(fd, text, sizeof(text) - 1);
+        if (n < 0 && (errno == EPERM || errno == EACCES))
+                look->is_hidden = true;
         text[n > 0 ? n : 0] = '\0';
         if (sscanf(text, "%ld %llx %llx %llx", &number, &call.arguments[0], &call.arguments[1],
                    &call.arguments[2]) != 4)
@@ -242,6 +271,8 @@ static void look_at_threads(struct look *look, pid_t pid) {
         }
         if (folder)
                 (void) closedir(folder);
+        if (look->is_hidden && look->n_sets > 0)
+                improve(look, EVIDENCE_WATCHES);
 }
 
 /* As it is in fdinfo: the kernel's inside form of a device, 12 bits of major above 20 of minor. */
@@ -256,9 +287,10 @@ static uint32_t device_of_sockets(void) {
 
 static void look_once(struct look *look, const pid_t *pids, size_t n) {
         for (size_t i = 0; i < n && look->best < EVIDENCE_ACCEPTS; i++) {
-                look->n_fds = 0;
+                look->n_fds = look->n_sets = 0;
+                look->is_hidden = false;
                 look_at_descriptors(look, pids[i]);
-                if (look->n_fds > 0)
+                if (look->n_fds + look->n_sets > 0)
                         look_at_threads(look, pids[i]);
         }
 }

@@ -79,8 +79,8 @@ bool health_is_waiting(const struct health *health);
 enum evidence {
         EVIDENCE_NONE,
         EVIDENCE_HOLDS,   /* a process of the tree has the socket open; proves nothing yet */
-        EVIDENCE_WATCHES, /* in an epoll set of the tree (fdinfo), or waited for in poll or select
-                           */
+        EVIDENCE_WATCHES, /* a thread of the tree waits for it in poll or select, or for an epoll
+                             set that has it (fdinfo) */
         EVIDENCE_ACCEPTS, /* a thread of the tree waits in accept() on it
                              (/proc/PID/task/TID/syscall) */
         EVIDENCE_SERVED,  /* a probe was accepted by the tree */

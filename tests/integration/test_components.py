@@ -113,6 +113,8 @@ KEPT = {
     "is deaf, by its word": ("deaf", NOTIFY + "TimeoutStartSec=1500ms\n",
                              r"not seen to accept within TimeoutStartSec= \(1.5 s\): it said READY=1 and accepted none "
                              r"of \d+ connections \(others accepted \d+\); if that is meant, set HealthCheck=no"),
+    "hangs in its loop": ("stuck", NOTIFY + "TimeoutStartSec=1500ms\n",
+                          r"not seen to accept within TimeoutStartSec= \(1.5 s\): it said READY=1 and accepted none"),
     "is deaf, exec": ("deaf", "TimeoutStartSec=1s\n", r"\(1 s\): it runs and accepted none of \d+ connections"),
     "is sick": ("sick=/", "HealthCheck=http:/\nTimeoutStartSec=1s\n", r"not healthy within"),
     "command fails": ("", "HealthCheck=exec:/bin/sh -c 'exit $SICK'\nTimeoutStartSec=1s\n", r"not healthy within"),

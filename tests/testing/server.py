@@ -98,6 +98,13 @@ class Server:
         if "drain" in DO:
             time.sleep(float(DO["drain"]))
 
+    def hang_in_its_loop(self):
+        """As a loop does in which something blocks: the listeners are in its set, and nobody asks that."""
+        with select.epoll() as events:
+            for listener in self.listeners:
+                events.register(listener, select.EPOLLIN)
+            for_ever()
+
     def is_deaf(self):
         """To be seen in what it writes: what comes after that waits."""
         deaf = "deaf" in DO and (not DO["deaf"] or holds("deaf"))
@@ -213,6 +220,8 @@ def main():
     if "ready-twice" in DO:
         notify("READY=1\nSTATUS=again")
         notify("READY=1")
+    if "stuck" in DO:
+        server.hang_in_its_loop()
     if "flood-notify" in DO:
         flood(lambda: [notify("STATUS=" + "x" * 200) for _ in range(50)])
     if "flood-output" in DO:

@@ -92,12 +92,18 @@ static void accept_in_worker(void *unused) {
         pause();
 }
 
-static void wait_in_epoll(int fd, uint32_t events) {
+static int set_of(int fd, uint32_t events) {
         struct epoll_event event = {.events = events};
         int set = epoll_create1(EPOLL_CLOEXEC);
 
         (void) epoll_ctl(set, EPOLL_CTL_ADD, fd, &event);
-        (void) epoll_wait(set, &event, 1, -1);
+        return set;
+}
+
+static void wait_in_epoll(int fd, uint32_t events) {
+        struct epoll_event event;
+
+        (void) epoll_wait(set_of(fd, events), &event, 1, -1);
 }
 
 static void epoll(void *unused) {
@@ -110,6 +116,41 @@ static void epoll_other(void *unused) {
 
 static void epoll_for_errors(void *unused) {
         wait_in_epoll(listening, EPOLLRDHUP);
+}
+
+/* A loop that was set up, and hangs in something else. */
+static void epoll_unasked(void *unused) {
+        (void) set_of(listening, EPOLLIN);
+        pause();
+}
+
+static void epoll_unasked_beside_another(void *unused) {
+        (void) set_of(listening, EPOLLIN);
+        wait_in_epoll(other, EPOLLIN);
+}
+
+static void *epoll_in_thread(void *unused) {
+        epoll(NULL);
+        return NULL;
+}
+
+static void start_epoll_thread(void *unused) {
+        pthread_t thread;
+
+        (void) pthread_create(&thread, NULL, epoll_in_thread, NULL);
+        pause();
+}
+
+static void epoll_pwait_it(void *unused) {
+        struct epoll_event event;
+
+        (void) epoll_pwait(set_of(listening, EPOLLIN), &event, 1, -1, &(sigset_t){0});
+}
+
+static void poll_set(void *unused) {
+        struct pollfd p = {.fd = set_of(listening, EPOLLIN), .events = POLLIN};
+
+        (void) poll(&p, 1, -1);
 }
 
 static void poll_both(void *unused) {
@@ -134,6 +175,10 @@ static void select_on(int fd) {
 
 static void select_it(void *unused) {
         select_on(listening);
+}
+
+static void select_set(void *unused) {
+        select_on(set_of(listening, EPOLLIN));
 }
 
 static void select_other(void *unused) {
@@ -216,6 +261,7 @@ START_TEST(threads_and_workers_count) {
         set_up(test_tcp_listener());
         expect(start_thread, EVIDENCE_ACCEPTS);
         expect(accept_in_worker, EVIDENCE_ACCEPTS);
+        expect(start_epoll_thread, EVIDENCE_WATCHES);
         tear_down();
 }
 END_TEST
@@ -227,6 +273,17 @@ START_TEST(waiting_for_another_listener_proves_nothing) {
         expect(poll_other, EVIDENCE_HOLDS);
         expect(select_other, EVIDENCE_HOLDS);
         expect(epoll_for_errors, EVIDENCE_HOLDS);
+        tear_down();
+}
+END_TEST
+
+START_TEST(an_epoll_set_counts_when_somebody_asks_it) {
+        set_up(test_tcp_listener());
+        expect(epoll_pwait_it, EVIDENCE_WATCHES);
+        expect(poll_set, EVIDENCE_WATCHES);
+        expect(select_set, EVIDENCE_WATCHES);
+        expect(epoll_unasked, EVIDENCE_HOLDS);
+        expect(epoll_unasked_beside_another, EVIDENCE_HOLDS);
         tear_down();
 }
 END_TEST
@@ -317,6 +374,7 @@ SUITE("evidence", {
         TEST(each_way_to_wait_for_connections_is_seen);
         TEST(threads_and_workers_count);
         TEST(waiting_for_another_listener_proves_nothing);
+        TEST(an_epoll_set_counts_when_somebody_asks_it);
         TEST(a_busy_server_is_seen_to_wait_now_and_then);
         TEST(a_connection_that_it_has_accepted_counts_when_that_is_asked);
         TEST(who_does_not_hold_it_has_no_evidence);
