@@ -421,6 +421,35 @@ bool job_table_is_full(const struct component_table *t) {
         return n >= JOBS_MAX;
 }
 
+static bool has_component(const struct job *j, const struct component *c) {
+        for (size_t k = 0; k < j->n_items; k++)
+                if (j->items[k].component == c)
+                        return true;
+        return false;
+}
+
+/* Whoever asks for a stop has the last word over what was asked for before, also where that waits
+ * for its turn. */
+static void take_back(const struct job *stop) {
+        struct job *j;
+
+        TAILQ_FOREACH (j, &stop->table->jobs, entry) {
+                bool any = false;
+
+                for (size_t k = 0; !kinds[j->kind].backwards && k < j->n_items; k++) {
+                        struct job_item *item = &j->items[k];
+
+                        if (item->begun || !item->component ||
+                            !has_component(stop, item->component))
+                                continue;
+                        settle(item, VERDICT_CANCELED, "", "it is being stopped", "");
+                        any = true;
+                }
+                if (any)
+                        advance(j);
+        }
+}
+
 int job_begin(struct component_table *t, enum job_kind kind, const char *id,
               const char *const *names, size_t n_names, struct job **ret) {
         char made_up[JOB_ID_SIZE];
@@ -448,6 +477,8 @@ int job_begin(struct component_table *t, enum job_kind kind, const char *id,
         }
         *ret = j;
         job_keep(j); /* whole, before any of it begins */
+        if (kinds[kind].backwards)
+                take_back(j);
         advance(j);
         return 0;
 }
