@@ -124,14 +124,25 @@ static void settle(struct job_item *item, enum verdict verdict, const char *befo
                         after);
 }
 
+/* One that is not configured any more is not to be started again while it ends. */
+static bool may_be_asked(const struct job *j, const struct component *c) {
+        return !c->removed || kinds[j->kind].backwards;
+}
+
+/* Else it is settled. */
+static bool can_be_done(struct job_item *item) {
+        if (item->component && may_be_asked(item->job, item->component))
+                return true;
+        settle(item, VERDICT_FAILED, "", item->name, " is not configured any more");
+        return false;
+}
+
 static void begin_item(struct job_item *item) {
         struct job *j = item->job;
         const struct job_item *missing;
 
-        if (!item->component) {
-                settle(item, VERDICT_FAILED, "", item->name, " is not configured any more");
+        if (!can_be_done(item))
                 return;
-        }
         missing = kinds[j->kind].backwards ? NULL : missing_requirement(item);
         if (missing) {
                 settle(item, VERDICT_SKIPPED, "it requires ", missing->name,
@@ -363,11 +374,6 @@ static bool is_of_all(enum job_kind kind, const struct component *c) {
         }
 }
 
-/* One that is not configured any more is not to be started again while it ends. */
-static bool may_be_asked(const struct job *j, const struct component *c) {
-        return !c->removed || kinds[j->kind].backwards;
-}
-
 static int add_asked_for(struct job *j, const char *const *names, size_t n_names) {
         int r = 0;
 
@@ -501,9 +507,9 @@ void job_resume(struct job *j, enum job_round round) {
 
                 if (!item->begun || item->finished || round_of(item) != round)
                         continue;
-                if (!item->component)
-                        settle(item, VERDICT_FAILED, "", item->name, " is not configured any more");
-                else if (operation_resume(item->component, j->kind, item) < 0)
+                if (!(item->decided && item->component) && !can_be_done(item))
+                        continue;
+                if (operation_resume(item->component, j->kind, item) < 0)
                         settle(item, VERDICT_FAILED, "", "out of memory", "");
         }
         if (round == JOB_ROUND_WAITING)

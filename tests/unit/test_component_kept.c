@@ -381,6 +381,28 @@ START_TEST(one_that_is_not_configured_any_more_is_ended_by_the_next) {
 }
 END_TEST
 
+/* Nor does what was asked for go on: a generation of it would be started only to be stopped. */
+START_TEST(what_was_asked_for_one_that_is_not_configured_any_more_ends) {
+        struct job *job;
+
+        run("");
+        life_begin_job(&l, JOB_RESTART, "again", "a");
+        LIFE_UNTIL(&l,
+                   life_instance(&l, "a", 2) && life_instance(&l, "a", 2)->life == LIFE_COMPLETING);
+        if (_i == 1)
+                life_begin_job(&l, JOB_RESTART, "waits", "a");
+        life_die(&l, &next);
+        life_apply(&next, "[Component b]\nStart=manual\nExecStart=sleep 60\n");
+        job = job_find(next.table, _i == 1 ? "waits" : "again");
+        ck_assert_str_eq(life_receipt(&next, job, "a")->reason, "a is not configured any more");
+        ck_assert_int_eq(job->items[0].receipt.verdict, VERDICT_FAILED);
+        LIFE_UNTIL(&next, !component_find(next.table, "a"));
+        ck_assert(!life_said(&next, "generation 3"));
+        ck_assert_uint_eq(count(&next, "instance"), 0);
+        life_end(&next);
+}
+END_TEST
+
 /* ---- records of others
  * -------------------------------------------------------------------------*/
 
@@ -495,6 +517,8 @@ SUITE("component_kept", {
         TEST(what_ended_meanwhile_is_told_by_the_next);
         TEST(records_go_with_what_they_are_of);
         TEST(one_that_is_not_configured_any_more_is_ended_by_the_next);
+        tcase_add_loop_test(tests_, what_was_asked_for_one_that_is_not_configured_any_more_ends, 0,
+                            2);
         tcase_add_loop_test(tests_, a_strange_record_does_no_harm, 0,
                             2 * sizeof(strange) / sizeof(strange[0]));
         TEST(an_item_of_a_job_that_is_there_twice);

@@ -3,6 +3,7 @@
  * appends its name to a file when it starts and when it ends, and waits for a file when it is to.
  */
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -487,6 +488,28 @@ START_TEST(one_that_is_not_configured_any_more_is_stopped_and_then_gone) {
 }
 END_TEST
 
+/* It is still there, because it drains, when its turn comes. */
+START_TEST(one_that_is_not_configured_any_more_is_not_begun) {
+        struct job *waits;
+
+        open_scene("a \nb After=a;KillSignal=SIGCONT");
+        test_write("go.b", "");
+        LIFE_UNTIL(&l, life_begin_job(&l, JOB_START, "x", "b")->finished);
+        waits = life_begin_job(&l, JOB_RESTART, "", "a b");
+        LIFE_UNTIL(&l, completes("a"));
+        life_apply(&l, "[Component a]\nStart=manual\nExecStart=sleep 60\n");
+        test_write("go.a", "");
+        LIFE_UNTIL(&l, waits->finished);
+        ck_assert_int_eq(verdict_of(waits, "a"), VERDICT_SERVES);
+        ck_assert_int_eq(verdict_of(waits, "b"), VERDICT_FAILED);
+        ck_assert_str_eq(life_receipt(&l, waits, "b")->reason, "b is not configured any more");
+        ck_assert(life_is(&l, "b", COMPONENT_DRAINING));
+        ck_assert_int_eq(kill(life_instance(&l, "b", 1)->tree.pid, SIGKILL), 0);
+        LIFE_UNTIL(&l, !component_find(l.table, "b"));
+        life_end(&l);
+}
+END_TEST
+
 START_TEST(what_starts_by_itself_starts_with_the_configuration) {
         life_begin(&l, false);
         life_apply(&l, "[Component a]\nExecStart=sleep 60\nAfter=b\n[Component b]\n"
@@ -520,5 +543,6 @@ SUITE("job", {
         TEST(a_listener_may_leave_while_it_is_told);
         TEST(all_is_what_it_makes_sense_for);
         TEST(one_that_is_not_configured_any_more_is_stopped_and_then_gone);
+        TEST(one_that_is_not_configured_any_more_is_not_begun);
         TEST(what_starts_by_itself_starts_with_the_configuration);
 })
