@@ -23,7 +23,8 @@ static const char *const component_keys[] = {
         "RECORD",   "NAME",         "GOAL",      "GENERATION",     "RESTARTS", "REASON",
         "LAST_END", "LAST_STATUS",  "LAST_TIME", "LAST_REASON",    "BACK_OFF", "STEPS",
         "STARTS",   "STARTS_SINCE", "TRIGGERS",  "TRIGGERS_SINCE", NULL};
-static const char *const job_keys[] = {"RECORD", "JOB", "KIND", "SINCE", "FINISHED", "ITEMS", NULL};
+static const char *const job_keys[] = {"RECORD", "JOB",      "KIND",  "SINCE", "STARTED",
+                                       "ENDED",  "FINISHED", "ITEMS", NULL};
 static const char *const item_keys[] = {
         "RECORD",  "OF",     "NAME",   "ASKED_FOR",  "BEGUN",     "DECIDED",  "FINISHED", "PLACES",
         "VERDICT", "REASON", "BEFORE", "GENERATION", "INSTANCES", "READY_BY", "READY",    "DRAIN",
@@ -209,6 +210,8 @@ void job_keep(struct job *j) {
         packet_add(w, "JOB", j->id);
         packet_add(w, "KIND", job_kind_name(j->kind));
         packet_add_u64(w, "SINCE", j->since_usec);
+        packet_add_u64(w, "STARTED", j->started_usec);
+        packet_add_u64(w, "ENDED", j->ended_usec);
         packet_add_u64(w, "FINISHED", j->finished);
         packet_add_u64(w, "ITEMS", j->n_items);
         if (!record_keep(j->table->memory, j->table->log, &job_record, w, j->kept_id, "a job"))
@@ -298,6 +301,8 @@ static void load_job(struct component_table *t, const char *id, const struct ass
         }
         (void) snprintf(j->kept_id, sizeof(j->kept_id), "%s", id);
         j->since_usec = record_u64(a, "SINCE");
+        j->started_usec = record_u64(a, "STARTED");
+        j->ended_usec = record_u64(a, "ENDED");
         j->finished = record_u64(a, "FINISHED") != 0;
         t->n_finished_jobs += j->finished;
         load_items(j, n);

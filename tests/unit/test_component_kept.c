@@ -238,17 +238,19 @@ START_TEST(receipts_of_finished_jobs_survive) {
         const struct receipt *r;
         const char *names[] = {"a"};
         struct job *job;
-        uint64_t since;
+        uint64_t since, lasted;
 
         run("");
         job = job_find(l.table, "first");
         fill(&job->items[0].receipt);
         since = job->since_usec;
+        lasted = job->ended_usec - job->started_usec;
         job_item_keep(&job->items[0]);
         die("");
         ck_assert_int_eq(job_begin(next.table, JOB_START, "first", names, 1, &job), 0);
         ck_assert(job->finished);
         ck_assert_uint_eq(job->since_usec, since);
+        ck_assert_uint_eq(job->ended_usec - job->started_usec, lasted);
         ck_assert_uint_eq(next.table->n_finished_jobs, 1);
         ck_assert_uint_eq(job->n_items, 1);
         ck_assert(job->items[0].asked_for && job->items[0].begun && job->items[0].decided &&
@@ -275,6 +277,7 @@ END_TEST
 START_TEST(a_restart_goes_on_with_the_next_broker_and_is_not_begun_twice) {
         const struct receipt *r;
         struct job *job;
+        uint64_t begun;
         pid_t pid;
 
         run("");
@@ -283,10 +286,12 @@ START_TEST(a_restart_goes_on_with_the_next_broker_and_is_not_begun_twice) {
                    life_instance(&l, "a", 2) && life_instance(&l, "a", 2)->life == LIFE_COMPLETING);
         pid = life_instance(&l, "a", 2)->tree.pid;
         life_begin_job(&l, JOB_RESTART, "third", "a"); /* waits */
+        begun = job_find(l.table, "second")->started_usec;
         die("");
         ck_assert_int_eq(life_instance(&next, "a", 2)->life, LIFE_COMPLETING);
         job = job_find(next.table, "second");
         ck_assert(job && !job->finished);
+        ck_assert_uint_eq(job->started_usec, begun); /* it takes as long as it takes */
         ck_assert_ptr_nonnull(life_component(&next, "a")->next);
         test_write("go2", "");
         r = life_receipt(&next, job, "a");
