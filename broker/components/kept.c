@@ -304,8 +304,11 @@ static void load_job(struct component_table *t, const char *id, const struct ass
         j->started_usec = record_u64(a, "STARTED");
         j->ended_usec = record_u64(a, "ENDED");
         j->finished = record_u64(a, "FINISHED") != 0;
-        t->n_finished_jobs += j->finished;
         load_items(j, n);
+        /* It is written before them, and what they became is what is asked for. */
+        for (size_t k = 0; k < j->n_items; k++)
+                j->finished = j->finished && j->items[k].finished;
+        t->n_finished_jobs += j->finished;
         if (j->n_items == n)
                 return;
         /* The broker died while it wrote it: nothing was begun, and who asked asks again. */

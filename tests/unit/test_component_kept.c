@@ -510,6 +510,25 @@ START_TEST(an_item_of_a_job_that_is_there_twice) {
 }
 END_TEST
 
+/* The job is written before its items: a broker that died in between had told nobody. */
+START_TEST(a_job_is_over_when_its_items_are) {
+        struct job *job;
+        char item[128];
+
+        begin("");
+        put(&l, 'j', "RECORD=job|JOB=x|KIND=stop|ITEMS=1|FINISHED=1", -1);
+        (void) snprintf(item, sizeof(item), "RECORD=job_item|OF=%s|NAME=a",
+                        memory_first(l.memory, "job"));
+        put(&l, 'e', item, -1);
+        die("");
+        job = job_find(next.table, "x");
+        ck_assert(!job->finished);
+        ck_assert_uint_eq(next.table->n_finished_jobs, 0);
+        ck_assert_int_eq(life_receipt(&next, job, "a")->verdict, VERDICT_NOTHING);
+        life_end(&next);
+}
+END_TEST
+
 SUITE("component_kept", {
         TEST(a_component_that_runs_is_found_again);
         TEST(what_it_said_comes_back);
@@ -527,4 +546,5 @@ SUITE("component_kept", {
         tcase_add_loop_test(tests_, a_strange_record_does_no_harm, 0,
                             2 * sizeof(strange) / sizeof(strange[0]));
         TEST(an_item_of_a_job_that_is_there_twice);
+        TEST(a_job_is_over_when_its_items_are);
 })
