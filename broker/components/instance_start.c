@@ -212,7 +212,7 @@ static const char *list_name(const struct instance *i, const struct command_list
 
 static void next_command(struct instance *i);
 
-static void command_failed(struct instance *i, const char *how) {
+static void tell_command_failure(struct instance *i, const char *how) {
         const struct command *c = &i->commands->items[i->next_command - 1];
         const char *list = list_name(i, i->commands);
 
@@ -221,7 +221,25 @@ static void command_failed(struct instance *i, const char *how) {
                 instance_set_reason(i, "%s%s: %s", list, c->path, how);
         log_warning(instance_table(i)->log, INSTANCE_ABOUT(i), "%s: %s%s: %s", i->component->name,
                     list, c->path, how);
+}
+
+static void command_failed(struct instance *i, const char *how) {
+        tell_command_failure(i, how);
         instance_commands_ended(i, false);
+}
+
+/* An entry into a state may have come here, and only what ends no state goes on from within. */
+static void command_not_started(struct instance *i, int error) {
+        char how[128];
+
+        (void) snprintf(how, sizeof(how), "cannot be started: %s", strerror(error));
+        tell_command_failure(i, how);
+        if (i->commands == &i->config->reload || i->commands == &i->config->stop) {
+                instance_commands_ended(i, false);
+                return;
+        }
+        i->commands = NULL;
+        instance_defer(i, LIFE_COMMAND_FAILED);
 }
 
 static void clear_control_tree(struct instance *i) {
@@ -310,7 +328,6 @@ static int spawn_command(struct instance *i, const struct command *command) {
 }
 
 static void next_command(struct instance *i) {
-        const struct command *command;
         int r;
 
         spawn_watch_stop(&i->control_watch);
@@ -318,14 +335,11 @@ static void next_command(struct instance *i) {
                 instance_commands_ended(i, true);
                 return;
         }
-        command = &i->commands->items[i->next_command++];
-        r = spawn_command(i, command);
+        r = spawn_command(i, &i->commands->items[i->next_command++]);
         if (r == 0)
                 return;
         clear_control_tree(i);
-        instance_set_reason(i, "%s cannot be started: %s", command->path, strerror(-r));
-        i->commands = NULL;
-        instance_defer(i, LIFE_COMMAND_FAILED);
+        command_not_started(i, -r);
 }
 
 void instance_run_commands(struct instance *i, const struct command_list *commands) {

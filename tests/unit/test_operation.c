@@ -3,9 +3,11 @@
  * order, and what the verdict is. A component becomes ready when the test makes a file, so each
  * moment can be looked at.
  */
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "components/operation.h"
@@ -409,6 +411,57 @@ START_TEST(a_reload_is_done_fails_or_has_nobody) {
 }
 END_TEST
 
+/* Until the end of the test: what is open already goes on. */
+static void lack_descriptors(void) {
+        struct rlimit limit;
+        int fd = open("/", O_PATH);
+
+        ck_assert_int_ge(fd, 0);
+        ck_assert_int_eq(close(fd), 0);
+        ck_assert_int_eq(getrlimit(RLIMIT_NOFILE, &limit), 0);
+        limit.rlim_cur = (rlim_t) fd;
+        ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &limit), 0);
+}
+
+static void lack_none(void) {
+        struct rlimit limit;
+
+        ck_assert_int_eq(getrlimit(RLIMIT_NOFILE, &limit), 0);
+        limit.rlim_cur = limit.rlim_max;
+        ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &limit), 0);
+}
+
+START_TEST(a_reload_that_cannot_be_run_has_failed) {
+        const struct receipt *r;
+        struct job *job;
+
+        run("ExecReload=true\nTimeoutStartSec=infinity\n");
+        lack_descriptors();
+        job = life_begin_job(&l, JOB_RELOAD, "", "a");
+        r = life_receipt(&l, job, "a");
+        lack_none();
+        ck_assert_int_eq(r->verdict, VERDICT_FAILED);
+        ck_assert_str_eq(r->reason, "ExecReload=true: cannot be started: Too many open files");
+        ck_assert(!life_instance(&l, "a", 1)->reloading);
+        job = life_begin_job(&l, JOB_RELOAD, "", "a");
+        ck_assert_int_eq(life_receipt(&l, job, "a")->verdict, VERDICT_DONE);
+        life_end(&l);
+}
+END_TEST
+
+/* As after one that failed: the signal follows. */
+START_TEST(a_stop_command_that_cannot_be_run_is_done_without) {
+        run("ExecStop=true\nTimeoutStopSec=infinity\n");
+        lack_descriptors();
+        LIFE_UNTIL(&l, life_begin_job(&l, JOB_STOP, "stop", "a")->finished);
+        lack_none();
+        ck_assert_int_eq(l.ended.tree.status, SIGTERM);
+        ck_assert(life_said(&l, "a: ExecStop=true: cannot be started: Too many open files"));
+        ck_assert_str_eq(l.ended.reason, "");
+        life_end(&l);
+}
+END_TEST
+
 /* What somebody else has sent away is not part of what was asked for after that. */
 START_TEST(what_ends_nothing_does_not_wait_for_those_that_drain) {
         struct job *restart, *job;
@@ -684,6 +737,8 @@ SUITE("operation", {
         TEST(a_start_while_it_drains_makes_a_new_generation);
         TEST(pause_and_resume);
         TEST(a_reload_is_done_fails_or_has_nobody);
+        TEST(a_reload_that_cannot_be_run_has_failed);
+        TEST(a_stop_command_that_cannot_be_run_is_done_without);
         tcase_add_loop_test(tests_, what_ends_nothing_does_not_wait_for_those_that_drain, 0, 2);
         TEST(instances_start_together_and_are_replaced_one_by_one);
         TEST(the_first_bad_instance_ends_the_replacing);
