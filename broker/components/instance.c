@@ -144,16 +144,15 @@ static void log_change(const struct instance *i, enum life before) {
 static void set_state(struct instance *i, enum life next) {
         enum life before = i->life;
 
-        timer_stop(&i->deadline);
+        instance_clear_deadline(i);
         timer_stop(&i->turn);
-        i->deadline_usec = 0;
         i->life = next;
         log_change(i, before);
         if (lives[next].enter)
                 lives[next].enter(i);
         if (next != LIFE_STOPPED)
                 instance_keep(i);
-        component_instance_changed(i->component, i, before); /* may free it when it is STOPPED */
+        component_instance_changed(i->component, i, before);
 }
 
 void instance_event(struct instance *i, enum life_event event) {
@@ -385,12 +384,18 @@ void instance_commands_ended(struct instance *i, bool good) {
         if (list == &i->config->stop) {
                 stop_commands_ended(i);
         } else if (list == &i->config->reload) {
-                i->reloading = false;
-                instance_keep(i);
-                component_instance_changed(i->component, i, i->life);
+                instance_reload_ended(i);
         } else {
                 instance_event(i, good ? LIFE_COMMANDS_DONE : LIFE_COMMAND_FAILED);
         }
+}
+
+void instance_reload_ended(struct instance *i) {
+        i->reloading = false;
+        if (i->life == LIFE_READY)
+                instance_clear_deadline(i); /* it was the reload's */
+        instance_keep(i);
+        component_instance_changed(i->component, i, i->life);
 }
 
 int instance_reload(struct instance *i) {
@@ -405,15 +410,15 @@ int instance_reload(struct instance *i) {
                                        "ExecReload=, or restart it");
                 return -EOPNOTSUPP;
         }
-        instance_set_deadline(i, i->config->timeout_start_usec);
+        /* Only who knows the protocol of Type=notify-reload says when it is done. */
+        i->reloading = i->config->reload.count > 0 || i->config->reload_signal != 0;
+        if (i->reloading)
+                instance_set_deadline(i, i->config->timeout_start_usec);
         if (i->config->reload.count == 0) {
-                /* Only who knows the protocol of Type=notify-reload says when it is done. */
-                i->reloading = i->config->reload_signal != 0;
                 instance_keep(i);
                 return process_tree_signal_main(&i->tree,
                                                 i->reloading ? i->config->reload_signal : SIGHUP);
         }
-        i->reloading = true;
         instance_run_commands(i, &i->config->reload);
         return 0;
 }

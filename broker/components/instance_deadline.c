@@ -42,10 +42,9 @@ static void start_is_too_slow(struct instance *i) {
 
 static void reload_is_too_slow(struct instance *i) {
         instance_commands_stop(i);
-        i->reloading = false;
         instance_set_reason(i, "reloading took longer than TimeoutStartSec= (%g s)",
                             (double) i->config->timeout_start_usec / 1e6);
-        component_instance_changed(i->component, i, i->life);
+        instance_reload_ended(i);
 }
 
 static void on_deadline(void *owner) {
@@ -73,6 +72,11 @@ void instance_set_deadline(struct instance *i, uint64_t usec) {
                 return;
         i->deadline_usec = loop_now_usec() + usec;
         timer_start(&i->deadline, instance_table(i)->loop, usec, on_deadline, i);
+}
+
+void instance_clear_deadline(struct instance *i) {
+        timer_stop(&i->deadline);
+        i->deadline_usec = 0;
 }
 
 /* Who drains must ask again before this is over: a stop does not hang on one that asked for ever.

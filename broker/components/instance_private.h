@@ -87,6 +87,9 @@ static inline enum life_event instance_after_end(const struct instance *i) {
 /* Its state ends then, or not before: EXTEND_TIMEOUT_USEC=. */
 void instance_set_deadline(struct instance *i, uint64_t usec);
 void instance_extend_deadline(struct instance *i, uint64_t usec);
+void instance_clear_deadline(struct instance *i);
+/* Well, or with a reason. */
+void instance_reload_ended(struct instance *i);
 /*
  * In this state already, since a life of the broker's before. Commands that are part of it go on by
  * themselves.

@@ -339,11 +339,8 @@ static void handle_words(struct instance *i, const struct notify_packet *p) {
 }
 
 static void handle_ready(struct instance *i) {
-        if (i->reloading && !i->commands) {
-                i->reloading = false;
-                instance_keep(i);
-                component_instance_changed(i->component, i, i->life);
-        }
+        if (i->reloading && !i->commands)
+                instance_reload_ended(i);
         if (i->life == LIFE_STARTING && i->config->type == COMPONENT_NOTIFY)
                 instance_watch_start(i);
 }

@@ -300,6 +300,7 @@ static void advance_reload(struct operation *op) {
                 if (i->life == LIFE_READY && i->reason[0]) {
                         operation_decide(op, VERDICT_FAILED, i->reason);
                         i->reason[0] = '\0';
+                        instance_keep(i);
                         return;
                 }
         }

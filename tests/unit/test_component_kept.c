@@ -113,6 +113,20 @@ static pid_t pid_in(const char *name) {
 }
 
 /* After MAINPID=, when the leader of its process group has ended, too. */
+/* It is the job's; of the instance it would be said that it ended of it. */
+START_TEST(why_a_reload_failed_does_not) {
+        struct job *job;
+
+        run("ExecReload=false\n");
+        job = life_begin_job(&l, JOB_RELOAD, "", "a");
+        ck_assert_str_eq(life_receipt(&l, job, "a")->reason,
+                         "ExecReload=false: exited with status 1");
+        die("ExecReload=false\n");
+        ck_assert_str_eq(life_instance(&next, "a", 1)->reason, "");
+        life_end(&next);
+}
+END_TEST
+
 START_TEST(a_group_is_still_its_own_when_another_led_it) {
         char text[512];
         struct instance *i;
@@ -532,6 +546,7 @@ END_TEST
 SUITE("component_kept", {
         TEST(a_component_that_runs_is_found_again);
         TEST(what_it_said_comes_back);
+        TEST(why_a_reload_failed_does_not);
         TEST(a_group_is_still_its_own_when_another_led_it);
         TEST(what_a_component_is_comes_back);
         tcase_add_loop_test(tests_, a_goal_is_kept, 0, 2);

@@ -555,6 +555,20 @@ START_TEST(a_reload_ends_well_or_says_why_and_it_serves_on) {
 }
 END_TEST
 
+START_TEST(the_time_of_a_reload_ends_with_it) {
+        struct instance *i = start("ExecStart=sleep 60\nExecReload=true\nTimeoutStartSec=300ms\n");
+
+        until(i, LIFE_READY);
+        ck_assert_int_eq(instance_reload(i), 0);
+        LIFE_UNTIL(&l, !i->reloading);
+        i->reloading = true; /* by itself, as RELOADING=1 says */
+        life_pass(&l, 320);
+        ck_assert(i->reloading);
+        ck_assert_str_eq(i->reason, "");
+        life_end(&l);
+}
+END_TEST
+
 START_TEST(without_a_command_it_is_told_by_sighup) {
         struct instance *i = start("ExecStart=sh -c 'trap \"touch %s\" HUP; touch %s; while :; do "
                                    "sleep 0.01; done'\n",
@@ -613,6 +627,7 @@ int main(int argc, char *argv[]) {
                             2);
         tcase_add_loop_test(tests_, a_reload_ends_well_or_says_why_and_it_serves_on, 0,
                             sizeof(reloads) / sizeof(reloads[0]));
+        TEST(the_time_of_a_reload_ends_with_it);
         TEST(without_a_command_it_is_told_by_sighup);
         TEST(the_first_reason_stays);
         suite_add_tcase(suite, tests_);
