@@ -38,8 +38,7 @@ bool stall_is_stalled(const struct component *c) {
 }
 
 static void report(struct stall *s) {
-        struct component *c = s->component;
-        struct instance *i = component_serving(c, 0);
+        const struct component *c = s->component;
 
         s->reported = true;
         log_warning(c->table->log, ABOUT(.component = c->name),
@@ -47,7 +46,25 @@ static void report(struct stall *s) {
                     "(StallSec=)",
                     c->name, (unsigned long long) s->length,
                     (unsigned long long) (c->config->stall_usec / 1000));
-        if (i && c->config->stall_restart)
+}
+
+static struct instance *find_serving(const struct component *c) {
+        struct instance *i = NULL;
+
+        for (unsigned k = 0; !i && k < c->config->instances; k++)
+                i = component_serving(c, k);
+        return i;
+}
+
+/* Nothing was taken for StallSec=, or still is not: reported once, and a hand-over that was refused
+ * is asked for again. */
+static void stands_still(struct stall *s) {
+        struct component *c = s->component;
+        struct instance *i = c->config->stall_restart ? find_serving(c) : NULL;
+
+        if (!s->reported)
+                report(s);
+        if (i)
                 component_instance_sick(c, i);
 }
 
@@ -63,8 +80,8 @@ static void goes_on(struct stall *s) {
 /* The length is all that is to be had. */
 static void go_by_length(struct stall *s) {
         s->looked_usec = 0;
-        if (!s->reported && loop_now_usec() - s->since_usec >= s->component->config->stall_usec)
-                report(s);
+        if (loop_now_usec() - s->since_usec >= s->component->config->stall_usec)
+                stands_still(s);
 }
 
 static void on_looked(void *owner, enum queue_move move) {
@@ -73,8 +90,8 @@ static void on_looked(void *owner, enum queue_move move) {
         s->looked_usec = loop_now_usec();
         if (move == QUEUE_MOVED)
                 goes_on(s);
-        else if (move == QUEUE_STILL && !s->reported)
-                report(s);
+        else if (move == QUEUE_STILL)
+                stands_still(s);
         else if (move == QUEUE_UNKNOWN)
                 go_by_length(s);
 }

@@ -259,6 +259,21 @@ START_TEST(a_stalled_component_is_replaced_if_that_is_asked) {
 }
 END_TEST
 
+/* What was refused is asked for again, as long as it lasts. */
+START_TEST(a_stalled_component_asks_again) {
+        begin("", "ExecStart=sleep 60\nStallSec=100ms\nStallAction=restart\nRestart=always\n"
+                  "StartLimitBurst=1\nStartLimitIntervalSec=1s\n");
+        LIFE_UNTIL(&l, life_is(&l, "a", COMPONENT_READY));
+        ck_assert_int_eq(test_tcp_connect(port), 0);
+        LIFE_UNTIL(&l, life_said(&l, "a is left as it is for now: it was started too often"));
+        ck_assert_uint_eq(a()->last_generation, 2);
+        LIFE_UNTIL(&l, a()->last_generation == 3);
+        take();
+        LIFE_UNTIL(&l, life_is(&l, "a", COMPONENT_READY));
+        life_end(&l);
+}
+END_TEST
+
 SUITE("trigger", {
         TEST(the_first_connection_starts_it);
         TEST(one_that_ends_well_waits_for_the_next);
@@ -271,4 +286,5 @@ SUITE("trigger", {
         tcase_add_loop_test(tests_, a_full_queue_that_is_taken_from_is_not_stalled, 0, 2);
         tcase_add_loop_test(tests_, clients_that_give_up_do_not_make_a_queue_move, 0, 2);
         TEST(a_stalled_component_is_replaced_if_that_is_asked);
+        TEST(a_stalled_component_asks_again);
 })
