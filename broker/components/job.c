@@ -140,6 +140,7 @@ static bool can_be_done(struct job_item *item) {
 static void begin_item(struct job_item *item) {
         struct job *j = item->job;
         const struct job_item *missing;
+        int r;
 
         if (!can_be_done(item))
                 return;
@@ -151,8 +152,10 @@ static void begin_item(struct job_item *item) {
                 return;
         }
         item->begun = true;
-        if (operation_request(item->component, j->kind, item) < 0)
-                settle(item, VERDICT_FAILED, "", "out of memory", "");
+        r = operation_request(item->component, j->kind, item);
+        if (r < 0)
+                settle(item, VERDICT_FAILED, "",
+                       r == -ESHUTDOWN ? "the broker is ending" : "out of memory", "");
 }
 
 static bool is_finished(const struct job *j) {

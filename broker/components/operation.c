@@ -391,6 +391,8 @@ int operation_request(struct component *c, enum job_kind kind, struct job_item *
         struct operation *op;
         int r;
 
+        if (starts(kind) && c->table->stopping)
+                return -ESHUTDOWN;
         /* A restart that is under way may have read the program before what is to be deployed. */
         if (is_joined(c->next, kind, item))
                 return 0;

@@ -48,7 +48,8 @@ struct operation {
 /*
  * What was asked for begins, now or after what is under way: one operation of a component at a
  * time starts instances, one more waits, and those that ask for the same join it. Stopping comes at
- * once and ends what is under way. `item` may be NULL. 0 or -ENOMEM.
+ * once and ends what is under way. `item` may be NULL. 0, -ENOMEM, or -ESHUTDOWN (the broker is
+ * ending, and starts nothing any more).
  */
 int operation_request(struct component *component, enum job_kind kind, struct job_item *item);
 

@@ -53,11 +53,12 @@ static void on_connection(void *owner, int events) {
         (void) events;
         stop_watching(t);
         if (restart_policy_may_trigger(&c->policy, c->config, loop_now_usec())) {
-                log_info(c->table->log, ABOUT(.component = c->name),
-                         "%s is started: a connection waits", c->name);
                 if (operation_request(c, JOB_START, NULL) < 0)
                         timer_start(&t->pause, c->table->loop, TRIGGER_RETRY_USEC, on_pause_over,
                                     t);
+                else
+                        log_info(c->table->log, ABOUT(.component = c->name),
+                                 "%s is started: a connection waits", c->name);
                 return;
         }
         log_warning(

@@ -510,6 +510,32 @@ START_TEST(one_that_is_not_configured_any_more_is_not_begun) {
 }
 END_TEST
 
+static void note_all_ended(void *owner) {
+        *(bool *) owner = true;
+}
+
+/* Its back-off is over before its turn to be stopped comes. */
+START_TEST(at_the_end_of_the_broker_nothing_is_started) {
+        bool ended = false;
+        struct job *job;
+
+        open_scene("a Restart=on-failure;RestartSec=50ms\nb After=a;KillSignal=SIGCONT");
+        test_write("go", "");
+        job = life_begin_job(&l, JOB_START, "", "a b");
+        LIFE_UNTIL(&l, job->finished);
+        ck_assert_int_eq(kill(life_instance(&l, "a", 1)->tree.pid, SIGKILL), 0);
+        LIFE_UNTIL(&l, life_is(&l, "a", COMPONENT_BACK_OFF));
+        component_table_stop_all(l.table, note_all_ended, &ended);
+        life_pass(&l, 100);
+        ck_assert(!ended);
+        ck_assert_uint_eq(life_component(&l, "a")->last_generation, 1);
+        ck_assert_int_eq(kill(life_instance(&l, "b", 1)->tree.pid, SIGKILL), 0);
+        LIFE_UNTIL(&l, ended);
+        ck_assert_uint_eq(life_component(&l, "a")->last_generation, 1);
+        life_end(&l);
+}
+END_TEST
+
 START_TEST(what_starts_by_itself_starts_with_the_configuration) {
         life_begin(&l, false);
         life_apply(&l, "[Component a]\nExecStart=sleep 60\nAfter=b\n[Component b]\n"
@@ -544,5 +570,6 @@ SUITE("job", {
         TEST(all_is_what_it_makes_sense_for);
         TEST(one_that_is_not_configured_any_more_is_stopped_and_then_gone);
         TEST(one_that_is_not_configured_any_more_is_not_begun);
+        TEST(at_the_end_of_the_broker_nothing_is_started);
         TEST(what_starts_by_itself_starts_with_the_configuration);
 })
