@@ -301,9 +301,19 @@ static void enter_ready(struct instance *i) {
         instance_feed_watchdog(i);
 }
 
+static int stop_signal(const struct instance *i) {
+        const struct component_config *c = i->config;
+
+        if (i->cause == END_BY_WATCHDOG)
+                return c->watchdog_signal;
+        /* It makes room for another one, as long as the component is to run. */
+        return i->asked_to_stop && i->component->goal == GOAL_RUNNING ? c->restart_kill_signal
+                                                                      : c->kill_signal;
+}
+
 static void send_stop(struct instance *i) {
         const struct component_config *c = i->config;
-        int signal = i->cause == END_BY_WATCHDOG ? c->watchdog_signal : c->kill_signal;
+        int signal = stop_signal(i);
 
         if (i->signaled || c->kill_mode == KILL_NONE)
                 return;

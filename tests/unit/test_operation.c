@@ -183,6 +183,18 @@ START_TEST(a_restart_overlaps) {
 }
 END_TEST
 
+START_TEST(who_makes_room_for_the_next_may_get_another_signal) {
+        run("RestartKillSignal=SIGUSR1\nKillSignal=SIGINT\n");
+        test_write("go", "");
+        LIFE_UNTIL(&l, life_begin_job(&l, JOB_RESTART, "restart", "a")->finished);
+        ck_assert_int_eq(l.ended.tree.status, SIGUSR1);
+        LIFE_UNTIL(&l, life_begin_job(&l, JOB_STOP, "stop", "a")->finished);
+        ck_assert_uint_eq(l.n_ended, 2);
+        ck_assert_int_eq(l.ended.tree.status, SIGINT);
+        life_end(&l);
+}
+END_TEST
+
 START_TEST(a_bad_generation_is_stopped_and_the_old_one_kept) {
         const struct receipt *r;
         struct job *job;
@@ -726,6 +738,7 @@ SUITE("operation", {
         TEST(a_stop_is_done_when_all_is_removed);
         TEST(a_stop_while_conditions_are_looked_at_wins);
         TEST(a_restart_overlaps);
+        TEST(who_makes_room_for_the_next_may_get_another_signal);
         TEST(a_bad_generation_is_stopped_and_the_old_one_kept);
         TEST(a_bad_first_generation_has_failed);
         tcase_add_loop_test(tests_, stop_first_is_never_two, 0, 2);
