@@ -125,9 +125,9 @@ int process_stat_read(pid_t pid, struct process_stat *ret) {
         /* The name stands in parentheses and may hold any character, those too: from the end. */
         p = strrchr(text, ')');
         if (!p || sscanf(p + 1,
-                         " %c %d %d %d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %*d "
+                         " %c %d %d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %*d "
                          "%*d %lld",
-                         &stat.state, &stat.parent, &stat.group, &stat.session, &start) != 5)
+                         &stat.state, &stat.parent, &stat.group, &start) != 4)
                 return -ESRCH;
         stat.start_time = (uint64_t) start;
         *ret = stat;

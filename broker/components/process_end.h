@@ -21,7 +21,7 @@ void process_end_collect(int pidfd);
 /* What /proc/PID/stat says of a process. */
 struct process_stat {
         char state; /* 'Z': has ended and was not collected */
-        pid_t parent, group, session;
+        pid_t parent, group;
         uint64_t start_time; /* in clock ticks since boot */
 };
 

@@ -1,6 +1,5 @@
 /* Reads what every process has open, which takes as long as there are processes: in a child. */
 #include "components/stray_search.h"
-#include "components/listener_inodes.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -8,7 +7,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "cleanup.h"
+#include "components/listener_inodes.h"
+#include "components/process_end.h"
 #include "core/helper.h"
 #include "core/process.h"
 #include "sockets/process_sockets.h"
@@ -34,22 +34,11 @@ struct looking {
         struct strays found;
 };
 
+/* 0: it has ended. */
 static pid_t parent_of(pid_t pid) {
-        char path[64], line[256] = "";
-        int parent = 0;
-        const char *name_end;
-        FILE *f;
+        struct process_stat stat;
 
-        (void) snprintf(path, sizeof(path), "/proc/%d/stat", (int) pid);
-        f = fopen(path, "re");
-        if (f && !fgets(line, sizeof(line), f))
-                line[0] = '\0';
-        if (f)
-                (void) fclose(f);
-        name_end = strrchr(line, ')'); /* a name may have any of these in it */
-        if (!name_end || sscanf(name_end, ") %*c %d", &parent) != 1)
-                return 0;
-        return parent;
+        return process_stat_read(pid, &stat) < 0 ? 0 : stat.parent;
 }
 
 static void program_of(const char *pid, char ret[PATH_SIZE]) {
