@@ -42,7 +42,8 @@ struct accepted {
 };
 
 struct counting {
-        const struct connection_count *wanted;
+        const struct process_tree *tree;
+        const struct listener_inodes *inodes;
         size_t n_listeners;
         struct diag_socket listeners[LISTENER_INODES_MAX];
         size_t n_accepted, capacity;
@@ -54,7 +55,7 @@ static int note_listener(void *owner, const struct diag_socket *s) {
         struct counting *c = owner;
 
         if (s->state == TCP_LISTEN && c->n_listeners < LISTENER_INODES_MAX &&
-            listener_inodes_have(&c->wanted->inodes, s->inode))
+            listener_inodes_have(c->inodes, s->inode))
                 c->listeners[c->n_listeners++] = *s;
         return 0;
 }
@@ -100,7 +101,7 @@ static int find_accepted(struct counting *c) {
         for (size_t i = 0, n = c->n_listeners; i < n; i++)
                 well &= went_well(socket_diag_tcp(c->listeners[i].family,
                                                   c->listeners[i].local_port, note_accepted, c));
-        if (c->n_listeners < c->wanted->inodes.count) {
+        if (c->n_listeners < c->inodes->count) {
                 well &= went_well(socket_diag_unix(note_listener, c));
                 well &= went_well(socket_diag_unix(note_accepted, c));
         }
@@ -152,44 +153,35 @@ static int count_tree(struct counting *c) {
                 return -ENOMEM;
         if (c->n_accepted > 0)
                 qsort(c->accepted, c->n_accepted, sizeof(*c->accepted), compare);
-        n = process_tree_pids(c->wanted->tree, pids, TREE_PIDS_MAX);
+        n = process_tree_pids(c->tree, pids, TREE_PIDS_MAX);
         for (size_t i = 0; i < n; i++)
                 (void) process_sockets_of(pids[i], count_socket, c);
         return 0;
 }
 
-static void count(void *argument, int result_fd) {
+int connection_count_now(const struct process_tree *tree, const struct listener_inodes *inodes,
+                         struct connections *ret) {
         _cleanup_free_ struct counting *c = calloc(1, sizeof(*c));
         int r;
 
         if (!c)
-                return;
-        c->wanted = argument;
-        r = find_accepted(c);
-        if (r == 0)
-                r = count_tree(c);
-        free(c->accepted);
-        if (r >= 0)
-                (void) !write(result_fd, &c->result, sizeof(c->result));
-}
-
-int connection_count_now(const struct process_tree *tree, const struct listener_inodes *inodes,
-                         struct connections *ret) {
-        _cleanup_free_ struct connection_count *wanted = calloc(1, sizeof(*wanted));
-        _cleanup_free_ struct counting *c = calloc(1, sizeof(*c));
-        int r;
-
-        if (!wanted || !c)
                 return -ENOMEM;
-        wanted->tree = tree;
-        wanted->inodes = *inodes;
-        c->wanted = wanted;
+        c->tree = tree;
+        c->inodes = inodes;
         r = find_accepted(c);
         if (r == 0)
                 r = count_tree(c);
         free(c->accepted);
         *ret = c->result;
         return r;
+}
+
+static void count(void *argument, int result_fd) {
+        const struct connection_count *wanted = argument;
+        struct connections found;
+
+        if (connection_count_now(wanted->tree, &wanted->inodes, &found) == 0)
+                (void) !write(result_fd, &found, sizeof(found));
 }
 
 /* ---- in the broker ---- */
