@@ -2,7 +2,6 @@
 #include "components/health_command.h"
 
 #include <errno.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,7 +9,6 @@
 #include "cleanup.h"
 #include "components/process_tree.h"
 #include "components/spawn.h"
-#include "core/process.h"
 
 struct health_command {
         struct loop *loop;
@@ -77,15 +75,6 @@ static void on_end(void *owner) {
         free(c);
 }
 
-/* One that could not be watched; not reaped yet, so the pid is its own. */
-static void end_child(struct loop *loop, pid_t pid) {
-        int pidfd = process_open(pid);
-
-        (void) kill(pid, SIGKILL);
-        if (pidfd >= 0)
-                loop_put_child(loop, pidfd);
-}
-
 static int start(struct health_command *c, const struct health_target *target) {
         struct spawn spawn = {
                 .config = target->component,
@@ -100,12 +89,8 @@ static int start(struct health_command *c, const struct health_target *target) {
         r = spawn_start(&c->watch, c->loop, &spawn, &pid, &pidfd, on_spawned, c);
         if (r < 0)
                 return r;
-        r = process_tree_start(&c->tree, pid, pidfd, on_main_end, on_end, c);
-        if (r < 0) {
-                spawn_watch_stop(&c->watch);
-                end_child(c->loop, pid);
-        }
-        return r;
+        process_tree_start(&c->tree, pid, pidfd, on_main_end, on_end, c);
+        return 0;
 }
 
 int health_command_start(struct health_command **ret, struct loop *loop, struct log *log,

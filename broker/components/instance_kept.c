@@ -332,9 +332,8 @@ static bool adopt_main(struct instance *i, const struct adopted *it, int leader_
                 return it->life == LIFE_COMPLETING || it->life == LIFE_READY;
         }
         i->kept_pidfd = fd = memory_take_fd(t->memory, i->id);
-        if (process_tree_adopt(&i->tree, &t->cgroups, t->loop, t->log, it->pid, it->start_time, fd,
-                               it->cgroup, instance_main_ended, instance_tree_ended, i) < 0)
-                return true;
+        process_tree_adopt(&i->tree, &t->cgroups, t->loop, t->log, it->pid, it->start_time, fd,
+                           it->cgroup, instance_main_ended, instance_tree_ended, i);
         if (leader_fd >= 0)
                 process_tree_adopt_group(&i->tree, it->group, it->group_time, leader_fd);
         return i->tree.pidfd < 0;

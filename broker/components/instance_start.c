@@ -175,14 +175,14 @@ static int spawn_main(struct instance *i, struct given *given) {
         spawn.error_fd = error_fd;
         spawn.cgroup_fd = i->tree.cgroup_fd;
         r = spawn_start(&i->spawn_watch, t->loop, &spawn, &pid, &pidfd, on_spawned, i);
-        if (r == 0)
-                r = process_tree_start(&i->tree, pid, pidfd, instance_main_ended,
-                                       instance_tree_ended, i);
+        if (r < 0)
+                return r;
+        process_tree_start(&i->tree, pid, pidfd, instance_main_ended, instance_tree_ended, i);
         /* Before there is anything to lose. */
         lease_listeners(i);
         instance_keep(i);
         spawn_release(&i->spawn_watch);
-        return r;
+        return 0;
 }
 
 void instance_spawn_main(struct instance *i) {
@@ -319,12 +319,13 @@ static int spawn_command(struct instance *i, const struct command *command) {
         spawn.output_fd = spawn.error_fd = write_fd;
         spawn.cgroup_fd = i->control_tree.cgroup_fd;
         r = spawn_start(&i->control_watch, t->loop, &spawn, &pid, &pidfd, on_command_spawned, i);
-        if (r == 0)
-                r = process_tree_start(&i->control_tree, pid, pidfd, on_command_main_ended,
-                                       on_command_ended, i);
+        if (r < 0)
+                return r;
+        process_tree_start(&i->control_tree, pid, pidfd, on_command_main_ended, on_command_ended,
+                           i);
         instance_keep(i);
         spawn_release(&i->control_watch);
-        return r;
+        return 0;
 }
 
 static void next_command(struct instance *i) {
@@ -353,8 +354,8 @@ void instance_adopt_command(struct instance *i, pid_t pid, uint64_t start_time, 
                             const char *cgroup) {
         struct component_table *t = instance_table(i);
 
-        (void) process_tree_adopt(&i->control_tree, &t->cgroups, t->loop, t->log, pid, start_time,
-                                  pidfd, cgroup, on_command_main_ended, on_command_ended, i);
+        process_tree_adopt(&i->control_tree, &t->cgroups, t->loop, t->log, pid, start_time, pidfd,
+                           cgroup, on_command_main_ended, on_command_ended, i);
         if (i->control_tree.pidfd < 0)
                 clear_control_tree(i);
 }

@@ -267,8 +267,9 @@ static void start_watching(struct process_tree *tree, void (*on_main_end)(void *
                                on_cgroup, tree);
 }
 
-int process_tree_start(struct process_tree *tree, pid_t pid, int pidfd,
-                       void (*on_main_end)(void *owner), void (*on_end)(void *owner), void *owner) {
+void process_tree_start(struct process_tree *tree, pid_t pid, int pidfd,
+                        void (*on_main_end)(void *owner), void (*on_end)(void *owner),
+                        void *owner) {
         struct process_stat stat = {0};
 
         /* Not collected, so it is there, be it as a zombie. */
@@ -277,7 +278,6 @@ int process_tree_start(struct process_tree *tree, pid_t pid, int pidfd,
         tree->pidfd = pidfd;
         tree->start_time = tree->group_start_time = stat.start_time;
         start_watching(tree, on_main_end, on_end, owner);
-        return 0;
 }
 
 /* Its pidfd was lost: another one, if the pid is still that of the same process. */
@@ -290,10 +290,10 @@ static int open_again(pid_t pid, uint64_t start_time) {
         return pidfd < 0 ? -1 : pidfd;
 }
 
-int process_tree_adopt(struct process_tree *tree, struct cgroup_root *root, struct loop *loop,
-                       struct log *log, pid_t pid, uint64_t start_time, int pidfd,
-                       const char *cgroup, void (*on_main_end)(void *owner),
-                       void (*on_end)(void *owner), void *owner) {
+void process_tree_adopt(struct process_tree *tree, struct cgroup_root *root, struct loop *loop,
+                        struct log *log, pid_t pid, uint64_t start_time, int pidfd,
+                        const char *cgroup, void (*on_main_end)(void *owner),
+                        void (*on_end)(void *owner), void *owner) {
         struct process_stat stat;
 
         begin(tree, root, loop, log);
@@ -313,7 +313,6 @@ int process_tree_adopt(struct process_tree *tree, struct cgroup_root *root, stru
         if (process_stat_read(pid, &stat) < 0 || stat.start_time != start_time || stat.group == pid)
                 tree->group = tree->pidfd >= 0 ? pid : 0;
         start_watching(tree, on_main_end, on_end, owner);
-        return 0;
 }
 
 void process_tree_adopt_group(struct process_tree *tree, pid_t group, uint64_t leader_start_time,

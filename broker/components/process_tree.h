@@ -73,17 +73,17 @@ struct process_tree {
 /* Make the place for one: *tree is zeroed by the caller; cgroup_fd for spawn. 0, or -errno. */
 int process_tree_prepare(struct process_tree *tree, struct cgroup_root *root, struct loop *loop,
                          struct log *log, const char *name);
-/* The main process was started. Takes pidfd. Callbacks come from the loop only. 0 or -errno. */
-int process_tree_start(struct process_tree *tree, pid_t pid, int pidfd,
-                       void (*on_main_end)(void *owner), void (*on_end)(void *owner), void *owner);
+/* The main process was started. Takes pidfd. Callbacks come from the loop only. */
+void process_tree_start(struct process_tree *tree, pid_t pid, int pidfd,
+                        void (*on_main_end)(void *owner), void (*on_end)(void *owner), void *owner);
 /*
  * One of a former life: pid, pidfd (taken), cgroup name and start time as they were kept. Ends that
  * happened meanwhile are told from the loop like others.
  */
-int process_tree_adopt(struct process_tree *tree, struct cgroup_root *root, struct loop *loop,
-                       struct log *log, pid_t pid, uint64_t start_time, int pidfd,
-                       const char *cgroup, void (*on_main_end)(void *owner),
-                       void (*on_end)(void *owner), void *owner);
+void process_tree_adopt(struct process_tree *tree, struct cgroup_root *root, struct loop *loop,
+                        struct log *log, pid_t pid, uint64_t start_time, int pidfd,
+                        const char *cgroup, void (*on_main_end)(void *owner),
+                        void (*on_end)(void *owner), void *owner);
 /*
  * After that, where another than the main process leads its group: the number of it, when the
  * leader was started, and the leader's pidfd (taken), be it alive or not.
