@@ -286,6 +286,7 @@ int job_new(struct component_table *t, enum job_kind kind, const char *id, size_
                 free(j);
                 return -ENOMEM;
         }
+        j->n_max = n_max;
         j->table = t;
         j->kind = kind;
         j->since_usec = clock_realtime_usec();

@@ -110,7 +110,7 @@ struct job {
         uint64_t since_usec;               /* CLOCK_REALTIME */
         uint64_t started_usec, ended_usec; /* CLOCK_MONOTONIC */
         struct job_item *items;            /* in dependency order */
-        size_t n_items;
+        size_t n_items, n_max;
         LIST_HEAD(, job_listener) listeners;
 };
 

@@ -227,17 +227,21 @@ void job_forget(struct job *j) {
         record_remove(j->table->memory, j->kept_id);
 }
 
-static void read_item(struct job *j, const char *id, const struct assignments *a) {
+/* False: it is none of the job's, or there without need. */
+static bool read_item(struct job *j, const char *id, const struct assignments *a) {
         const struct text *verdict = assignments_get(a, "VERDICT");
         char name[NAME_LENGTH_MAX + 1], key[] = "LINE0";
+        size_t n = j->n_items;
         struct job_item *item;
         struct receipt *r;
 
         record_text(a, "NAME", name, sizeof(name));
-        if (job_add_item(j, component_find(j->table, name), name, record_u64(a, "ASKED_FOR") != 0) <
-            0)
-                return;
-        item = &j->items[j->n_items - 1];
+        if (n == j->n_max || job_add_item(j, component_find(j->table, name), name,
+                                          record_u64(a, "ASKED_FOR") != 0) < 0)
+                return false;
+        if (j->n_items == n)
+                return false; /* there is one of this name */
+        item = &j->items[n];
         r = &item->receipt;
         (void) snprintf(item->kept_id, sizeof(item->kept_id), "%s", id);
         item->begun = record_u64(a, "BEGUN") != 0;
@@ -267,22 +271,36 @@ static void read_item(struct job *j, const char *id, const struct assignments *a
                 if (!r->lines[r->n_lines])
                         break;
         }
+        return true;
 }
 
-static void load_items(struct job *j, size_t n_max) {
+static struct job *find_kept(const struct component_table *t, struct text id) {
+        struct job *j;
+
+        TAILQ_FOREACH (j, &t->jobs, entry)
+                if (text_equal(id, j->kept_id))
+                        break;
+        return j;
+}
+
+/* All jobs are there: an item of none is of what the broker was about to remove when it died. Those
+ * of one job stand together, and there may be many thousands. */
+static void load_items(struct component_table *t) {
         const char *id, *next;
         struct assignments a;
+        struct job *j = NULL;
 
-        for (id = memory_first(j->table->memory, KIND_JOB_ITEM); id && j->n_items < n_max;
-             id = next) {
+        for (id = memory_first(t->memory, KIND_JOB_ITEM); id; id = next) {
                 const struct text *of;
 
-                next = memory_next(j->table->memory, KIND_JOB_ITEM, id);
-                if (!memory_get(j->table->memory, id, &a))
+                next = memory_next(t->memory, KIND_JOB_ITEM, id);
+                if (!memory_get(t->memory, id, &a))
                         continue;
                 of = assignments_get(&a, "OF");
-                if (of && text_equal(*of, j->kept_id))
-                        read_item(j, id, &a);
+                if (of && !(j && text_equal(*of, j->kept_id)))
+                        j = find_kept(t, *of);
+                if (!of || !j || !read_item(j, id, &a))
+                        memory_remove(t->memory, id);
         }
 }
 
@@ -304,47 +322,36 @@ static void load_job(struct component_table *t, const char *id, const struct ass
         j->started_usec = record_u64(a, "STARTED");
         j->ended_usec = record_u64(a, "ENDED");
         j->finished = record_u64(a, "FINISHED") != 0;
-        load_items(j, n);
-        /* It is written before them, and what they became is what is asked for. */
+}
+
+/* Its record was written before those of its items. */
+static void check_items(struct job *j) {
+        if (j->n_items != j->n_max) {
+                /* The broker died in between: nothing was begun, and who asked asks again. */
+                j->finished = false;
+                job_forget(j);
+                job_free(j);
+                return;
+        }
         for (size_t k = 0; k < j->n_items; k++)
                 j->finished = j->finished && j->items[k].finished;
-        t->n_finished_jobs += j->finished;
-        if (j->n_items == n)
-                return;
-        /* The broker died while it wrote it: nothing was begun, and who asked asks again. */
-        job_forget(j);
-        job_free(j);
+        j->table->n_finished_jobs += j->finished;
 }
 
 static void load_jobs(struct component_table *t) {
         const char *id, *next;
         struct assignments a;
+        struct job *j, *after;
 
         for (id = memory_first(t->memory, KIND_JOB); id; id = next) {
                 next = memory_next(t->memory, KIND_JOB, id);
                 if (memory_get(t->memory, id, &a))
                         load_job(t, id, &a);
         }
-}
-
-static bool is_of_a_job(const struct component_table *t, const char *id) {
-        const struct job *j;
-
-        TAILQ_FOREACH (j, &t->jobs, entry)
-                for (size_t k = 0; k < j->n_items; k++)
-                        if (strcmp(j->items[k].kept_id, id) == 0)
-                                return true;
-        return false;
-}
-
-/* Of what the broker was about to remove, or to write, when it died. */
-static void forget_loose_items(struct component_table *t) {
-        const char *id, *next;
-
-        for (id = memory_first(t->memory, KIND_JOB_ITEM); id; id = next) {
-                next = memory_next(t->memory, KIND_JOB_ITEM, id);
-                if (!is_of_a_job(t, id))
-                        memory_remove(t->memory, id);
+        load_items(t);
+        for (j = TAILQ_FIRST(&t->jobs); j; j = after) {
+                after = TAILQ_NEXT(j, entry);
+                check_items(j);
         }
 }
 
@@ -356,7 +363,6 @@ void kept_load(struct component_table *t) {
         load_components(t);
         load_instances(t);
         load_jobs(t);
-        forget_loose_items(t);
 }
 
 void kept_resume_jobs(struct component_table *t) {
