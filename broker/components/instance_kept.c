@@ -180,11 +180,64 @@ static enum life read_life(const struct assignments *a) {
         return LIFE_READY;
 }
 
+static int compare_parts(const void *a, const void *b) {
+        const struct instance_part *one = a, *other = b;
+        int order = strcmp(one->instance, other->instance);
+
+        return order != 0 ? order : one->place < other->place ? -1 : one->place > other->place;
+}
+
+int instance_parts_find(const struct memory *m, struct instance_parts *ret) {
+        struct assignments a;
+        size_t n = 0;
+
+        for (const char *id = memory_first(m, KIND_INSTANCE_PART); id;
+             id = memory_next(m, KIND_INSTANCE_PART, id))
+                n++;
+        *ret = (struct instance_parts){.all = calloc(n + 1, sizeof(*ret->all))};
+        if (!ret->all)
+                return -ENOMEM;
+        for (const char *id = memory_first(m, KIND_INSTANCE_PART); id && ret->count < n;
+             id = memory_next(m, KIND_INSTANCE_PART, id)) {
+                struct instance_part *part = &ret->all[ret->count];
+
+                if (!memory_get(m, id, &a))
+                        continue;
+                (void) snprintf(part->id, sizeof(part->id), "%s", id);
+                record_text(&a, "INSTANCE", part->instance, sizeof(part->instance));
+                part->place = ret->count++;
+        }
+        if (ret->count > 0)
+                qsort(ret->all, ret->count, sizeof(*ret->all), compare_parts);
+        return 0;
+}
+
+void instance_parts_clear(struct instance_parts *parts) {
+        free(parts->all);
+        *parts = (struct instance_parts){0};
+}
+
+/* Where those of this instance begin, or would. */
+static size_t first_part(const struct instance_parts *parts, const char *instance) {
+        size_t low = 0, high = parts->count;
+
+        while (low < high) {
+                size_t middle = low + (high - low) / 2;
+
+                if (strcmp(parts->all[middle].instance, instance) < 0)
+                        low = middle + 1;
+                else
+                        high = middle;
+        }
+        return low;
+}
+
 struct parts {
         int notify_fd, output_fd, error_fd, control_fd, command_fd, leader_fd;
 };
 
-static void take_parts(struct memory *m, struct instance *i, struct parts *parts) {
+static void take_parts(struct memory *m, struct instance *i, const struct instance_parts *kept,
+                       struct parts *parts) {
         struct {
                 const char *which;
                 int *fd;
@@ -195,20 +248,17 @@ static void take_parts(struct memory *m, struct instance *i, struct parts *parts
                    {"control", &parts->control_fd, i->control_id},
                    {"command", &parts->command_fd, i->command_id},
                    {"leader", &parts->leader_fd, i->leader_id}};
-        const char *id, *next;
         struct assignments a;
 
-        for (id = memory_first(m, KIND_INSTANCE_PART); id; id = next) {
-                const struct text *of, *which;
+        for (size_t n = first_part(kept, i->id);
+             n < kept->count && strcmp(kept->all[n].instance, i->id) == 0; n++) {
+                const char *id = kept->all[n].id;
+                const struct text *which;
 
-                next = memory_next(m, KIND_INSTANCE_PART, id);
                 if (!memory_get(m, id, &a))
                         continue;
-                of = assignments_get(&a, "INSTANCE");
                 which = assignments_get(&a, "WHICH");
-                if (!of || !which || !text_equal(*of, i->id))
-                        continue;
-                for (size_t k = 0; k < sizeof(all) / sizeof(all[0]); k++)
+                for (size_t k = 0; which && k < sizeof(all) / sizeof(all[0]); k++)
                         if (text_equal(*which, all[k].which) && *all[k].fd < 0) {
                                 (void) snprintf(all[k].id, STATE_ID_SIZE, "%s", id);
                                 *all[k].fd = memory_take_fd(m, id);
@@ -348,7 +398,7 @@ static bool was_never_kept(const struct instance *i, const struct adopted *it) {
                i->said_ready_usec == 0;
 }
 
-int instance_adopt(struct component *c, const char *id) {
+int instance_adopt(struct component *c, const char *id, const struct instance_parts *kept) {
         struct component_table *t = c->table;
         struct parts parts = {-1, -1, -1, -1, -1, -1};
         struct adopted it;
@@ -370,7 +420,7 @@ int instance_adopt(struct component *c, const char *id) {
         read_adopted(i, &a, &it);
         if (i->generation > c->last_generation)
                 c->last_generation = i->generation;
-        take_parts(t->memory, i, &parts); /* `a` is not valid any more */
+        take_parts(t->memory, i, kept, &parts); /* `a` is not valid any more */
         adopt_parts(i, &parts, it.notify_path);
         adopt_control(i, &it, parts.control_fd);
         if (adopt_main(i, &it, parts.leader_fd)) {

@@ -136,6 +136,8 @@ static struct component *owner_of(struct component_table *t, const struct assign
 }
 
 static void load_instances(struct component_table *t) {
+        struct instance_parts parts;
+        int r = instance_parts_find(t->memory, &parts);
         const char *id, *next;
         struct assignments a;
 
@@ -148,7 +150,7 @@ static void load_instances(struct component_table *t) {
                         continue;
                 pid = record_u64(&a, "PID");
                 c = owner_of(t, &a);
-                if (!c || instance_adopt(c, id) < 0)
+                if (!c || r < 0 || instance_adopt(c, id, &parts) < 0)
                         log_error(t->log, NULL,
                                   "a process of a component could not be taken back (lack of "
                                   "memory, a broken record) and runs on unsupervised (pid %llu)",
@@ -156,6 +158,7 @@ static void load_instances(struct component_table *t) {
                 else if (c->removed)
                         (void) operation_request(c, JOB_STOP, NULL);
         }
+        instance_parts_clear(&parts);
 }
 
 /* ---- jobs -------------------------------------------------------------------------------------*/

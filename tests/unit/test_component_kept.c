@@ -86,6 +86,28 @@ START_TEST(a_component_that_runs_is_found_again) {
 }
 END_TEST
 
+START_TEST(each_of_several_has_its_own_again) {
+        char before[3][2][STATE_ID_SIZE];
+        const struct instance *i;
+        size_t n = 0;
+
+        run("Instances=3\n");
+        TAILQ_FOREACH (i, &life_component(&l, "a")->instances, entry) {
+                (void) strcpy(before[i->index][0], i->notify_id);
+                (void) strcpy(before[i->index][1], i->output_id);
+        }
+        die("Instances=3\n");
+        TAILQ_FOREACH (i, &life_component(&next, "a")->instances, entry) {
+                ck_assert_str_eq(i->notify_id, before[i->index][0]);
+                ck_assert_str_eq(i->output_id, before[i->index][1]);
+                ck_assert(i->notify.fd >= 0 && i->output.fd >= 0);
+                n++;
+        }
+        ck_assert_uint_eq(n, 3);
+        life_end(&next);
+}
+END_TEST
+
 START_TEST(what_it_said_comes_back) {
         struct instance *i;
 
@@ -545,6 +567,7 @@ END_TEST
 
 SUITE("component_kept", {
         TEST(a_component_that_runs_is_found_again);
+        TEST(each_of_several_has_its_own_again);
         TEST(what_it_said_comes_back);
         TEST(why_a_reload_failed_does_not);
         TEST(a_group_is_still_its_own_when_another_led_it);
