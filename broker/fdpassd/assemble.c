@@ -15,7 +15,6 @@
 #include "components/component_table.h"
 #include "config/config.h"
 #include "config/kept_config.h"
-#include "control/component_store.h"
 #include "control/control.h"
 #include "core/inherited.h"
 #include "core/log.h"
@@ -111,14 +110,12 @@ static int apply_first(struct broker *b) {
 
 /* Those that run already are found again; what is to be started comes when all else is there. */
 static int find_components(struct broker *b) {
-        struct component_callbacks callbacks;
         int r = component_table_new(&b->components, b->loop, b->log, b->listeners, b->memory,
                                     control_path(b->control));
 
         if (r < 0)
                 return r;
-        component_store_callbacks(b->control, &callbacks);
-        component_table_set_callbacks(b->components, &callbacks);
+        control_serve_components(b->control);
         return component_table_apply(b->components, b->config, false);
 }
 
