@@ -147,7 +147,8 @@ bool component_is_crowded(struct component *c, unsigned index) {
         }
         if (n < DRAINING_MAX)
                 return false;
-        instance_event(oldest, LIFE_DEADLINE);
+        if (oldest->life == LIFE_DRAINING) /* else it is on its way, and has its own time */
+                instance_event(oldest, LIFE_DEADLINE);
         return true;
 }
 

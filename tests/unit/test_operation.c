@@ -654,6 +654,27 @@ START_TEST(so_many_drain_and_no_more) {
 }
 END_TEST
 
+/* It is awaited like any other, and what is to be run after it is run. */
+START_TEST(who_is_ended_to_make_room_is_not_forgotten) {
+        struct job *job;
+
+        life_begin(&l, false);
+        life_apply(&l,
+                   "[Component a]\nStart=manual\nTimeoutStopSec=60\nKillSignal=SIGCONT\n"
+                   "ExecStart=sleep 60\nExecStopPost=sh -c 'echo $$FDPASS_GENERATION >>%s'\n",
+                   test_path("ended"));
+        for (int k = 0; k < 6; k++) {
+                job = life_begin_job(&l, k == 0 ? JOB_START : JOB_RESTART, "", "a");
+                LIFE_UNTIL(&l, job->items[0].decided);
+        }
+        LIFE_UNTIL(&l, a()->n_instances == 5);
+        ck_assert_str_eq(life_read("ended"), "1");
+        ck_assert_int_eq(l.ended.tree.end, PROCESS_KILLED);
+        component_table_kill_all(l.table);
+        life_end(&l);
+}
+END_TEST
+
 /* ---- the sick
  * ---------------------------------------------------------------------------------*/
 
@@ -760,6 +781,7 @@ SUITE("operation", {
         tcase_add_loop_test(tests_, one_that_backs_off_can_be_stopped_and_started, 0, 2);
         TEST(an_end_without_failure_is_a_stop);
         TEST(so_many_drain_and_no_more);
+        TEST(who_is_ended_to_make_room_is_not_forgotten);
         TEST(the_sick_asks_again_when_the_next_one_was_no_better);
         TEST(the_sick_asks_again_when_something_was_under_way);
         TEST(the_sick_asks_again_when_the_start_limit_is_over);
