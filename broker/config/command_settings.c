@@ -338,21 +338,10 @@ void setting_health_check(const struct setting *s, const char *value, void *memb
 
 /* ---- Environment= ---- */
 
-/* The first `length` bytes. */
-static bool is_variable_name(const char *text, size_t length) {
-        if (length == 0 || (*text >= '0' && *text <= '9'))
-                return false;
-        for (const char *p = text; p < text + length; p++)
-                if (!((*p >= 'A' && *p <= 'Z') || (*p >= 'a' && *p <= 'z') ||
-                      (*p >= '0' && *p <= '9') || *p == '_'))
-                        return false;
-        return true;
-}
-
 static bool is_variable(const char *text) {
         size_t length = strcspn(text, "=");
 
-        return text[length] == '=' && is_variable_name(text, length);
+        return text[length] == '=' && value_is_variable_name(text, length);
 }
 
 /* The same variable twice: the later one counts, at the place of the earlier. */
@@ -402,7 +391,7 @@ void setting_environment(const struct setting *s, const char *value, void *membe
 }
 
 static void add_unset(const struct setting *s, const char *text, char ***names) {
-        if (!is_variable_name(text, strcspn(text, "=")))
+        if (!value_is_variable_name(text, strcspn(text, "=")))
                 setting_error(s, text,
                               "write names of variables, or NAME=VALUE for one that has this value "
                               "only");

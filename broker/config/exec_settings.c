@@ -18,6 +18,7 @@
 #include "config/values.h"
 
 #define VARIABLES_MAX 1024
+#define VARIABLE_NAME_MAX 255
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
 /* ---- paths ---- */
@@ -63,15 +64,10 @@ void setting_environment_file(const struct setting *s, const char *value, void *
         c->environment_files[c->n_environment_files++] = file;
 }
 
-static bool is_variable_name(const char *name) {
-        size_t length = strspn(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
-                                     "0123456789_");
-
-        return length > 0 && length <= 255 && !name[length] && (*name < '0' || *name > '9');
-}
-
 static bool add_variable_name(const struct setting *s, const char *word, char ***names) {
-        if (!is_variable_name(word))
+        size_t length = strlen(word);
+
+        if (length > VARIABLE_NAME_MAX || !value_is_variable_name(word, length))
                 setting_error(s, word, "write the names of variables, with spaces between them");
         else if (strings_count(*names) == VARIABLES_MAX)
                 setting_error(s, word, "there are more than %d variables", VARIABLES_MAX);
@@ -224,7 +220,7 @@ static int read_count(const char *text, rlim_t *ret) {
         return 0;
 }
 
-/* "64K", "1.5G": to the base 1024, as systemd has it for limits. */
+/* "64K", "2G": to the base 1024, as systemd has it for limits. */
 static int read_bytes(const char *text, rlim_t *ret) {
         static const char suffixes[] = "BKMGTPE";
         size_t length = strlen(text);

@@ -94,3 +94,13 @@ bool value_is_text(const char *value) {
                         return false;
         return value_is_utf8(value, length);
 }
+
+bool value_is_variable_name(const char *text, size_t length) {
+        if (length == 0 || (*text >= '0' && *text <= '9'))
+                return false;
+        for (const char *p = text; p < text + length; p++)
+                if (!((*p >= 'A' && *p <= 'Z') || (*p >= 'a' && *p <= 'z') ||
+                      (*p >= '0' && *p <= '9') || *p == '_'))
+                        return false;
+        return true;
+}

@@ -35,6 +35,9 @@ int value_next_word(const char **cursor, char **ret);
  */
 int value_next_argument(const char **cursor, bool relaxed, char **ret);
 
+/* Letters, digits and '_' without a digit in front: the first `length` bytes. */
+bool value_is_variable_name(const char *text, size_t length);
+
 /* Well-formed UTF-8 as RFC 3629 has it, without NUL. */
 bool value_is_utf8(const char *data, size_t size);
 
