@@ -2,7 +2,6 @@
  * What keeper and broker say to each other over their socketpair: packets in the grammar of
  * libfdpass, in the form of sd_pid_notify_with_fds(3) where that has one.
  *
- *
  *   broker to keeper   FDSTORE=1 FDNAME=id, one descriptor
  *                      FDSTOREREMOVE=1 FDNAME=id
  *                      BARRIER=n            answered by BARRIER=n when all before it is done
@@ -15,9 +14,12 @@
  *                      STOPPING=1           it ends of its own will: it is not started again
  *                      BROKER=1             with its pidfd: the broker at the other end is this one
  *                                           now; it has another keeper yet
- *                      CHARGE=1             with an eventfd, see charge.h: another keeper has it
- * too SOLE=1               it has everything: start the broker again when it dies keeper to broker
- * FDNAMES=id:id:…      as many descriptors, what it keeps; at the start only END=1 that was all
+ *                      CHARGE=1             with an eventfd, see charge.h: another keeper has
+ *                                           it too
+ *                      SOLE=1               it has everything: start the broker again when it dies
+ *
+ *   keeper to broker   FDNAMES=id:id:…      as many descriptors, what it keeps; at the start only
+ *                      END=1                that was all
  *                      BARRIER=n
  */
 #ifndef KEEPER_LINK_H

@@ -18,8 +18,8 @@ from testing.broker import DEADLINE, children_of, memory_is_measurable
 from testing.load import Load
 from testing.process import alive, end, resident, until
 from testing.scene import REQUEST, Scene
-from testing.ways import (WAYS, Command, collector, kill_broker, scene, upgrade,  # noqa: F401  (fixtures, too)
-                          wait_no_zombies)
+from testing.ways import (WAYS, Command, collector, kill_broker, kill_keeper, scene,  # noqa: F401  (fixtures, too)
+                          upgrade, wait_no_zombies)
 
 KILLS = int(os.environ.get("FDPASS_TEST_KILLS", "20"))
 NOTIFY = "Type=notify\n"
@@ -460,6 +460,29 @@ def test_told_to_end_and_killed_on_the_way_the_next_finishes_it(scene, whom, wor
     assert s.broker.process.wait(DEADLINE) == 0, s.broker.log()
     assert not alive(pid)
     assert s.broker.log().count("asked to stop") == 2  # each generation once
+    assert "generation 3" not in s.broker.log()
+
+
+def test_told_to_end_it_loses_its_keeper_and_is_killed_and_the_next_finishes_it(scene):
+    """The keeper that it makes meanwhile has not heard the signal."""
+    s = scene(NOTIFY)
+    s.do("hermes", f"linger={s.file('gate')}")
+    s.receipt("RESTART", "hermes")
+    pid, broker = s.pids("hermes")[2], s.broker.broker_pid
+    os.kill(broker, signal.SIGTERM)
+    s.wait_state("hermes", "draining")
+    kill_keeper(s)
+    s.wait_log("a new keeper has")
+    keeper = os.pidfd_open(s.broker.pids()[1])
+    try:
+        end(broker)
+        s.wait_log("ending by SIGTERM", 2)
+        assert alive(pid)
+        (s.folder / "gate").unlink()
+        assert select.select([keeper], [], [], DEADLINE)[0], s.broker.log()
+    finally:
+        os.close(keeper)
+    assert not alive(pid)
     assert "generation 3" not in s.broker.log()
 
 

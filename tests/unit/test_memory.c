@@ -335,6 +335,25 @@ START_TEST(a_new_keeper_gets_everything_and_then_the_barrier) {
 }
 END_TEST
 
+/* If we die on the way, it is to have that finished and not us to serve again. */
+START_TEST(a_new_keeper_hears_that_we_are_about_to_end) {
+        struct side s;
+
+        begin(&s);
+        ck_assert_int_eq(try_open(&s), 0);
+        memory_set_keeper(s.memory, another_keeper, &s);
+        memory_say_ready(s.memory);
+        memory_say_ending(s.memory);
+        ck_assert_int_eq(shutdown(s.keeper, SHUT_RDWR), 0);
+        while (s.made == 0)
+                loop_run_once(s.loop, true);
+        expect(&s, "FDSTORE=1\nFDNAME=state\n");
+        expect(&s, "READY=1");
+        expect(&s, "ENDING=1");
+        end(&s);
+}
+END_TEST
+
 /* One that ends as soon as it is started must not take the loop for itself. */
 START_TEST(keepers_that_end_at_once_are_started_at_intervals) {
         struct side s;
@@ -534,6 +553,7 @@ SUITE("memory", {
                             0, sizeof(damages) / sizeof(damages[0]));
         TEST(names_of_others_stay_what_they_are);
         TEST(a_new_keeper_gets_everything_and_then_the_barrier);
+        TEST(a_new_keeper_hears_that_we_are_about_to_end);
         TEST(keepers_that_end_at_once_are_started_at_intervals);
         TEST(a_keeper_from_outside_is_not_replaced);
         TEST(a_new_one_that_takes_nothing_is_given_up_for_another);
