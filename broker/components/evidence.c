@@ -5,13 +5,18 @@
  * with root of all. /proc/PID/task/TID/syscall and the memory of poll() and select() need the right
  * to attach, which Yama (ptrace_scope) takes away from all but root: then a server in accept(),
  * poll() or select() is only seen to hold its listener, EVIDENCE_HOLDS, and one that has it in an
- * epoll set is believed to ask the set. Accepts by io_uring are
- * seen nowhere, and who asks accept() every few milliseconds is not seen to wait; instance_accept.c
- * is for those.
+ * epoll set or an io_uring is believed to ask that. Who asks accept() every few milliseconds is not
+ * seen to wait; instance_accept.c is for those.
+ *
+ * Of an io_uring the kernel tells that a request for connections waits in it, and not on which
+ * socket. That is one of the listeners if the process has no other socket that listens; if it has,
+ * a connection has to tell.
  */
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/io_uring.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -30,6 +35,9 @@
 #include "components/process_tree.h"
 #include "components/socket_owner.h"
 #include "core/worker.h"
+#include "sockets/process_sockets.h"
+#include "sockets/ring_info.h"
+#include "sockets/socket_diag.h"
 
 #define DEADLINE_USEC (3 * 1000 * 1000)
 #define ROUNDS 10
@@ -37,11 +45,13 @@
 #define PAUSE_MAX_NSEC (2 * 1000 * 1000)
 #define FDS_MAX 256     /* of the listeners in one process */
 #define SETS_MAX 64     /* epoll sets with a listener in one process */
+#define RINGS_MAX 64    /* and io_urings that accept */
+#define ASK 0x80        /* beside the evidence, in a byte of the result */
 #define POLLED_MAX 4096 /* descriptors in one poll() or select() that are looked at */
 
 struct evidence_search {
         struct worker *worker;
-        void (*done)(void *owner, enum evidence best);
+        void (*done)(void *owner, enum evidence best, bool ask);
         void *owner;
 };
 
@@ -71,22 +81,29 @@ struct look {
         const struct process_tree *tree; /* the outline with its cgroup */
         int result_fd;
         enum evidence best;
+        bool ask;
         uint32_t socket_device; /* of all sockets, as the kernel writes it */
         /* Of the process that is looked at: */
-        size_t n_fds, n_sets;
+        bool holds;
+        size_t n_fds, n_sets, n_rings;
         int fds[FDS_MAX];   /* wanted ones */
         int sets[SETS_MAX]; /* epoll sets that wait for one */
-        bool is_hidden;     /* what its threads wait for may not be read */
+        int rings[RINGS_MAX];
+        bool is_hidden; /* what its threads wait for may not be read */
 };
 
 /* At once: at the deadline what was found so far counts. */
-static void improve(struct look *look, enum evidence evidence) {
-        unsigned char byte = (unsigned char) evidence;
+static void tell(const struct look *look) {
+        unsigned char byte = (unsigned char) (look->best | (look->ask ? ASK : 0));
 
+        (void) !write(look->result_fd, &byte, 1);
+}
+
+static void improve(struct look *look, enum evidence evidence) {
         if (evidence <= look->best)
                 return;
         look->best = evidence;
-        (void) !write(look->result_fd, &byte, 1);
+        tell(look);
 }
 
 static bool is_among(const int *fds, size_t n, int fd) {
@@ -104,10 +121,15 @@ static bool has_set(const struct look *look, int fd) {
         return is_among(look->sets, look->n_sets, fd);
 }
 
+static bool has_ring(const struct look *look, int fd) {
+        return is_among(look->rings, look->n_rings, fd);
+}
+
 static void note_socket(struct look *look, const char *entry, uint64_t inode) {
         if (!listener_inodes_have(&look->request->inodes, inode))
                 return;
         improve(look, EVIDENCE_HOLDS);
+        look->holds = true;
         if (look->n_fds < FDS_MAX)
                 look->fds[look->n_fds++] = atoi(entry);
 }
@@ -137,6 +159,25 @@ static void look_into_epoll(struct look *look, pid_t pid, const char *entry) {
         (void) fclose(f);
 }
 
+/* Registered in an io_uring, it needs no descriptor. */
+static int note_registered(void *owner, uint32_t inode) {
+        struct look *look = owner;
+
+        if (listener_inodes_have(&look->request->inodes, inode)) {
+                improve(look, EVIDENCE_HOLDS);
+                look->holds = true;
+        }
+        return 0;
+}
+
+static void look_into_ring(struct look *look, pid_t pid, const char *entry) {
+        bool accepts;
+
+        (void) ring_info_read(pid, entry, note_registered, look, &accepts);
+        if (accepts)
+                look->rings[look->n_rings++] = atoi(entry);
+}
+
 /* All in one pass: reading its links is most of what a search costs. */
 static void look_at_descriptors(struct look *look, pid_t pid) {
         char path[64], target[40];
@@ -156,9 +197,83 @@ static void look_at_descriptors(struct look *look, pid_t pid) {
                         note_socket(look, entry->d_name, inode);
                 else if (strcmp(target, "anon_inode:[eventpoll]") == 0 && look->n_sets < SETS_MAX)
                         look_into_epoll(look, pid, entry->d_name);
+                else if (strcmp(target, RING_LINK) == 0 && look->n_rings < RINGS_MAX)
+                        look_into_ring(look, pid, entry->d_name);
         }
         if (folder)
                 (void) closedir(folder);
+}
+
+/* ---- a request for connections, on whichever socket ---- */
+
+struct others {
+        const struct listener_inodes *ours;
+        size_t count, room;
+        uint32_t *inodes; /* owned: of all that listen and are not ours, sorted */
+};
+
+static int note_listening(void *owner, const struct diag_socket *s) {
+        struct others *others = owner;
+
+        if (s->state != TCP_LISTEN || listener_inodes_have(others->ours, s->inode))
+                return 0;
+        if (others->count == others->room) {
+                size_t room = others->room > 0 ? 2 * others->room : 256;
+                uint32_t *more = reallocarray(others->inodes, room, sizeof(*more));
+
+                if (!more)
+                        return -ENOMEM;
+                others->inodes = more;
+                others->room = room;
+        }
+        others->inodes[others->count++] = s->inode;
+        return 0;
+}
+
+/* A kernel without one kind of list has no sockets of that kind. */
+static bool went_well(int r) {
+        return r == 0 || r == -ENOENT;
+}
+
+static int compare(const void *a, const void *b) {
+        uint32_t x = *(const uint32_t *) a, y = *(const uint32_t *) b;
+
+        return x < y ? -1 : x > y;
+}
+
+static int is_other(void *owner, const struct process_socket *found) {
+        const struct others *others = owner;
+
+        if (others->count == 0)
+                return found->inode == 0;
+        return found->inode == 0 || bsearch(&found->inode, others->inodes, others->count,
+                                            sizeof(*others->inodes), compare);
+}
+
+/* On one of ours, if it has no other that listens. */
+static bool accepts_on_ours(const struct look *look, pid_t pid) {
+        struct others others = {.ours = &look->request->inodes};
+        bool on_ours = false;
+
+        if (went_well(socket_diag_tcp_listening(AF_INET, note_listening, &others)) &&
+            went_well(socket_diag_tcp_listening(AF_INET6, note_listening, &others)) &&
+            went_well(socket_diag_unix(note_listening, &others))) {
+                if (others.count > 1)
+                        qsort(others.inodes, others.count, sizeof(*others.inodes), compare);
+                on_ours = process_sockets_of(pid, is_other, &others) == 0;
+        }
+        free(others.inodes);
+        return on_ours;
+}
+
+static void judge_rings(struct look *look, pid_t pid) {
+        if (look->n_rings == 0 || (look->holds && accepts_on_ours(look, pid)))
+                return;
+        look->n_rings = 0;
+        if (look->holds && !look->ask) {
+                look->ask = true;
+                tell(look);
+        }
 }
 
 /* ---- a thread that waits ---- */
@@ -166,7 +281,7 @@ static void look_at_descriptors(struct look *look, pid_t pid) {
 /* What its system call was given. */
 struct call {
         pid_t tid;
-        unsigned long long arguments[3];
+        unsigned long long arguments[4];
 };
 
 static bool read_memory(pid_t tid, unsigned long long address, void *ret, size_t size) {
@@ -186,9 +301,17 @@ static void in_epoll(struct look *look, const struct call *call) {
                 improve(look, EVIDENCE_WATCHES);
 }
 
-/* For a listener, or for an epoll set that has one. */
+/* It may be given by an index that only the thread knows. */
+static void in_ring(struct look *look, const struct call *call) {
+        if (call->arguments[3] & IORING_ENTER_REGISTERED_RING
+                    ? look->n_rings > 0
+                    : has_ring(look, (int) call->arguments[0]))
+                improve(look, EVIDENCE_WATCHES);
+}
+
+/* For a listener, or for an epoll set or an io_uring that has one. */
 static bool is_waited_for(const struct look *look, int fd) {
-        return has_fd(look, fd) || has_set(look, fd);
+        return has_fd(look, fd) || has_set(look, fd) || has_ring(look, fd);
 }
 
 static void in_poll(struct look *look, const struct call *call) {
@@ -226,7 +349,7 @@ static const struct waiting_call {
 #ifdef SYS_poll
         {SYS_poll, in_poll},
 #endif
-        {SYS_ppoll, in_poll},
+        {SYS_ppoll, in_poll},        {SYS_io_uring_enter, in_ring},
 #ifdef SYS_select
         {SYS_select, in_select},
 #endif
@@ -248,8 +371,8 @@ static void look_at_thread(struct look *look, pid_t pid, pid_t tid) {
         if (n < 0 && (errno == EPERM || errno == EACCES))
                 look->is_hidden = true;
         text[n > 0 ? n : 0] = '\0';
-        if (sscanf(text, "%ld %llx %llx %llx", &number, &call.arguments[0], &call.arguments[1],
-                   &call.arguments[2]) != 4)
+        if (sscanf(text, "%ld %llx %llx %llx %llx", &number, &call.arguments[0], &call.arguments[1],
+                   &call.arguments[2], &call.arguments[3]) != 5)
                 return;
         for (size_t i = 0; i < sizeof(waiting_calls) / sizeof(waiting_calls[0]); i++)
                 if (waiting_calls[i].number == number)
@@ -271,7 +394,7 @@ static void look_at_threads(struct look *look, pid_t pid) {
         }
         if (folder)
                 (void) closedir(folder);
-        if (look->is_hidden && look->n_sets > 0)
+        if (look->is_hidden && look->n_sets + look->n_rings > 0)
                 improve(look, EVIDENCE_WATCHES);
 }
 
@@ -287,10 +410,11 @@ static uint32_t device_of_sockets(void) {
 
 static void look_once(struct look *look, const pid_t *pids, size_t n) {
         for (size_t i = 0; i < n && look->best < EVIDENCE_ACCEPTS; i++) {
-                look->n_fds = look->n_sets = 0;
-                look->is_hidden = false;
+                look->n_fds = look->n_sets = look->n_rings = 0;
+                look->holds = look->is_hidden = false;
                 look_at_descriptors(look, pids[i]);
-                if (look->n_fds + look->n_sets > 0)
+                judge_rings(look, pids[i]);
+                if (look->n_fds + look->n_sets + look->n_rings > 0)
                         look_at_threads(look, pids[i]);
         }
 }
@@ -318,7 +442,8 @@ static void look(const void *request, int cgroup_fd, int result_fd) {
         tree.cgroup_fd = cgroup_fd;
         look.tree = &tree;
         look.socket_device = device_of_sockets();
-        for (unsigned round = 0; round < ROUNDS && (round == 0 || look.best == EVIDENCE_HOLDS);
+        for (unsigned round = 0;
+             round < ROUNDS && (round == 0 || (look.best == EVIDENCE_HOLDS && !look.ask));
              round++) {
                 (void) nanosleep(&pause, NULL);
                 pause.tv_nsec =
@@ -332,18 +457,18 @@ static void look(const void *request, int cgroup_fd, int result_fd) {
 
 static void on_looked(void *owner, const char *result, size_t size) {
         struct evidence_search *search = owner;
-        void (*done)(void *, enum evidence) = search->done;
+        void (*done)(void *, enum evidence, bool) = search->done;
         void *whose = search->owner;
         /* Each byte is better than the one before. */
-        enum evidence best = size > 0 ? (enum evidence) result[size - 1] : EVIDENCE_NONE;
+        unsigned char best = size > 0 ? (unsigned char) result[size - 1] : EVIDENCE_NONE;
 
         free(search);
-        done(whose, best);
+        done(whose, (enum evidence)(best & ~ASK), best & ASK);
 }
 
 int evidence_search_start(struct evidence_search **ret, struct worker_pool *workers,
                           const struct process_tree *tree, const struct listener_inodes *inodes,
-                          bool accepted, void (*done)(void *owner, enum evidence best),
+                          bool accepted, void (*done)(void *owner, enum evidence best, bool ask),
                           void *owner) {
         struct evidence_request request = {
                 .tree = process_tree_outline(tree), .inodes = *inodes, .accepted = accepted};

@@ -237,8 +237,8 @@ static void on_owner(void *owner, const struct socket_owner *found) {
                 accepted_by(p, HEALTH_UNTOLD, "who accepted it could not be found out in time");
         else if (found->pid == 0 && found->hidden > 0)
                 accepted_by(p, HEALTH_UNTOLD,
-                            "who accepted it cannot be told: %u of its processes may not be "
-                            "looked into",
+                            "who accepted it cannot be told: what %u of its processes have "
+                            "is not to be seen",
                             found->hidden);
         else if (found->pid == 0 && accepted_inode(p) == 0)
                 accepted_by(p, HEALTH_UNTOLD, "accepted, and gone before its owner was found");

@@ -76,11 +76,12 @@ bool health_is_waiting(const struct health *health);
 
 /* ---- evidence without a probe --------------------------------------------------------------- */
 
+/* By these numbers it is kept for the next broker. */
 enum evidence {
         EVIDENCE_NONE,
         EVIDENCE_HOLDS,   /* a process of the tree has the socket open; proves nothing yet */
         EVIDENCE_WATCHES, /* a thread of the tree waits for it in poll or select, or for an epoll
-                             set that has it (fdinfo) */
+                             set or an io_uring that has it (fdinfo) */
         EVIDENCE_ACCEPTS, /* a thread of the tree waits in accept() on it
                              (/proc/PID/task/TID/syscall) */
         EVIDENCE_SERVED,  /* a probe was accepted by the tree */
@@ -94,14 +95,15 @@ const char *evidence_text(enum evidence evidence); /* for the receipt */
  * takes long on a busy machine and can hang. *ret is NULL before, and stays what it was when
  * this fails; the search is gone when done() is called, once and from the loop, and *ret is the
  * caller's to forget. `accepted`: EVIDENCE_SERVES counts; not for a tree that was given connections
- * which others had accepted. 0, -EBUSY (*ret is another search), -EAGAIN, -ENOMEM, -EMFILE.
+ * which others had accepted. `ask`: it accepts by io_uring, and only a connection can tell whether
+ * on one of these sockets. 0, -EBUSY (*ret is another search), -EAGAIN, -ENOMEM, -EMFILE.
  */
 struct evidence_search;
 struct listener_inodes;
 struct worker_pool;
 int evidence_search_start(struct evidence_search **ret, struct worker_pool *workers,
                           const struct process_tree *tree, const struct listener_inodes *inodes,
-                          bool accepted, void (*done)(void *owner, enum evidence best),
+                          bool accepted, void (*done)(void *owner, enum evidence best, bool ask),
                           void *owner);
 struct evidence_search *evidence_search_stop(struct evidence_search *search); /* returns NULL */
 

@@ -1,7 +1,7 @@
 /*
  * Does it accept? Asked by connections of our own, as those of HealthCheck=tcp, when its program
- * was not seen to wait for any: io_uring and who asks accept() again and again are seen no other
- * way, and who never accepts is not ready, whatever it says.
+ * was not seen to wait for any: who asks accept() again and again is seen no other way, nor is most
+ * of what can be done with an io_uring; and who never accepts is not ready, whatever it says.
  *
  * Each listening socket is a lane. Its first connection waits in the queue for as long as it takes:
  * a closed one would stay there, and the next one behind it. Once others have accepted it, bursts

@@ -70,7 +70,7 @@ static bool waits_for_connections(const struct instance *i) {
         return i->evidence >= EVIDENCE_WATCHES;
 }
 
-static void on_evidence(void *owner, enum evidence best) {
+static void on_evidence(void *owner, enum evidence best, bool ask) {
         struct instance *i = owner;
 
         i->search = NULL;
@@ -85,7 +85,7 @@ static void on_evidence(void *owner, enum evidence best) {
                         schedule(i, PROBE_FIRST_USEC);
         } else if (waits_for_connections(i)) {
                 is_ready(i);
-        } else if (was_looked_at(i) && instance_accept_start(i) == -ENOENT) {
+        } else if ((ask || was_looked_at(i)) && instance_accept_start(i) == -ENOENT) {
                 is_ready_by_own_word(i); /* datagrams, or connections that wait for data */
         } else {
                 schedule(i, pause_usec(i));
@@ -103,7 +103,7 @@ static void search(struct instance *i) {
                 is_ready_by_own_word(i);
         else if (evidence_search_start(&i->search, &instance_table(i)->workers, &i->tree, &inodes,
                                        i->accepting && !i->was_given_stored, on_evidence, i) < 0)
-                on_evidence(i, EVIDENCE_NONE); /* no process or descriptor to be had now */
+                on_evidence(i, EVIDENCE_NONE, false); /* no process or descriptor to be had now */
 }
 
 void instance_accepts(struct instance *i, const char *text) {

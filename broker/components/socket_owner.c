@@ -12,14 +12,20 @@
 
 #define DEADLINE_USEC (2 * 1000 * 1000)
 
-static int is_wanted(void *owner, const struct process_socket *found) {
-        const struct socket_owner_search *search = owner;
+struct looking {
+        uint32_t inode;
+        bool has_unnamed; /* the process has one that may be it */
+};
 
-        return found->inode == search->inode;
+static int is_wanted(void *owner, const struct process_socket *found) {
+        struct looking *l = owner;
+
+        l->has_unnamed |= found->inode == 0;
+        return found->inode == l->inode;
 }
 
 static void look(void *argument, int result_fd) {
-        struct socket_owner_search *search = argument;
+        const struct socket_owner_search *search = argument;
         struct socket_owner found = {0};
         _cleanup_free_ pid_t *pids = calloc(TREE_PIDS_MAX, sizeof(*pids));
         size_t n = pids ? process_tree_pids(search->tree, pids, TREE_PIDS_MAX) : 0;
@@ -27,11 +33,12 @@ static void look(void *argument, int result_fd) {
         if (!pids)
                 return;
         for (size_t i = 0; i < n && found.pid == 0; i++) {
-                int r = process_sockets_of(pids[i], is_wanted, search);
+                struct looking l = {.inode = search->inode};
+                int r = process_sockets_of(pids[i], is_wanted, &l);
 
                 if (r > 0)
                         found.pid = pids[i];
-                else if (r == -EACCES)
+                else if (r == -EACCES || l.has_unnamed)
                         found.hidden++;
         }
         (void) !write(result_fd, &found, sizeof(found));

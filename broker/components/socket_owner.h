@@ -1,6 +1,6 @@
 /*
  * Which process of a tree has a socket open. In a disposable child: it reads /proc/PID/fd of all of
- * the tree.
+ * the tree, and what is registered in their io_urings.
  */
 #ifndef COMPONENTS_SOCKET_OWNER_H
 #define COMPONENTS_SOCKET_OWNER_H
@@ -15,7 +15,7 @@ struct process_tree;
 
 struct socket_owner {
         pid_t pid;       /* one that has it; 0: none of those that we may look into */
-        unsigned hidden; /* processes of the tree that we may not look into */
+        unsigned hidden; /* processes of the tree of which not all that they have is to be seen */
 };
 
 struct socket_owner_search {

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "cleanup.h"
+#include "sockets/ring_info.h"
 
 static void closedir_p(DIR **folder) {
         if (*folder)
@@ -50,21 +51,40 @@ static void describe(pid_t pid, struct socket_process *ret) {
         }
 }
 
-/* The inode of "socket:[71234]", or 0. */
-static uint32_t inode_of_link(int folder, const char *name) {
-        static const char prefix[] = "socket:[";
-        char target[64];
-        ssize_t n = readlinkat(folder, name, target, sizeof(target) - 1);
+/* Who handles what is found, and what of it is the same for all. */
+struct pass {
+        process_socket_handler *handler;
+        void *owner;
+        bool into_rings;
+        struct process_socket found;
+};
 
-        if (n <= (ssize_t) strlen(prefix))
-                return 0;
-        target[n] = '\0';
-        if (strncmp(target, prefix, strlen(prefix)) != 0)
-                return 0;
-        return (uint32_t) strtoull(target + strlen(prefix), NULL, 10);
+static int on_socket(void *owner, uint32_t inode) {
+        struct pass *pass = owner;
+
+        pass->found.inode = inode;
+        return pass->handler(pass->owner, &pass->found);
 }
 
-int process_sockets_of(pid_t pid, process_socket_handler *handler, void *owner) {
+/* "socket:[71234]", or an io_uring. */
+static int look_at_link(struct pass *pass) {
+        static const char prefix[] = "socket:[";
+        const struct process_socket *at = &pass->found;
+        char target[64];
+        ssize_t n = readlinkat(at->folder, at->entry, target, sizeof(target) - 1);
+        bool accepts;
+
+        target[n > 0 ? n : 0] = '\0';
+        if (strncmp(target, prefix, strlen(prefix)) == 0)
+                return on_socket(pass, (uint32_t) strtoull(target + strlen(prefix), NULL, 10));
+        if (pass->into_rings && strcmp(target, RING_LINK) == 0)
+                return ring_info_read(at->pid, at->entry, on_socket, pass, &accepts);
+        return 0;
+}
+
+static int look_at_process(pid_t pid, bool into_rings, process_socket_handler *handler,
+                           void *owner) {
+        struct pass pass = {.handler = handler, .owner = owner, .into_rings = into_rings};
         _cleanup_closedir_ DIR *folder = NULL;
         char path[64];
         struct dirent *entry;
@@ -75,16 +95,17 @@ int process_sockets_of(pid_t pid, process_socket_handler *handler, void *owner) 
         if (!folder)
                 return errno == EACCES || errno == EPERM ? -EACCES : 0;
         while (r == 0 && (entry = readdir(folder))) {
-                struct process_socket found = {
-                        .pid = pid, .folder = dirfd(folder), .entry = entry->d_name};
-
                 if (entry->d_name[0] == '.')
                         continue;
-                found.inode = inode_of_link(found.folder, entry->d_name);
-                if (found.inode != 0)
-                        r = handler(owner, &found);
+                pass.found = (struct process_socket){
+                        .pid = pid, .folder = dirfd(folder), .entry = entry->d_name};
+                r = look_at_link(&pass);
         }
         return r;
+}
+
+int process_sockets_of(pid_t pid, process_socket_handler *handler, void *owner) {
+        return look_at_process(pid, true, handler, owner);
 }
 
 /* The next process of /proc, or 0. */
@@ -109,7 +130,7 @@ int process_sockets_walk(process_socket_handler *handler, void *owner) {
         if (!proc)
                 return -errno;
         while (r == 0 && (pid = next_process(proc)) > 0) {
-                r = process_sockets_of(pid, handler, owner);
+                r = look_at_process(pid, false, handler, owner);
                 if (r == -EACCES)
                         r = 0;
         }
@@ -148,7 +169,7 @@ int process_sockets_find(const uint32_t *inodes, size_t n_inodes, struct socket_
                 return -errno;
         memset(ret, 0, sizeof(*ret));
         while ((pid = next_process(proc)) > 0) {
-                int r = process_sockets_of(pid, is_wanted, &wanted);
+                int r = look_at_process(pid, false, is_wanted, &wanted);
 
                 if (r > 0)
                         note(ret, pid);

@@ -27,10 +27,11 @@ struct socket_processes {
         struct socket_process first[SOCKET_PROCESSES_MAX];
 };
 
-/* One descriptor of a socket in a process: FOLDER/ENTRY is its link in /proc. */
+/* One descriptor of a socket in a process: FOLDER/ENTRY is its link in /proc; or, of one that has
+ * none and is registered in an io_uring, that of the ring. */
 struct process_socket {
         pid_t pid;
-        uint32_t inode;
+        uint32_t inode; /* 0: registered, and the kernel does not tell which one it is */
         int folder;
         const char *entry; /* its number */
 };
@@ -38,12 +39,15 @@ struct process_socket {
 /* Called for each; what is not 0 ends it all and is what the caller gets. */
 typedef int process_socket_handler(void *owner, const struct process_socket *found);
 
-/* All sockets of one process: 0 (also when it has ended), what the handler returned, or -EACCES. */
+/*
+ * All sockets of one process, those that are registered in its io_urings as well: 0 (also when it
+ * has ended), what the handler returned, or -EACCES.
+ */
 int process_sockets_of(pid_t pid, process_socket_handler *handler, void *owner);
 
 /*
- * All sockets of all processes that we may look into. 0, what the handler returned, or the error of
- * opening /proc.
+ * All descriptors of sockets of all processes that we may look into. 0, what the handler returned,
+ * or the error of opening /proc.
  */
 int process_sockets_walk(process_socket_handler *handler, void *owner);
 

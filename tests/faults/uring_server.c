@@ -1,10 +1,13 @@
 /*
  * A component that accepts by io_uring, with the system calls themselves. Its arguments are words:
- * "multishot" (one request for all connections), "sqpoll" (submitted by a kernel thread), "hidden"
- * (the ring has no descriptor), "deaf" (says READY=1 and asks for no connection). Ends with status
- * 77 where io_uring is not to be had; "try" does only that much.
+ * "multishot" (one request for all connections), "sqpoll" (submitted by a kernel thread), "indexed"
+ * (the ring is known to the kernel by an index), "hidden" (and has no descriptor any more),
+ * "direct" (connections are the ring's and have none), "beside" (it has a listening socket of its
+ * own as well), "deaf" (says READY=1 and asks for no connection), "elsewhere" (asks for those of a
+ * socket of its own). Ends with status 77 where io_uring is not to be had; "try" finds out just
+ * that.
  *
- * SIGTERM: the request is taken back, what came before that is answered.
+ * SIGTERM: the request is taken back, what came before that is answered, and what waits by then.
  */
 #include <errno.h>
 #include <linux/io_uring.h>
@@ -22,30 +25,40 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#define ENTRIES 8
+#define CLIENTS 64
+#define ENTRIES (2 * CLIENTS)
 #define LISTENER 3
 #define NOT_TO_BE_HAD 77
 
+/* Above it, of those of a client, is its number. */
 enum request {
         ACCEPT = 1,
         SIGNAL,
         CANCEL,
+        RECEIVE,
+        SEND,
+        CLOSE,
+        REQUEST_MASK = 7,
 };
 
 struct ring {
         int fd; /* or its index, when it has none */
         unsigned setup, enter;
-        _Atomic unsigned *sq_tail, *sq_flags, *cq_head, *cq_tail;
+        _Atomic unsigned *sq_head, *sq_tail, *sq_flags, *cq_head, *cq_tail;
         unsigned *sq_array;
-        unsigned sq_mask, cq_mask, n_filled;
+        unsigned sq_mask, cq_mask;
         struct io_uring_sqe *sqes;
         const struct io_uring_cqe *cqes;
 };
 
 struct server {
         struct ring ring;
-        bool multishot, deaf, stopping, is_asked;
-        int signals;
+        bool multishot, direct, deaf, stopping, is_asked;
+        int listener, signals;
+        unsigned n_clients; /* "direct": its connections, and what each said */
+        char requests[CLIENTS][1024];
+        char answer[256];
+        size_t answer_size;
 };
 
 static void fail(const char *what) {
@@ -63,20 +76,13 @@ static void *map(int fd, size_t size, off_t offset) {
         return p;
 }
 
-/* Known to the kernel by an index from now on. */
-static void hide(struct ring *r) {
-        struct io_uring_rsrc_update update = {.offset = 0, .data = (unsigned) r->fd};
-
-        if (syscall(SYS_io_uring_register, r->fd, IORING_REGISTER_RING_FDS, &update, 1) != 1)
-                fail("IORING_REGISTER_RING_FDS");
-        close(r->fd);
-        r->fd = (int) update.offset;
-        r->enter |= IORING_ENTER_REGISTERED_RING;
+static void *at(void *map, unsigned offset) {
+        return (char *) map + offset;
 }
 
-static void open_ring(struct ring *r, unsigned flags, bool hidden) {
+static void open_ring(struct ring *r, unsigned flags) {
         struct io_uring_params p = {.flags = flags, .sq_thread_idle = 1000};
-        char *sq, *cq;
+        void *sq, *cq;
 
         r->fd = (int) syscall(SYS_io_uring_setup, ENTRIES, &p);
         if (r->fd < 0)
@@ -86,30 +92,40 @@ static void open_ring(struct ring *r, unsigned flags, bool hidden) {
                  IORING_OFF_CQ_RING);
         r->sqes = map(r->fd, p.sq_entries * sizeof(struct io_uring_sqe), IORING_OFF_SQES);
         r->setup = flags;
-        r->sq_tail = (_Atomic unsigned *) (sq + p.sq_off.tail);
-        r->sq_flags = (_Atomic unsigned *) (sq + p.sq_off.flags);
-        r->sq_array = (unsigned *) (sq + p.sq_off.array);
+        r->sq_head = at(sq, p.sq_off.head);
+        r->sq_tail = at(sq, p.sq_off.tail);
+        r->sq_flags = at(sq, p.sq_off.flags);
+        r->sq_array = at(sq, p.sq_off.array);
         r->sq_mask = p.sq_entries - 1;
-        r->cq_head = (_Atomic unsigned *) (cq + p.cq_off.head);
-        r->cq_tail = (_Atomic unsigned *) (cq + p.cq_off.tail);
+        r->cq_head = at(cq, p.cq_off.head);
+        r->cq_tail = at(cq, p.cq_off.tail);
         r->cq_mask = p.cq_entries - 1;
-        r->cqes = (struct io_uring_cqe *) (cq + p.cq_off.cqes);
-        if (hidden)
-                hide(r);
+        r->cqes = at(cq, p.cq_off.cqes);
 }
 
-/* At most three requests are there at a time. */
+static void give_index(struct ring *r, bool hide) {
+        struct io_uring_rsrc_update update = {.offset = 0, .data = (unsigned) r->fd};
+
+        if (syscall(SYS_io_uring_register, r->fd, IORING_REGISTER_RING_FDS, &update, 1) != 1)
+                fail("IORING_REGISTER_RING_FDS");
+        if (hide)
+                close(r->fd);
+        r->fd = (int) update.offset;
+        r->enter |= IORING_ENTER_REGISTERED_RING;
+}
+
+/* Each client has one request at a time. */
 static void submit(struct ring *r, const struct io_uring_sqe *sqe) {
         unsigned tail = atomic_load(r->sq_tail), at = tail & r->sq_mask;
 
         r->sqes[at] = *sqe;
         r->sq_array[at] = at;
         atomic_store(r->sq_tail, tail + 1);
-        r->n_filled++;
 }
 
 static void enter(struct ring *r) {
-        unsigned flags = r->enter | IORING_ENTER_GETEVENTS, n = r->n_filled;
+        unsigned flags = r->enter | IORING_ENTER_GETEVENTS,
+                 n = atomic_load(r->sq_tail) - atomic_load(r->sq_head);
 
         if (r->setup & IORING_SETUP_SQPOLL) {
                 n = 0;
@@ -118,19 +134,22 @@ static void enter(struct ring *r) {
         }
         if (syscall(SYS_io_uring_enter, r->fd, n, 1, flags, NULL, 0) < 0 && errno != EINTR)
                 fail("io_uring_enter");
-        r->n_filled = 0;
 }
 
 /* ---- the server -------------------------------------------------------------------------------*/
 
 static void ask_for_connections(struct server *s) {
         struct io_uring_sqe sqe = {.opcode = IORING_OP_ACCEPT,
-                                   .fd = LISTENER,
+                                   .fd = s->listener,
                                    .accept_flags = SOCK_CLOEXEC,
                                    .user_data = ACCEPT};
 
         if (s->multishot)
                 sqe.ioprio = IORING_ACCEPT_MULTISHOT;
+        if (s->direct) {
+                sqe.file_index = IORING_FILE_INDEX_ALLOC;
+                sqe.accept_flags = 0;
+        }
         submit(&s->ring, &sqe);
         s->is_asked = true;
 }
@@ -144,6 +163,7 @@ static void wait_for_signal(struct server *s) {
         submit(&s->ring, &sqe);
 }
 
+/* Again when it was not found: it may have been about to try, and have found nothing. */
 static void take_back(struct server *s) {
         const struct io_uring_sqe sqe = {
                 .opcode = IORING_OP_ASYNC_CANCEL, .fd = -1, .addr = ACCEPT, .user_data = CANCEL};
@@ -153,26 +173,72 @@ static void take_back(struct server *s) {
                 submit(&s->ring, &sqe);
 }
 
-static void answer(int client) {
-        const char *component = getenv("FDPASS_COMPONENT"), *generation = getenv("FDPASS_GENERATION");
+static void answer(const struct server *s, int client) {
         struct timeval patience = {.tv_sec = 10};
-        char request[4096];
+        char request[1024];
+        ssize_t n;
 
         (void) setsockopt(client, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
-        if (recv(client, request, sizeof(request), 0) > 0)
-                dprintf(client, "HTTP/1.0 200 OK\r\n\r\ncomponent=%s\ngeneration=%s\npid=%d\n",
-                        component ? component : "", generation ? generation : "", (int) getpid());
+        do /* the ring interrupts it */
+                n = recv(client, request, sizeof(request), 0);
+        while (n < 0 && errno == EINTR);
+        if (n > 0)
+                (void) send(client, s->answer, s->answer_size, MSG_NOSIGNAL);
         close(client);
 }
 
+/* ---- a client that has no descriptor ----------------------------------------------------------*/
+
+static void ask_client(struct server *s, unsigned client, enum request request) {
+        struct io_uring_sqe sqe = {.opcode = IORING_OP_RECV,
+                                   .fd = (int) client,
+                                   .flags = IOSQE_FIXED_FILE,
+                                   .addr = (uintptr_t) s->requests[client],
+                                   .len = sizeof(s->requests[client]),
+                                   .user_data = request | client << 3};
+
+        if (request == SEND) {
+                sqe.opcode = IORING_OP_SEND;
+                sqe.addr = (uintptr_t) s->answer;
+                sqe.len = (unsigned) s->answer_size;
+                sqe.msg_flags = MSG_NOSIGNAL;
+        } else if (request == CLOSE) {
+                sqe = (struct io_uring_sqe){.opcode = IORING_OP_CLOSE,
+                                            .file_index = client + 1,
+                                            .user_data = sqe.user_data};
+        }
+        submit(&s->ring, &sqe);
+}
+
+static void handle_client(struct server *s, enum request done, unsigned client, int result) {
+        if (done == CLOSE)
+                s->n_clients--;
+        else
+                ask_client(s, client, done == RECEIVE && result > 0 ? SEND : CLOSE);
+}
+
+/* ---- all of them ------------------------------------------------------------------------------*/
+
+static void accepted(struct server *s, int client) {
+        if (s->direct) {
+                s->n_clients++;
+                ask_client(s, (unsigned) client, RECEIVE);
+        } else {
+                answer(s, client);
+        }
+}
+
 static void handle(struct server *s, const struct io_uring_cqe *cqe) {
-        if (cqe->user_data == SIGNAL)
+        if (cqe->user_data == SIGNAL || cqe->user_data == CANCEL)
                 take_back(s);
+        if ((cqe->user_data & REQUEST_MASK) >= RECEIVE)
+                handle_client(s, cqe->user_data & REQUEST_MASK, (unsigned) (cqe->user_data >> 3),
+                              cqe->res);
         if (cqe->user_data != ACCEPT)
                 return;
         s->is_asked = cqe->flags & IORING_CQE_F_MORE;
         if (cqe->res >= 0)
-                answer(cqe->res);
+                accepted(s, cqe->res);
         else if (cqe->res != -ECANCELED) {
                 errno = -cqe->res;
                 fail("accept");
@@ -181,13 +247,22 @@ static void handle(struct server *s, const struct io_uring_cqe *cqe) {
                 ask_for_connections(s);
 }
 
+/* A connection wakes one of those that wait for it: when that was a request which was taken back
+ * at that moment, nobody else is woken. The listener is non-blocking. */
+static void answer_the_rest(const struct server *s) {
+        int client;
+
+        while ((client = accept4(LISTENER, NULL, NULL, SOCK_CLOEXEC)) >= 0)
+                answer(s, client);
+}
+
 static void serve(struct server *s) {
         struct ring *r = &s->ring;
 
         wait_for_signal(s);
         if (!s->deaf)
                 ask_for_connections(s);
-        while (!s->stopping || s->is_asked) {
+        while (!s->stopping || s->is_asked || s->n_clients > 0) {
                 unsigned head = atomic_load(r->cq_head);
 
                 if (head == atomic_load(r->cq_tail)) {
@@ -201,6 +276,34 @@ static void serve(struct server *s) {
 }
 
 /* ---- its start --------------------------------------------------------------------------------*/
+
+static void prepare_answer(struct server *s) {
+        const char *component = getenv("FDPASS_COMPONENT"),
+                   *generation = getenv("FDPASS_GENERATION");
+
+        s->answer_size = (size_t) snprintf(
+                s->answer, sizeof(s->answer),
+                "HTTP/1.0 200 OK\r\n\r\ncomponent=%s\ngeneration=%s\npid=%d\n",
+                component ? component : "", generation ? generation : "", (int) getpid());
+}
+
+/* At a port that the kernel chooses. */
+static int listen_elsewhere(void) {
+        int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+        if (fd < 0 || listen(fd, 5) < 0)
+                fail("listen");
+        return fd;
+}
+
+static void open_direct(const struct ring *r) {
+        const struct io_uring_rsrc_register files = {.nr = CLIENTS,
+                                                     .flags = IORING_RSRC_REGISTER_SPARSE};
+
+        if (syscall(SYS_io_uring_register, r->fd, IORING_REGISTER_FILES2, &files, sizeof(files)) <
+            0)
+                fail("IORING_REGISTER_FILES2");
+}
 
 static void say_ready(void) {
         const char *path = getenv("NOTIFY_SOCKET");
@@ -226,12 +329,18 @@ static bool has_word(char **words, const char *word) {
 }
 
 int main(int argc, char **argv) {
-        struct server s = {.multishot = has_word(argv, "multishot"), .deaf = has_word(argv, "deaf")};
+        static struct server s;
         sigset_t term;
 
         (void) argc;
-        open_ring(&s.ring, has_word(argv, "sqpoll") ? IORING_SETUP_SQPOLL : 0,
-                  has_word(argv, "hidden"));
+        s.multishot = has_word(argv, "multishot");
+        s.direct = has_word(argv, "direct");
+        s.deaf = has_word(argv, "deaf");
+        open_ring(&s.ring, has_word(argv, "sqpoll") ? IORING_SETUP_SQPOLL : 0);
+        if (s.direct)
+                open_direct(&s.ring);
+        if (has_word(argv, "indexed") || has_word(argv, "hidden"))
+                give_index(&s.ring, has_word(argv, "hidden"));
         if (has_word(argv, "try"))
                 return 0;
         sigemptyset(&term);
@@ -240,7 +349,14 @@ int main(int argc, char **argv) {
         s.signals = signalfd(-1, &term, SFD_CLOEXEC);
         if (s.signals < 0)
                 fail("signalfd");
+        s.listener = LISTENER;
+        if (has_word(argv, "beside"))
+                (void) listen_elsewhere();
+        if (has_word(argv, "elsewhere"))
+                s.listener = listen_elsewhere();
+        prepare_answer(&s);
         say_ready();
         serve(&s);
+        answer_the_rest(&s);
         return 0;
 }

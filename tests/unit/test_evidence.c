@@ -1,6 +1,7 @@
 /* What is seen of a server that waits for connections in each of the usual ways. */
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/io_uring.h>
 #include <netinet/in.h>
 #include <poll.h>
 #include <pthread.h>
@@ -8,12 +9,15 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/select.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
+#include "cleanup.h"
 #include "components/health.h"
 #include "components/listener_inodes.h"
 #include "core/worker.h"
@@ -26,10 +30,12 @@ static struct worker_pool workers;
 static int listening, other; /* the one that is looked for, and one that is not */
 static bool accepted;        /* is to count */
 static enum evidence found;
+static bool asked;
 static unsigned searches;
 
-static void on_found(void *owner, enum evidence best) {
+static void on_found(void *owner, enum evidence best, bool ask) {
         found = best;
+        asked = ask;
         searches++;
 }
 
@@ -195,6 +201,57 @@ static void busy(void *unused) {
         }
 }
 
+/* The ring. A request for connections is there when it is submitted. */
+static int submit_accept(int fd) {
+        struct io_uring_params p = {0};
+        int ring = (int) syscall(SYS_io_uring_setup, 1, &p);
+        struct io_uring_sqe *entries;
+        char *queue;
+
+        ck_assert_int_ge(ring, 0);
+        queue = mmap(NULL, p.sq_off.array + sizeof(unsigned), PROT_READ | PROT_WRITE, MAP_SHARED,
+                     ring, IORING_OFF_SQ_RING);
+        entries = mmap(NULL, sizeof(*entries), PROT_READ | PROT_WRITE, MAP_SHARED, ring,
+                       IORING_OFF_SQES);
+        ck_assert(queue != MAP_FAILED && entries != MAP_FAILED);
+        *entries = (struct io_uring_sqe){.opcode = IORING_OP_ACCEPT, .fd = fd};
+        memcpy(queue + p.sq_off.tail, &(unsigned){1}, sizeof(unsigned));
+        ck_assert_int_eq(syscall(SYS_io_uring_enter, ring, 1, 0, 0, NULL, 0), 1);
+        return ring;
+}
+
+static void wait_for_ring(int ring) {
+        (void) syscall(SYS_io_uring_enter, ring, 0, 1, IORING_ENTER_GETEVENTS, NULL, 0);
+}
+
+static void ring(void *unused) {
+        close(other);
+        wait_for_ring(submit_accept(listening));
+}
+
+static void poll_ring(void *unused) {
+        struct pollfd p = {.events = POLLIN};
+
+        close(other);
+        p.fd = submit_accept(listening);
+        (void) poll(&p, 1, -1);
+}
+
+static void ring_unasked(void *unused) {
+        close(other);
+        (void) submit_accept(listening);
+        pause();
+}
+
+/* Nobody can tell on which of the two. */
+static void ring_of_two(void *unused) {
+        wait_for_ring(submit_accept(listening));
+}
+
+static void ring_other(void *unused) {
+        wait_for_ring(submit_accept(other));
+}
+
 /*
  * What waits comes to wait in a moment, so what is expected is searched for until it is there; what
  * must not be seen is looked for when the process sleeps for good.
@@ -254,6 +311,49 @@ static void expect_all(int fd) {
 START_TEST(each_way_to_wait_for_connections_is_seen) {
         expect_all(test_tcp_listener());
         expect_all(test_unix_listener(test_path("web.sock")));
+}
+END_TEST
+
+static bool has_rings(void) {
+        bool has = true;
+        struct io_uring_params p = {0};
+        int fd = (int) syscall(SYS_io_uring_setup, 1, &p);
+
+        if (fd < 0) {
+                fprintf(stderr, "not tested, io_uring is not to be had: %s\n", strerror(errno));
+                has = false;
+        }
+        close_fd(fd);
+        return has;
+}
+
+static void expect_to_be_asked(void (*body)(void *)) {
+        struct test_tree t;
+
+        test_tree_start(&t, loop, body, NULL);
+        while (search(&t.tree) != EVIDENCE_HOLDS || !asked)
+                ;
+        test_tree_end(&t);
+}
+
+static void expect_rings(int fd) {
+        set_up(fd);
+        expect(ring, EVIDENCE_WATCHES);
+        expect(poll_ring, EVIDENCE_WATCHES);
+        expect(ring_unasked, EVIDENCE_HOLDS);
+        ck_assert(!asked);
+        expect_to_be_asked(ring_of_two);
+        expect_to_be_asked(ring_other);
+        expect(hold, EVIDENCE_HOLDS);
+        ck_assert(!asked);
+        tear_down();
+}
+
+START_TEST(who_accepts_by_io_uring_is_seen_unless_it_may_be_on_another_socket) {
+        if (!has_rings())
+                return;
+        expect_rings(test_tcp_listener());
+        expect_rings(test_unix_listener(test_path("web.sock")));
 }
 END_TEST
 
@@ -372,6 +472,7 @@ END_TEST
 
 SUITE("evidence", {
         TEST(each_way_to_wait_for_connections_is_seen);
+        TEST(who_accepts_by_io_uring_is_seen_unless_it_may_be_on_another_socket);
         TEST(threads_and_workers_count);
         TEST(waiting_for_another_listener_proves_nothing);
         TEST(an_epoll_set_counts_when_somebody_asks_it);
