@@ -9,6 +9,7 @@
 #include "components/instance_kept.h"
 #include "components/job.h"
 #include "components/operation.h"
+#include "components/runtime_directory.h"
 #include "keeper/memory.h"
 #include "keeper/record.h"
 
@@ -20,9 +21,9 @@
 #define LINE_KEPT 400
 
 static const char *const component_keys[] = {
-        "RECORD",   "NAME",         "GOAL",      "GENERATION",     "RESTARTS", "REASON",
-        "LAST_END", "LAST_STATUS",  "LAST_TIME", "LAST_REASON",    "BACK_OFF", "STEPS",
-        "STARTS",   "STARTS_SINCE", "TRIGGERS",  "TRIGGERS_SINCE", NULL};
+        "RECORD",   "NAME",         "GOAL",      "GENERATION",     "RESTARTS",          "REASON",
+        "LAST_END", "LAST_STATUS",  "LAST_TIME", "LAST_REASON",    "BACK_OFF",          "STEPS",
+        "STARTS",   "STARTS_SINCE", "TRIGGERS",  "TRIGGERS_SINCE", "RUNTIME_DIRECTORY", NULL};
 static const char *const job_keys[] = {"RECORD", "JOB",      "KIND",  "SINCE", "STARTED",
                                        "ENDED",  "FINISHED", "ITEMS", NULL};
 static const char *const item_keys[] = {
@@ -64,6 +65,7 @@ void component_keep(struct component *c) {
         packet_add_u64(w, "STARTS_SINCE", c->policy.starts.begin_usec);
         packet_add_u64(w, "TRIGGERS", c->policy.triggers.count);
         packet_add_u64(w, "TRIGGERS_SINCE", c->policy.triggers.begin_usec);
+        packet_add_u64(w, "RUNTIME_DIRECTORY", runtime_directory_is_left(c));
         (void) record_keep(c->table->memory, c->table->log, &component_record, w, c->id, c->name);
 }
 
@@ -91,6 +93,8 @@ static void read_component(struct component *c, const struct assignments *a) {
         c->policy.triggers.count = (unsigned) record_u64(a, "TRIGGERS");
         c->policy.triggers.begin_usec = record_u64(a, "TRIGGERS_SINCE");
         component_resume_back_off(c, record_u64(a, "BACK_OFF"));
+        if (record_u64(a, "RUNTIME_DIRECTORY"))
+                runtime_directory_resume(c);
 }
 
 static struct component *component_of(const struct component_table *t, const struct assignments *a,

@@ -11,6 +11,7 @@
 #include "components/component.h"
 #include "components/component_table.h"
 #include "components/directory.h"
+#include "components/kept.h"
 #include "components/operation.h"
 #include "core/helper.h"
 #include "core/log.h"
@@ -24,18 +25,36 @@ struct runtime_directory {
         struct helper helper;
 };
 
-void runtime_directory_left(struct component *c, struct component_config *config) {
+/* True when that was not known before. */
+static bool note(struct component *c, struct component_config *config) {
+        bool is_new = !c->runtime_directory;
+
         if (!config->directories[DIRECTORY_RUNTIME].names ||
             config->runtime_directory_preserve == PRESERVE_YES)
-                return;
-        if (!c->runtime_directory) {
+                return false;
+        if (is_new) {
                 c->runtime_directory = calloc(1, sizeof(*c->runtime_directory));
                 if (!c->runtime_directory)
-                        return; /* it stays, for the next one to find */
+                        return false; /* it stays, for the next one to find */
                 c->runtime_directory->component = c;
         }
         component_config_unref(c->runtime_directory->config);
         c->runtime_directory->config = component_config_ref(config);
+        return is_new;
+}
+
+void runtime_directory_left(struct component *c, struct component_config *config) {
+        if (note(c, config))
+                component_keep(c); /* before its last instance is forgotten */
+}
+
+void runtime_directory_resume(struct component *c) {
+        if (note(c, c->config))
+                component_touch(c);
+}
+
+bool runtime_directory_is_left(const struct component *c) {
+        return c->runtime_directory;
 }
 
 /* ---- in the child -----------------------------------------------------------------------------*/
@@ -56,10 +75,15 @@ static void remove_all(void *argument, int result_fd) {
 
 /* ---- in the broker ----------------------------------------------------------------------------*/
 
-static void forget(struct component *c) {
+static void clear(struct component *c) {
         component_config_unref(c->runtime_directory->config);
         free(c->runtime_directory);
         c->runtime_directory = NULL;
+}
+
+static void forget(struct component *c) {
+        clear(c);
+        component_keep(c);
 }
 
 static void say_failures(const struct component *c, const char *result, size_t size) {
@@ -114,5 +138,5 @@ void runtime_directory_free(struct component *c) {
         if (!c->runtime_directory)
                 return;
         helper_cancel(&c->runtime_directory->helper);
-        forget(c);
+        clear(c); /* the next broker, if there is one, goes on */
 }

@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+from testing.broker import children_of
 from testing.scene import Scene, until
 
 NOTIFY = "Type=notify\n"
@@ -112,6 +113,29 @@ def test_after_the_broker_s_death_the_next_one_removes_it(scene, place):
     assert s.instances("hermes") == {(1, 0): "ready"} and place.path.is_dir()
     s.receipt("STOP", "hermes")
     assert not place.path.exists()
+
+
+def test_what_a_broker_that_died_left_of_it_the_next_one_removes(scene, place):
+    s = scene({"hermes": NOTIFY + f"RuntimeDirectory={place.name}\n"})
+    for n in range(20000):  # the child that removes it is met at that
+        os.mknod(place.path / str(n))
+    broker = s.broker.broker_pid
+    s.job("STOP", "hermes").step("ended", "hermes")
+    child = until(lambda: children_of(broker), "the child that removes it")[0]
+    os.kill(child, signal.SIGSTOP)
+    os.kill(broker, signal.SIGKILL)
+    assert place.path.is_dir()
+    until(lambda: s.broker.broker_pid != broker, "the next broker")
+    until(lambda: not place.path.exists(), "the removal")
+    assert s.state("hermes") == "stopped"
+    # Once, and not whatever is there later.
+    place.path.mkdir()
+    broker = s.broker.broker_pid
+    os.kill(broker, signal.SIGKILL)
+    until(lambda: s.broker.broker_pid != broker, "another broker")
+    s.apply()  # the next turn of the component would have done it: this one comes after it
+    assert place.path.is_dir()
+    assert s.receipt("START", "hermes")["verdict"] == "serves"
 
 
 def test_one_that_cannot_be_made_leaves_the_old_generation(scene, place):
