@@ -89,11 +89,29 @@ static bool is_serving(const struct instance *i) {
         return i->life == LIFE_READY;
 }
 
-enum component_state component_state(const struct component *c) {
-        bool starts = has_instance(c, instance_is_starting), serves = has_instance(c, is_serving);
+/* What serves is not just the first of several that are being started: it is older, or part of a
+ * restart that found others to replace. */
+static bool is_replaced(const struct component *c) {
+        const struct operation *op = c->operation;
+        const struct instance *i;
+        uint64_t newest = 0;
 
-        if (starts)
-                return serves ? COMPONENT_RESTARTING : COMPONENT_STARTING;
+        TAILQ_FOREACH (i, &c->instances, entry)
+                if (instance_is_starting(i) && i->generation > newest)
+                        newest = i->generation;
+        TAILQ_FOREACH (i, &c->instances, entry)
+                if (is_serving(i) &&
+                    (i->generation < newest ||
+                     (op && op->kind == JOB_RESTART && op->receipt.generation_before > 0)))
+                        return true;
+        return false;
+}
+
+enum component_state component_state(const struct component *c) {
+        bool serves = has_instance(c, is_serving);
+
+        if (has_instance(c, instance_is_starting))
+                return is_replaced(c) ? COMPONENT_RESTARTING : COMPONENT_STARTING;
         if (serves)
                 return COMPONENT_READY;
         if (has_instance(c, instance_is_ending))

@@ -17,16 +17,17 @@
 
 static struct scene l;
 
-/* "go1" lets generation 1 become ready; "bad2" has generation 2 end before it is,
- * when it has written its line. */
+/* "go1" lets generation 1 become ready, "go1.0" its first instance; "bad2" has generation 2 end
+ * before it is, when it has written its line. */
 static void write_gate(void) {
-        test_write("gate.sh", "cd \"${0%/*}\"\n"
-                              "g=$FDPASS_GENERATION\n"
-                              "until test -e go$g -o -e go -o ! -e gate.sh; do\n"
-                              "        test -e bad$g && read name </proc/$MAINPID/comm &&\n"
-                              "                test $name = sleep && kill -KILL $MAINPID\n"
-                              "        sleep 0.01\n"
-                              "done\n");
+        test_write("gate.sh",
+                   "cd \"${0%/*}\"\n"
+                   "g=$FDPASS_GENERATION\n"
+                   "until test -e go$g -o -e go$g.$FDPASS_INSTANCE -o -e go -o ! -e gate.sh; do\n"
+                   "        test -e bad$g && read name </proc/$MAINPID/comm &&\n"
+                   "                test $name = sleep && kill -KILL $MAINPID\n"
+                   "        sleep 0.01\n"
+                   "done\n");
 }
 
 static void open_scene(const char *more) {
@@ -191,6 +192,40 @@ START_TEST(who_makes_room_for_the_next_may_get_another_signal) {
         LIFE_UNTIL(&l, life_begin_job(&l, JOB_STOP, "stop", "a")->finished);
         ck_assert_uint_eq(l.n_ended, 2);
         ck_assert_int_eq(l.ended.tree.status, SIGINT);
+        life_end(&l);
+}
+END_TEST
+
+static bool place_serves(unsigned index, uint64_t generation) {
+        const struct instance *i = component_serving(a(), index);
+
+        return i && i->generation == generation;
+}
+
+/* The first of several that serves makes no restart of a start; the last that is left no start of a
+ * restart. */
+START_TEST(a_first_start_of_several_is_no_restart) {
+        struct job *job;
+
+        open_scene("Instances=2\nHandover=stop-first\n");
+        job = life_begin_job(&l, _i == 0 ? JOB_START : JOB_RESTART, "", "a");
+        LIFE_UNTIL(&l, component_starting(a(), 0));
+        ck_assert(life_is(&l, "a", COMPONENT_STARTING));
+        test_write("go1.0", "");
+        LIFE_UNTIL(&l, place_serves(0, 1) && component_starting(a(), 1));
+        ck_assert(life_is(&l, "a", COMPONENT_STARTING));
+        test_write("go1", "");
+        ck_assert_int_eq(life_receipt(&l, job, "a")->verdict, VERDICT_SERVES);
+        ck_assert(life_is(&l, "a", COMPONENT_READY));
+
+        job = life_begin_job(&l, JOB_RESTART, "", "a");
+        LIFE_UNTIL(&l, component_starting(a(), 0));
+        ck_assert(life_is(&l, "a", COMPONENT_RESTARTING)); /* the other one serves */
+        test_write("go2.0", "");
+        LIFE_UNTIL(&l, place_serves(0, 2) && component_starting(a(), 1));
+        ck_assert(life_is(&l, "a", COMPONENT_RESTARTING)); /* nothing of generation 1 does */
+        test_write("go2", "");
+        ck_assert_int_eq(life_receipt(&l, job, "a")->verdict, VERDICT_SERVES);
         life_end(&l);
 }
 END_TEST
@@ -760,6 +795,7 @@ SUITE("operation", {
         TEST(a_stop_while_conditions_are_looked_at_wins);
         TEST(a_restart_overlaps);
         TEST(who_makes_room_for_the_next_may_get_another_signal);
+        tcase_add_loop_test(tests_, a_first_start_of_several_is_no_restart, 0, 2);
         TEST(a_bad_generation_is_stopped_and_the_old_one_kept);
         TEST(a_bad_first_generation_has_failed);
         tcase_add_loop_test(tests_, stop_first_is_never_two, 0, 2);
