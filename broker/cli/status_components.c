@@ -84,15 +84,29 @@ static int add_uptime(struct table *table, const json_t *component, uint64_t now
                           since > 0 ? display_age(since, now_usec, age) : "-");
 }
 
-static int add_last_end(struct table *table, const json_t *component, uint64_t now_usec) {
+/* Its last end is why it does not serve now: that is told once. */
+static bool is_down_since(const json_t *component) {
         const json_t *end = json_object_get(component, "last_end");
+        const char *reason = document_text(component, "reason");
+
+        return *reason && strcmp(reason, document_text(end, "reason")) == 0;
+}
+
+/* Why, and how, where that says more: "not ready within TimeoutStartSec= (30 s); killed by SIGTERM"
+ */
+static int add_last_end(struct table *table, const json_t *component, uint64_t now_usec) {
+        enum tint tint = is_down_since(component) ? TINT_WARNING : TINT_NONE;
+        const json_t *end = json_object_get(component, "last_end");
+        const char *text = document_text(end, "text"), *reason = document_text(end, "reason");
         char age[DISPLAY_AGE_SIZE];
 
         if (!json_is_object(end))
                 return table_cell(table, LAST_END, TINT_NONE, "-");
         (void) display_age(document_number(end, "time_usec"), now_usec, age);
-        return table_cellf(table, LAST_END, TINT_NONE, "%s (%s%s)", document_text(end, "text"), age,
-                           strcmp(age, "now") == 0 ? "" : " ago");
+        if (strcmp(reason, text) == 0)
+                reason = "";
+        return table_cellf(table, LAST_END, tint, "%s%s%s (%s%s)", reason, *reason ? "; " : "",
+                           text, age, strcmp(age, "now") == 0 ? "" : " ago");
 }
 
 static int add_connections(struct table *table, const json_t *component) {
@@ -132,7 +146,7 @@ static int add_queue(struct table *table, const json_t *document, const json_t *
 /* "generation 9 starting, changed configuration: from the next start on" */
 static int add_notes(struct table *table, const json_t *component) {
         unsigned long long back_off = document_number(component, "back_off_ms");
-        const char *reason = document_text(component, "reason");
+        const char *reason = is_down_since(component) ? "" : document_text(component, "reason");
         bool is_outdated = false;
         const json_t *instance;
         char text[1024];

@@ -230,10 +230,12 @@ static void ended_by_itself(struct component *c, const struct instance *i) {
         (void) snprintf(c->last_reason, sizeof(c->last_reason), "%s", i->reason);
         if (i->was_ready && i->ended_usec - i->ready_usec >= RECOVERED_USEC)
                 restart_policy_reset(&c->policy);
-        if (c->goal != GOAL_RUNNING || c->table->stopping)
+        /* Not wanted, or another generation has its place: the old one stayed. */
+        if (c->goal != GOAL_RUNNING || c->table->stopping || component_serving(c, i->index) ||
+            component_starting(c, i->index)) {
+                component_keep(c);
                 return;
-        if (component_serving(c, i->index) || component_starting(c, i->index))
-                return; /* another generation has its place: the old one stayed */
+        }
         if (restart_policy_wants(i->config, i->cause, i->tree.end, i->tree.status))
                 back_off(c, i);
         else if (is_success && c->config->on_demand)

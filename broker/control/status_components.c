@@ -68,6 +68,7 @@ static void write_last_end(struct json_writer *j, const struct component *c) {
         }
         json_open_object(j, "last_end");
         json_text(j, "text", last_end_text(c, text, sizeof(text)));
+        write_text(j, "reason", c->last_reason);
         json_u64(j, "time_usec", c->last_end_usec);
         json_close_object(j);
 }

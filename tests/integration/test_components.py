@@ -459,7 +459,8 @@ def test_a_program_that_fails_again_and_again_is_left_alone_with_the_reason(scen
 
 def test_the_last_end_says_why(scene):
     s = scene({"hermes": NOTIFY + "Restart=no\n",
-               "iris": NOTIFY + "Restart=no\nStart=manual\nExecStartPre=/bin/sh -c 'exit 5'\n"})
+               "iris": NOTIFY + "Restart=no\nStart=manual\nExecStartPre=/bin/sh -c 'exit 5'\n",
+               "clio": NOTIFY + "Restart=no\nStart=manual\nTimeoutStartSec=400ms\n"})
     s.do("hermes", "errno=28")
     said = "exited with status 1 before it was ready; it said: No space left on device"
     assert s.receipt("RESTART", "hermes")["reason"] == said
@@ -467,6 +468,13 @@ def test_the_last_end_says_why(scene):
     assert s.component("hermes")["last_end"]["text"] == said
     assert s.receipt("START", "iris")["verdict"] == "failed"
     assert s.wait_state("iris", "failed")["last_end"]["text"] == "ExecStartPre=/bin/sh: exited with status 5"
+    s.do("clio", "never")
+    reason = s.receipt("START", "clio")["reason"]
+    assert reason.startswith("not ready within TimeoutStartSec= (0.4 s)")
+    last = s.wait_state("clio", "failed")["last_end"]
+    assert (last["text"], last["reason"]) == ("killed by SIGTERM", reason)
+    row = next(line for line in s.broker.fdpass("status").stdout.splitlines() if line.startswith("clio"))
+    assert f"{reason}; killed by SIGTERM (" in row and row.count(reason) == 1, row
 
 
 def test_an_end_is_answered_as_restart_says(scene):

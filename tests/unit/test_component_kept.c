@@ -380,6 +380,25 @@ START_TEST(what_ended_meanwhile_is_told_by_the_next) {
 }
 END_TEST
 
+START_TEST(how_a_generation_failed_is_kept_where_the_old_one_was) {
+        struct assignments record;
+        const struct text *last;
+        struct job *job;
+
+        run("Restart=no\n");
+        job = life_begin_job(&l, JOB_RESTART, "second", "a");
+        LIFE_UNTIL(&l,
+                   life_instance(&l, "a", 2) && life_instance(&l, "a", 2)->life == LIFE_COMPLETING);
+        ck_assert_int_eq(kill(life_instance(&l, "a", 2)->tree.pid, SIGKILL), 0);
+        ck_assert_int_eq(life_receipt(&l, job, "a")->verdict, VERDICT_KEPT);
+        /* At once, not only with whatever changes next. */
+        ck_assert(memory_get(l.memory, memory_first(l.memory, "component"), &record));
+        last = assignments_get(&record, "LAST_REASON");
+        ck_assert(last && text_equal(*last, "killed by SIGKILL before it was ready"));
+        life_end(&l);
+}
+END_TEST
+
 /* Nothing is left of what is over, nor of a component that is not configured any more. */
 START_TEST(records_go_with_what_they_are_of) {
         char id[16];
@@ -577,6 +596,7 @@ SUITE("component_kept", {
         TEST(a_restart_goes_on_with_the_next_broker_and_is_not_begun_twice);
         TEST(a_stop_goes_on);
         TEST(what_ended_meanwhile_is_told_by_the_next);
+        TEST(how_a_generation_failed_is_kept_where_the_old_one_was);
         TEST(records_go_with_what_they_are_of);
         TEST(one_that_is_not_configured_any_more_is_ended_by_the_next);
         tcase_add_loop_test(tests_, what_was_asked_for_one_that_is_not_configured_any_more_ends, 0,
