@@ -102,9 +102,9 @@ static int add_last_end(struct table *table, const json_t *component, uint64_t n
 
         if (!json_is_object(end))
                 return table_cell(table, LAST_END, TINT_NONE, "-");
-        (void) display_age(document_number(end, "time_usec"), now_usec, age);
         if (strcmp(reason, text) == 0)
                 reason = "";
+        (void) display_age(document_number(end, "time_usec"), now_usec, age);
         return table_cellf(table, LAST_END, tint, "%s%s%s (%s%s)", reason, *reason ? "; " : "",
                            text, age, strcmp(age, "now") == 0 ? "" : " ago");
 }
@@ -158,9 +158,12 @@ static int add_notes(struct table *table, const json_t *component) {
                 if (is_current(component, instance) || used >= sizeof(text))
                         continue;
                 used += (size_t) snprintf(
-                        text + used, sizeof(text) - used, "%sgeneration %llu %s", used ? ", " : "",
+                        text + used, sizeof(text) - used, "%sgeneration %llu %s%s%s",
+                        used ? ", " : "",
                         (unsigned long long) document_number(instance, "generation"),
-                        document_text(instance, "state"));
+                        document_text(instance, "state"),
+                        *document_text(instance, "reason") ? ": " : "",
+                        document_text(instance, "reason"));
         }
         if (back_off > 0 && used < sizeof(text))
                 used += (size_t) snprintf(text + used, sizeof(text) - used, "%sagain in %llu s",

@@ -355,9 +355,12 @@ void component_instance_changed(struct component *c, struct instance *i, enum li
 
         if (i->life == LIFE_READY && before != LIFE_READY)
                 c->reason[0] = '\0';
-        /* A start that has failed is not to wait for its end. */
-        if (op && !i->asked_to_stop && i->life >= LIFE_DRAINING)
+        /* A start that has failed is not to wait for its end; how one ended that leaves is why. */
+        if (op && !i->asked_to_stop && !i->leaves && i->life >= LIFE_DRAINING)
                 operation_instance_failed(op, i);
+        if (op && i->leaves && before < LIFE_DRAINING)
+                operation_tell(op, "draining", i, "%s: generation %llu draining: %s", c->name,
+                               (unsigned long long) i->generation, instance_reason(i));
         if (op && before < LIFE_READY && i->life == LIFE_READY)
                 operation_tell(op, "ready", i, "%s: generation %llu ready", c->name,
                                (unsigned long long) i->generation);

@@ -28,6 +28,7 @@ static void enter_draining(struct instance *i);
 static void enter_killed(struct instance *i);
 static void enter_cleaning(struct instance *i);
 static void enter_stopped(struct instance *i);
+static void send_stop(struct instance *i);
 
 /* LIFE_NEW, to which nothing returns: the event does not concern this state. */
 static const struct {
@@ -56,7 +57,8 @@ static const struct {
                             [LIFE_TREE_ENDED] = LIFE_KILLED,
                             [LIFE_DEADLINE] = LIFE_DRAINING,
                             [LIFE_STOP] = LIFE_DRAINING,
-                            [LIFE_FAIL] = LIFE_DRAINING}},
+                            [LIFE_FAIL] = LIFE_DRAINING,
+                            [LIFE_LEAVES] = LIFE_DRAINING}},
         [LIFE_COMPLETING] = {"starting",
                              enter_completing,
                              {[LIFE_COMMANDS_DONE] = LIFE_READY,
@@ -65,13 +67,15 @@ static const struct {
                               [LIFE_TREE_ENDED] = LIFE_KILLED,
                               [LIFE_DEADLINE] = LIFE_DRAINING,
                               [LIFE_STOP] = LIFE_DRAINING,
-                              [LIFE_FAIL] = LIFE_DRAINING}},
+                              [LIFE_FAIL] = LIFE_DRAINING,
+                              [LIFE_LEAVES] = LIFE_DRAINING}},
         [LIFE_READY] = {"ready",
                         enter_ready,
                         {[LIFE_MAIN_ENDED] = LIFE_DRAINING,
                          [LIFE_TREE_ENDED] = LIFE_DRAINING,
                          [LIFE_STOP] = LIFE_DRAINING,
-                         [LIFE_FAIL] = LIFE_DRAINING}},
+                         [LIFE_FAIL] = LIFE_DRAINING,
+                         [LIFE_LEAVES] = LIFE_DRAINING}},
         [LIFE_DRAINING] = {"draining",
                            enter_draining,
                            {[LIFE_TREE_ENDED] = LIFE_CLEANING,
@@ -124,9 +128,14 @@ void instance_set_reason(struct instance *i, const char *format, ...) {
         va_end(arguments);
 }
 
+const char *instance_reason(const struct instance *i) {
+        return !i->reason[0] && i->leaves ? "it said STOPPING=1" : i->reason;
+}
+
 /* ---- events -----------------------------------------------------------------------------------*/
 
 static void log_change(const struct instance *i, enum life before) {
+        const char *reason = i->life >= LIFE_DRAINING ? instance_reason(i) : "";
         char label[NAME_LENGTH_MAX + 16];
 
         if (lives[before].name == lives[i->life].name && i->life != LIFE_KILLED)
@@ -136,9 +145,8 @@ static void log_change(const struct instance *i, enum life before) {
                 return;
         log_write(instance_table(i)->log, LEVEL_INFO, INSTANCE_ABOUT(i),
                   "%s: generation %llu %s%s%s", label, (unsigned long long) i->generation,
-                  i->life == LIFE_KILLED ? "killed" : lives[i->life].name,
-                  i->reason[0] && i->life >= LIFE_DRAINING ? ": " : "",
-                  i->life >= LIFE_DRAINING ? i->reason : "");
+                  i->life == LIFE_KILLED ? "killed" : lives[i->life].name, reason[0] ? ": " : "",
+                  reason);
 }
 
 static void set_state(struct instance *i, enum life next) {
@@ -196,15 +204,33 @@ static void all_ended(struct instance *i) {
         instance_event(i, ends ? instance_after_end(i) : LIFE_TREE_ENDED);
 }
 
-static void say_end(struct instance *i) {
-        char text[64];
+/* What it had said of its end: "; it said: STOPPING=1, No space left on device, EXIT_STATUS=3" */
+static const char *last_words(const struct instance *i, char *buffer, size_t size) {
+        char exit_status[32];
+        const char *const words[] = {
+                i->leaves ? "STOPPING=1" : NULL,
+                i->notify_error > 0 ? strerror(i->notify_error) : NULL,
+                i->said_exit_status >= 0 ? exit_status : NULL,
+        };
+        size_t used = 0;
 
-        if (i->life >= LIFE_DRAINING)
+        (void) snprintf(exit_status, sizeof(exit_status), "EXIT_STATUS=%d", i->said_exit_status);
+        buffer[0] = '\0';
+        for (size_t k = 0; k < sizeof(words) / sizeof(words[0]); k++)
+                if (words[k] && used < size)
+                        used += (size_t) snprintf(buffer + used, size - used, "%s%s",
+                                                  used ? ", " : "; it said: ", words[k]);
+        return buffer;
+}
+
+static void say_end(struct instance *i) {
+        char text[64], words[160];
+
+        if (i->life >= LIFE_DRAINING && !i->leaves)
                 return;
         (void) process_end_text(i->tree.end, i->tree.status, text, sizeof(text));
-        instance_set_reason(i, "%s%s%s%s", text, i->was_ready ? "" : " before it was ready",
-                            i->notify_error > 0 ? "; it said: " : "",
-                            i->notify_error > 0 ? strerror(i->notify_error) : "");
+        instance_set_reason(i, "%s%s%s", text, i->was_ready ? "" : " before it was ready",
+                            last_words(i, words, sizeof(words)));
 }
 
 /* The broker that started it died before it let it begin. */
@@ -261,6 +287,8 @@ void instance_main_ended(void *owner) {
                 all_ended(i);
         else if (i->life == LIFE_DRAINING && i->config->kill_mode == KILL_MIXED)
                 process_tree_kill(&i->tree);
+        else if (i->life == LIFE_DRAINING && i->leaves)
+                send_stop(i); /* to the rest of it, which nobody has told */
         else
                 instance_event(i, LIFE_MAIN_ENDED);
 }
@@ -317,6 +345,8 @@ static void send_stop(struct instance *i) {
 
         if (i->signaled || c->kill_mode == KILL_NONE)
                 return;
+        if (i->leaves && !i->tree.main_ended)
+                return; /* it is at it */
         i->signaled = true;
         if (i->tree.main_ended || c->kill_mode == KILL_CONTROL_GROUP)
                 (void) process_tree_signal_all(&i->tree, signal);
@@ -336,7 +366,7 @@ static void enter_draining(struct instance *i) {
         if (!has_processes(i) || (i->tree.main_ended && leaves_others(i)))
                 instance_defer(i, instance_after_end(i));
         else if (i->config->stop.count > 0 && !i->tree.main_ended && i->cause == END_BY_ITSELF &&
-                 !i->signaled)
+                 !i->signaled && !i->leaves)
                 instance_run_commands(i, &i->config->stop);
         else
                 send_stop(i);
@@ -506,6 +536,13 @@ void instance_fail(struct instance *i, enum end_cause cause, const char *format,
         instance_event(i, LIFE_FAIL);
 }
 
+void instance_leaves(struct instance *i) {
+        if (lives[i->life].next[LIFE_LEAVES] == LIFE_NEW)
+                return;
+        i->leaves = true;
+        instance_event(i, LIFE_LEAVES);
+}
+
 int instance_new(struct component *component, uint64_t generation, unsigned index,
                  struct instance **ret) {
         struct instance *i = calloc(1, sizeof(*i));
@@ -520,6 +557,7 @@ int instance_new(struct component *component, uint64_t generation, unsigned inde
         init_tree(i);
         i->control_tree.pidfd = i->control_tree.cgroup_fd = i->control_tree.events_fd = -1;
         i->spawn_watch.fd = i->control_watch.fd = -1;
+        i->said_exit_status = -1;
         i->notify.fd = i->output.fd = i->error.fd = i->command_output.fd = -1;
         TAILQ_INSERT_TAIL(&component->instances, i, entry);
         component->n_instances++;

@@ -47,7 +47,8 @@ enum life_event {
         LIFE_TREE_ENDED,
         LIFE_DEADLINE,
         LIFE_STOP,
-        LIFE_FAIL, /* it serves no more: watchdog, illness, a failure before exec */
+        LIFE_FAIL,   /* it serves no more: watchdog, illness, a failure before exec */
+        LIFE_LEAVES, /* of its own will: STOPPING=1 */
         N_LIFE_EVENTS
 };
 
@@ -67,6 +68,7 @@ struct instance {
 
         bool was_ready;          /* ever: its end is then the component's affair, not the start's */
         bool asked_to_stop;      /* by us; its end is no failure */
+        bool leaves;             /* nobody asked it to, and it said STOPPING=1 */
         bool drain_by_operation; /* its drain is part of a receipt */
         enum end_cause cause;    /* why we stopped it, if we did for its failure */
         char reason[REASON_SIZE]; /* why it failed, for people; "" */
@@ -79,6 +81,7 @@ struct instance {
         bool reloading;
         char status[NOTIFY_STATUS_SIZE]; /* STATUS= */
         int notify_error;                /* ERRNO=, what it said last; 0 */
+        int said_exit_status;            /* EXIT_STATUS=; -1 */
         bool is_healthy;
         bool is_left_sick; /* its hand-over is refused by the start limit, and that was said */
         unsigned failed_probes;
@@ -136,6 +139,13 @@ void instance_begin(struct instance *instance);
 void instance_stop(struct instance *instance);
 void instance_fail(struct instance *instance, enum end_cause cause, const char *format, ...)
         __attribute__((format(printf, 3, 4)));
+/*
+ * It said that it ends. It is left in peace and has TimeoutStopSec= for that, and how it ended is
+ * what is told of it and what Restart= goes by. No news of one that is on its way out already.
+ */
+void instance_leaves(struct instance *instance);
+/* Why it failed, or ends; for people. "" */
+const char *instance_reason(const struct instance *instance);
 /* ExecReload=, or else SIGHUP for who has none. 0, -ESRCH, -EBUSY. */
 int instance_reload(struct instance *instance);
 

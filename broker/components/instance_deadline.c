@@ -40,6 +40,13 @@ static void start_is_too_slow(struct instance *i) {
         i->cause = END_BY_TIMEOUT;
 }
 
+/* What follows a stop signal that is not heeded follows this, too. */
+static void leaving_is_too_slow(struct instance *i) {
+        instance_set_reason(i, "it said STOPPING=1 and did not end within TimeoutStopSec= (%g s)",
+                            (double) i->config->timeout_stop_usec / 1e6);
+        i->cause = END_BY_TIMEOUT;
+}
+
 static void reload_is_too_slow(struct instance *i) {
         instance_commands_stop(i);
         instance_set_reason(i, "reloading took longer than TimeoutStartSec= (%g s)",
@@ -57,6 +64,8 @@ static void on_deadline(void *owner) {
         }
         if (instance_is_starting(i)) {
                 start_is_too_slow(i);
+        } else if (i->life == LIFE_DRAINING && i->leaves && !i->tree.main_ended) {
+                leaving_is_too_slow(i);
         } else if (i->life == LIFE_KILLED) {
                 log_error(
                         instance_table(i)->log, INSTANCE_ABOUT(i),

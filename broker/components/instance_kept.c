@@ -12,14 +12,13 @@
 #include "keeper/record.h"
 
 static const char *const instance_keys[] = {
-        "RECORD",      "COMPONENT",    "GENERATION",     "INDEX",    "LIFE",
-        "PID",         "START_TIME",   "CGROUP",         "SINCE",    "WAS_READY",
-        "ASKED",       "SIGNALED",     "STORED",         "REASON",   "CAUSE",
-        "NOTIFY",      "OWN_WORD",     "EVIDENCE",       "EXECUTED", "STARTED",
-        "SAID_READY",  "READY",        "DRAIN",          "DEADLINE", "WATCHDOG",
-        "RELOADING",   "BY_OPERATION", "KILLED",         "COMMANDS", "NEXT_COMMAND",
-        "CONTROL_PID", "CONTROL_TIME", "CONTROL_CGROUP", "STATUS",   "ERRNO",
-        "READY_BY",    "GROUP",        "GROUP_TIME",     NULL};
+        "RECORD",      "COMPONENT",    "GENERATION",     "INDEX",       "LIFE",     "PID",
+        "START_TIME",  "CGROUP",       "SINCE",          "WAS_READY",   "ASKED",    "SIGNALED",
+        "STORED",      "REASON",       "CAUSE",          "NOTIFY",      "OWN_WORD", "EVIDENCE",
+        "EXECUTED",    "STARTED",      "SAID_READY",     "READY",       "DRAIN",    "DEADLINE",
+        "WATCHDOG",    "RELOADING",    "BY_OPERATION",   "KILLED",      "COMMANDS", "NEXT_COMMAND",
+        "CONTROL_PID", "CONTROL_TIME", "CONTROL_CGROUP", "STATUS",      "ERRNO",    "READY_BY",
+        "GROUP",       "GROUP_TIME",   "LEAVES",         "EXIT_STATUS", NULL};
 static const char *const part_keys[] = {"RECORD", "INSTANCE", "WHICH", NULL};
 
 static const struct record_kind instance_record = {KIND_INSTANCE, 'g', instance_keys};
@@ -98,6 +97,8 @@ static void keep_words(const struct instance *i, struct packet_writer *w) {
         packet_add(w, "STATUS", i->status);
         packet_add_u64(w, "ERRNO", (uint64_t) i->notify_error);
         packet_add(w, "READY_BY", i->ready_by);
+        if (i->said_exit_status >= 0)
+                packet_add_u64(w, "EXIT_STATUS", (uint64_t) i->said_exit_status);
 }
 
 /* Of its group, where another process leads it than the main one. */
@@ -126,6 +127,7 @@ void instance_keep(struct instance *i) {
         packet_add_u64(w, "WAS_READY", i->was_ready);
         packet_add_u64(w, "ASKED", i->asked_to_stop);
         packet_add_u64(w, "SIGNALED", i->signaled);
+        packet_add_u64(w, "LEAVES", i->leaves);
         packet_add_u64(w, "CAUSE", i->cause);
         packet_add(w, "NOTIFY", i->notify.path);
         packet_add_u64(w, "OWN_WORD", i->by_own_word);
@@ -298,12 +300,15 @@ static void read_record(struct instance *i, const struct assignments *a) {
         i->is_healthy = i->was_ready;
         i->asked_to_stop = record_u64(a, "ASKED") != 0;
         i->signaled = record_u64(a, "SIGNALED") != 0;
+        i->leaves = record_u64(a, "LEAVES") != 0;
         i->cause = (enum end_cause) record_u64(a, "CAUSE");
         i->by_own_word = record_u64(a, "OWN_WORD") != 0;
         i->evidence = (enum evidence) record_u64(a, "EVIDENCE");
         i->executed = record_u64(a, "EXECUTED") != 0;
         i->was_given_stored = record_u64(a, "STORED") != 0;
         i->notify_error = (int) record_u64(a, "ERRNO");
+        if (assignments_get(a, "EXIT_STATUS"))
+                i->said_exit_status = (int) record_u64(a, "EXIT_STATUS");
         record_text(a, "REASON", i->reason, sizeof(i->reason));
         record_text(a, "STATUS", i->status, sizeof(i->status));
         record_text(a, "READY_BY", i->ready_by, sizeof(i->ready_by));

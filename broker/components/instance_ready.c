@@ -328,13 +328,17 @@ static void handle_main_pid(struct instance *i, pid_t pid) {
 /* For people: shown while it runs, and when it has ended. */
 static void handle_words(struct instance *i, const struct notify_packet *p) {
         bool status = (p->flags & NOTIFY_HAS_STATUS) && strcmp(i->status, p->status) != 0,
-             error = p->error > 0 && i->notify_error != p->error;
+             error = p->error > 0 && i->notify_error != p->error,
+             exit_status =
+                     (p->flags & NOTIFY_HAS_EXIT_STATUS) && i->said_exit_status != p->exit_status;
 
         if (status)
                 (void) snprintf(i->status, sizeof(i->status), "%s", p->status);
         if (error)
                 i->notify_error = p->error;
-        if (status || error)
+        if (exit_status)
+                i->said_exit_status = p->exit_status;
+        if (status || error || exit_status)
                 instance_keep(i);
 }
 
@@ -362,8 +366,6 @@ static void on_notify(void *owner, struct notify_packet *p) {
                 handle_main_pid(i, p->main_pid);
         if (p->flags & (NOTIFY_STORE | NOTIFY_REMOVE))
                 handle_store(i, p);
-        if (p->flags & NOTIFY_HAS_EXTEND)
-                instance_extend_deadline(i, p->extend_usec);
         if (p->flags & NOTIFY_HAS_WATCHDOG_USEC)
                 i->watchdog_usec = p->watchdog_usec;
         if (p->flags & (NOTIFY_WATCHDOG | NOTIFY_HAS_WATCHDOG_USEC))
@@ -374,6 +376,10 @@ static void on_notify(void *owner, struct notify_packet *p) {
         }
         if (p->flags & NOTIFY_READY)
                 handle_ready(i);
+        if (p->flags & NOTIFY_STOPPING)
+                instance_leaves(i);
+        if (p->flags & NOTIFY_HAS_EXTEND) /* of the end, when it says both */
+                instance_extend_deadline(i, p->extend_usec);
         if (p->flags & NOTIFY_TRIGGER)
                 instance_fail(i, END_BY_WATCHDOG, "it said WATCHDOG=trigger");
 }

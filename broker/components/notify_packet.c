@@ -87,6 +87,13 @@ static bool set_error(struct notify_packet *packet, unsigned flag, struct text v
         return to_int(value, 1, 4095, &packet->error); /* MAX_ERRNO of the kernel */
 }
 
+static bool set_exit_status(struct notify_packet *packet, unsigned flag, struct text value) {
+        if (!to_int(value, 0, 255, &packet->exit_status))
+                return false;
+        packet->flags |= flag;
+        return true;
+}
+
 static bool set_fd_name(struct notify_packet *packet, unsigned flag, struct text value) {
         if (!name_is_valid(value.start, value.length))
                 return false;
@@ -118,6 +125,8 @@ static const struct key {
         {"FDPOLL", set_poll, 0},
         {"ERRNO", set_error, 0},
         {"BARRIER", set_one, NOTIFY_BARRIER},
+        {"STOPPING", set_one, NOTIFY_STOPPING},
+        {"EXIT_STATUS", set_exit_status, NOTIFY_HAS_EXIT_STATUS},
 };
 
 #define N_KEYS (sizeof(keys) / sizeof(keys[0]))

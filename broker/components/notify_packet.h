@@ -28,7 +28,9 @@ enum notify_flags {
         NOTIFY_STORE = 128,       /* FDSTORE=1 with its descriptors */
         NOTIFY_REMOVE = 256,      /* FDSTOREREMOVE=1 */
         NOTIFY_HAS_WATCHDOG_USEC = 512,
-        NOTIFY_BARRIER = 1024, /* BARRIER=1; answered by notify_socket.c */
+        NOTIFY_BARRIER = 1024,  /* BARRIER=1; answered by notify_socket.c */
+        NOTIFY_STOPPING = 2048, /* STOPPING=1 */
+        NOTIFY_HAS_EXIT_STATUS = 4096,
 };
 
 struct notify_packet {
@@ -37,6 +39,7 @@ struct notify_packet {
         uint64_t extend_usec, watchdog_usec;
         pid_t main_pid;
         int error;                         /* ERRNO=, 0 when not said */
+        int exit_status;                   /* EXIT_STATUS= */
         char fd_name[NAME_LENGTH_MAX + 1]; /* FDNAME=; "stored" when there is none */
         bool no_poll;                      /* FDPOLL=0 */
         struct fd_list *fds; /* of NOTIFY_STORE: to be moved out; the rest is disposed of */

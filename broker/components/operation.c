@@ -173,6 +173,16 @@ enum step {
         STEP_FAILED, /* and will not be */
 };
 
+/* What it started there said that it ends, and has not yet: how it ends is to be told. */
+static bool is_being_left(const struct operation *op, unsigned index) {
+        const struct instance *i;
+
+        TAILQ_FOREACH (i, &op->component->instances, entry)
+                if (i->index == index && i->generation == op->generation && i->leaves)
+                        return true;
+        return false;
+}
+
 static enum step advance_place(struct operation *op, unsigned index) {
         struct component *c = op->component;
         struct instance *serving = component_serving(c, index),
@@ -196,7 +206,9 @@ static enum step advance_place(struct operation *op, unsigned index) {
         }
         if (op->generation == 0 && operation_checks_conditions(op))
                 return STEP_WAIT;
-        if (op->unmet || (op->begun & bit(index)))
+        if (op->begun & bit(index))
+                return is_being_left(op, index) ? STEP_WAIT : STEP_FAILED;
+        if (op->unmet)
                 return STEP_FAILED;
         if (c->config->handover == HANDOVER_STOP_FIRST && stop_older(op, index, op->generation))
                 return STEP_WAIT;
@@ -226,6 +238,9 @@ static void decide_start(struct operation *op, bool good) {
         struct component *c = op->component;
 
         if (good) {
+                /* The one before may have ended meanwhile, of its own will and for good. */
+                if (c->goal != GOAL_RUNNING)
+                        component_set_goal(c, GOAL_RUNNING, "");
                 operation_describe_ready(op);
                 op->receipt.generation = component_generation(c);
                 operation_decide(op, op->begun ? VERDICT_SERVES : VERDICT_NOTHING, "");

@@ -41,7 +41,7 @@ static void write_instance(struct json_writer *j, const struct instance *i) {
         json_text(j, "state", life_name(i->life));
         json_u64(j, "since_usec", i->since_usec);
         write_ready(j, i);
-        write_text(j, "reason", i->reason);
+        write_text(j, "reason", instance_reason(i));
         write_text(j, "status", i->status);
         write_text(j, "health", i->health_text);
         json_u64(j, "connections", i->held.count);

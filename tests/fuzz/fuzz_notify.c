@@ -22,6 +22,8 @@ static void check(const struct notify_packet *p) {
                 abort();
         if (p->error < 0 || p->error > 4095)
                 abort();
+        if (p->exit_status < 0 || p->exit_status > 255)
+                abort();
         if (p->flags & NOTIFY_HAS_MAIN_PID && p->main_pid <= 0)
                 abort();
 }

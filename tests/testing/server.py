@@ -77,6 +77,8 @@ class Server:
             if holds("leave"):
                 say("leaves")
                 sys.exit(int(DO.get("status", 0)))
+            if holds("ends"):
+                leave_of_its_own_will("ends")
             if holds("memory-on"):
                 fill_memory()
             if "feed" in DO and not holds("unfed"):
@@ -161,6 +163,15 @@ def leave_grandchild():
     say(f"grandchild {grandchild.pid}")
 
 
+def leave_of_its_own_will(word):
+    """It says so, and ends when the file is gone."""
+    status = int(DO.get("status", 0))
+    notify(f"STOPPING=1\nSTATUS=enough\nEXIT_STATUS={status}")
+    say("leaves")
+    wait(lambda: not holds(word))
+    sys.exit(status)
+
+
 def fill_memory():
     hoard = []
     while True:
@@ -183,6 +194,8 @@ def before_ready():
     if "errno" in DO:
         notify(f"STATUS=no disk\nERRNO={DO['errno']}")
         sys.exit(1)
+    if holds("ends-early"):
+        leave_of_its_own_will("ends-early")
     if "kill-self" in DO:
         os.kill(os.getpid(), getattr(signal, DO["kill-self"]))
     wait(lambda: not holds("starts-while"))
@@ -226,8 +239,6 @@ def main():
         flood(lambda: [notify("STATUS=" + "x" * 200) for _ in range(50)])
     if "flood-output" in DO:
         flood(lambda: os.write(1, b"y" * 65535 + b"\n"))
-    if "stopped" in DO:
-        notify("STOPPING=1\nSTATUS=enough")
     server.serve()
     say("bye")
 

@@ -129,6 +129,31 @@ START_TEST(what_it_said_comes_back) {
 }
 END_TEST
 
+/* The next broker does not tell it to end either, and goes by its end as this one would have. */
+START_TEST(one_that_leaves_does_so_under_the_next_broker) {
+        struct instance *i;
+        uint64_t deadline_usec;
+
+        run("Restart=no\n");
+        i = life_instance(&l, "a", 1);
+        i->said_exit_status = 0;
+        instance_leaves(i);
+        deadline_usec = i->deadline_usec;
+        die("Restart=no\n");
+        i = life_instance(&next, "a", 1);
+        ck_assert_int_eq(i->life, LIFE_DRAINING);
+        ck_assert(i->leaves && !i->signaled);
+        ck_assert_uint_ge(i->deadline_usec + 1000, deadline_usec);
+        ck_assert_str_eq(instance_reason(i), "it said STOPPING=1");
+        life_pass(&next, 20);
+        ck_assert_int_eq(kill(i->tree.pid, SIGKILL), 0);
+        LIFE_UNTIL(&next, life_is(&next, "a", COMPONENT_FAILED));
+        ck_assert_str_eq(life_component(&next, "a")->last_reason,
+                         "killed by SIGKILL; it said: STOPPING=1, EXIT_STATUS=0");
+        life_end(&next);
+}
+END_TEST
+
 static pid_t pid_in(const char *name) {
         LIFE_UNTIL(&l, life_read(name)[0]);
         return (pid_t) atoi(life_read(name));
@@ -589,6 +614,7 @@ SUITE("component_kept", {
         TEST(each_of_several_has_its_own_again);
         TEST(what_it_said_comes_back);
         TEST(why_a_reload_failed_does_not);
+        TEST(one_that_leaves_does_so_under_the_next_broker);
         TEST(a_group_is_still_its_own_when_another_led_it);
         TEST(what_a_component_is_comes_back);
         tcase_add_loop_test(tests_, a_goal_is_kept, 0, 2);

@@ -98,16 +98,17 @@ static const char *const expected[N_LIVES] = {
          *                  | | | | | TREE_ENDED
          *                  | | | | | | DEADLINE
          *                  | | | | | | | STOP
-         *                  | | | | | | | | FAIL */
-        [LIFE_NEW] =        "P S . . . . . 0 0",
-        [LIFE_PREPARING] =  ". S K . . . K K K",
-        [LIFE_STARTING] =   ". R . C K K D D D",
-        [LIFE_COMPLETING] = ". R D . K K D D D",
-        [LIFE_READY] =      ". . . . D D . D D",
-        [LIFE_DRAINING] =   ". 0 . . . L K . .",
-        [LIFE_KILLED] =     ". 0 . . . L 0 . .",
-        [LIFE_CLEANING] =   ". 0 0 . . . 0 . .",
-        [LIFE_STOPPED] =    ". . . . . . . . .",
+         *                  | | | | | | | | FAIL
+         *                  | | | | | | | | | LEAVES */
+        [LIFE_NEW] =        "P S . . . . . 0 0 .",
+        [LIFE_PREPARING] =  ". S K . . . K K K .",
+        [LIFE_STARTING] =   ". R . C K K D D D D",
+        [LIFE_COMPLETING] = ". R D . K K D D D D",
+        [LIFE_READY] =      ". . . . D D . D D D",
+        [LIFE_DRAINING] =   ". 0 . . . L K . . .",
+        [LIFE_KILLED] =     ". 0 . . . L 0 . . .",
+        [LIFE_CLEANING] =   ". 0 0 . . . 0 . . .",
+        [LIFE_STOPPED] =    ". . . . . . . . . .",
 };
 /* clang-format on */
 
@@ -442,22 +443,150 @@ START_TEST(who_says_ready_and_ends_is_not_ready_for_long) {
 }
 END_TEST
 
-/* ERRNO= is why: with the end of a start, and with one after it had served. */
+/* ERRNO= is why: with the end of a start, and with one after it had served. EXIT_STATUS= stands
+ * beside it; 0 is one, too. */
 START_TEST(its_end_says_what_it_had_said) {
         static const char *const reasons[] = {
                 "exited with status 3 before it was ready; it said: No such file or directory",
-                "exited with status 3; it said: No such file or directory"};
+                "exited with status 3; it said: No such file or directory",
+                "exited with status 3; it said: No such file or directory, EXIT_STATUS=0"};
         const struct instance *end;
         struct instance *i =
-                start("Type=notify\nExecStart=%s ERRNO=5 STATUS=hm %s ERRNO=2 @%s :3\n", program(),
-                      _i == 0 ? "STATUS=hm" : "READY=1", test_path("go"));
+                start("Type=notify\nExecStart=%s ERRNO=5 STATUS=hm %s %s ERRNO=2 @%s :3\n",
+                      program(), _i == 0 ? "STATUS=hm" : "READY=1",
+                      _i == 2 ? "EXIT_STATUS=7 EXIT_STATUS=0" : "STATUS=hm", test_path("go"));
 
         LIFE_UNTIL(&l, i->notify_error == 2);
-        if (_i == 1)
+        if (_i > 0)
                 until(i, LIFE_READY);
         test_write("go", "");
         end = until_ended();
         ck_assert_str_eq(end->reason, reasons[_i]);
+        life_end(&l);
+}
+END_TEST
+
+/* STOPPING=1: neither ExecStop= nor a signal tells it what it does already, and nothing watches it.
+ */
+START_TEST(who_says_that_it_ends_is_left_in_peace) {
+        const struct instance *end;
+        struct instance *i =
+                start("Type=notify\nExecStart=%s READY=1 @%s STOPPING=1 READY=1 "
+                      "WATCHDOG=1 STATUS=bye @%s :3\nExecStop=touch %s\n"
+                      "WatchdogSec=60\nHealthCheck=exec:true\n",
+                      program(), test_path("go"), test_path("gone"), test_path("told"));
+        pid_t pid = i->tree.pid;
+
+        until(i, LIFE_READY);
+        ck_assert(timer_is_started(&i->watchdog));
+        test_write("go", "");
+        LIFE_UNTIL(&l, strcmp(i->status, "bye") == 0);
+        ck_assert_int_eq(i->life, LIFE_DRAINING);
+        ck_assert_str_eq(instance_reason(i), "it said STOPPING=1");
+        ck_assert(life_said(&l, "a: generation 1 draining: it said STOPPING=1"));
+        ck_assert(!timer_is_started(&i->watchdog) && i->n_probing == 0 && !i->signaled);
+        ck_assert(timer_is_started(&i->deadline));
+        life_pass(&l, 30);
+        ck_assert_int_eq(kill(pid, 0), 0);
+        test_write("gone", "");
+        end = until_ended();
+        ck_assert_str_eq(end->reason, "exited with status 3; it said: STOPPING=1");
+        ck_assert_int_eq(end->cause, END_BY_ITSELF);
+        ck_assert(!end->asked_to_stop && !end->was_killed);
+        ck_assert(!life_exists("told"));
+        life_end(&l);
+}
+END_TEST
+
+START_TEST(who_says_that_it_ends_before_it_is_ready_has_failed_when_it_has) {
+        const struct instance *end;
+        struct instance *i = start("Type=notify\nExecStart=%s STOPPING=1 READY=1 @%s ERRNO=2 :3\n"
+                                   "TimeoutStartSec=60\nTimeoutStopSec=30\n",
+                                   program(), test_path("go"));
+
+        until(i, LIFE_DRAINING);
+        ck_assert_uint_le(i->deadline_usec, loop_now_usec() + 30 * 1000 * 1000);
+        ck_assert(!i->was_ready);
+        test_write("go", "");
+        end = until_ended();
+        ck_assert_str_eq(end->reason, "exited with status 3 before it was ready; it said: "
+                                      "STOPPING=1, No such file or directory");
+        ck_assert(!end->was_ready);
+        life_end(&l);
+}
+END_TEST
+
+START_TEST(who_says_so_and_does_not_end_is_killed) {
+        const struct instance *end;
+
+        (void) start("Type=notify\nExecStart=%s %s STOPPING=1\nTimeoutStopSec=100ms\n", program(),
+                     _i == 0 ? "READY=1" : "STATUS=hm");
+        end = until_ended();
+        ck_assert_str_eq(end->reason,
+                         "it said STOPPING=1 and did not end within TimeoutStopSec= (0.1 s)");
+        ck_assert_int_eq(end->cause, END_BY_TIMEOUT);
+        ck_assert_int_eq(end->tree.end, PROCESS_KILLED);
+        ck_assert_int_eq(end->tree.status, SIGKILL); /* and by no signal before it */
+        ck_assert(end->was_killed && !end->asked_to_stop);
+        life_end(&l);
+}
+END_TEST
+
+START_TEST(the_rest_of_who_leaves_is_told_when_the_main_process_has_gone) {
+        const struct instance *end;
+        struct instance *i =
+                start("Type=notify\nTimeoutStopSec=60\n"
+                      "ExecStart=sh -c 'sh -c \"trap \\'touch %s; exit\\' TERM; touch %s; "
+                      "while :; do sleep 0.01; done\" & exec %s READY=1 @%s STOPPING=1 @%s :0'\n",
+                      test_path("told"), test_path("forked"), program(), test_path("leave"),
+                      test_path("go"));
+
+        LIFE_UNTIL(&l, i->life == LIFE_READY && life_exists("forked"));
+        test_write("leave", "");
+        until(i, LIFE_DRAINING);
+        life_pass(&l, 30);
+        ck_assert(!life_exists("told"));
+        test_write("go", "");
+        end = until_ended();
+        ck_assert(life_exists("told") && end->tree.ended && !end->was_killed);
+        ck_assert_str_eq(end->reason, "exited with status 0; it said: STOPPING=1");
+        life_end(&l);
+}
+END_TEST
+
+START_TEST(time_to_end_can_be_asked_for_in_the_same_breath) {
+        struct instance *i = start("Type=notify\nExecStart=%s "
+                                   "READY=1+STOPPING=1+EXTEND_TIMEOUT_USEC=30000000\n"
+                                   "TimeoutStopSec=500ms\n",
+                                   program());
+
+        until(i, LIFE_DRAINING);
+        ck_assert_uint_ge(i->deadline_usec, loop_now_usec() + 29 * 1000 * 1000);
+        ck_assert_int_eq(kill(i->tree.pid, SIGKILL), 0); /* it would take that time */
+        life_end(&l);
+}
+END_TEST
+
+START_TEST(who_was_told_to_stop_says_nothing_new) {
+        const struct instance *end;
+        struct instance *i = start("Type=notify\nExecStart=%s READY=1 @%s STOPPING=1 STATUS=bye\n"
+                                   "ExecStop=sh -c 'until [ -e %s ]; do sleep 0.01; done'\n",
+                                   program(), test_path("go"), test_path("stop"));
+        uint64_t deadline_usec;
+
+        until(i, LIFE_READY);
+        instance_stop(i);
+        deadline_usec = i->deadline_usec;
+        test_write("go", "");
+        LIFE_UNTIL(&l, strcmp(i->status, "bye") == 0);
+        ck_assert_int_eq(i->life, LIFE_DRAINING);
+        ck_assert_uint_eq(i->deadline_usec, deadline_usec);
+        ck_assert_str_eq(instance_reason(i), "");
+        test_write("stop", "");
+        end = until_ended();
+        ck_assert(end->asked_to_stop && !end->leaves);
+        ck_assert_int_eq(end->tree.status, SIGTERM);
+        ck_assert_str_eq(end->reason, "");
         life_end(&l);
 }
 END_TEST
@@ -619,7 +748,13 @@ int main(int argc, char *argv[]) {
         tcase_add_loop_test(tests_, the_stop_signal_goes_where_it_is_to, 0, 3);
         TEST(its_word_is_what_makes_it_ready);
         TEST(who_says_ready_and_ends_is_not_ready_for_long);
-        tcase_add_loop_test(tests_, its_end_says_what_it_had_said, 0, 2);
+        tcase_add_loop_test(tests_, its_end_says_what_it_had_said, 0, 3);
+        TEST(who_says_that_it_ends_is_left_in_peace);
+        TEST(who_says_that_it_ends_before_it_is_ready_has_failed_when_it_has);
+        tcase_add_loop_test(tests_, who_says_so_and_does_not_end_is_killed, 0, 2);
+        TEST(the_rest_of_who_leaves_is_told_when_the_main_process_has_gone);
+        TEST(time_to_end_can_be_asked_for_in_the_same_breath);
+        TEST(who_was_told_to_stop_says_nothing_new);
         TEST(others_cannot_speak_for_it);
         TEST(a_foreign_main_pid_is_refused);
         TEST(more_time_can_be_asked_for_and_not_less);

@@ -27,11 +27,12 @@ static void parse(const char *text) {
 START_TEST(every_key_says_what_it_means) {
         parse("READY=1\nRELOADING=1\nWATCHDOG=1\nSTATUS=all is well\n"
               "EXTEND_TIMEOUT_USEC=1500000\nWATCHDOG_USEC=2000000\nMAINPID=4711\nFDSTORE=1\n"
-              "FDNAME=conn.1\nFDPOLL=0\nERRNO=2\n");
+              "FDNAME=conn.1\nFDPOLL=0\nERRNO=2\nSTOPPING=1\nEXIT_STATUS=255\n");
         ck_assert_uint_eq(packet.flags, NOTIFY_READY | NOTIFY_RELOADING | NOTIFY_WATCHDOG |
                                                 NOTIFY_HAS_STATUS | NOTIFY_HAS_EXTEND |
                                                 NOTIFY_HAS_WATCHDOG_USEC | NOTIFY_HAS_MAIN_PID |
-                                                NOTIFY_STORE);
+                                                NOTIFY_STORE | NOTIFY_STOPPING |
+                                                NOTIFY_HAS_EXIT_STATUS);
         ck_assert_str_eq(packet.status, "all is well");
         ck_assert_uint_eq(packet.extend_usec, 1500000);
         ck_assert_uint_eq(packet.watchdog_usec, 2000000);
@@ -39,6 +40,7 @@ START_TEST(every_key_says_what_it_means) {
         ck_assert_str_eq(packet.fd_name, "conn.1");
         ck_assert(packet.no_poll);
         ck_assert_int_eq(packet.error, 2);
+        ck_assert_int_eq(packet.exit_status, 255);
         ck_assert_str_eq(ignored, "");
 
         parse("WATCHDOG=trigger\nFDSTOREREMOVE=1\nBARRIER=1");
@@ -46,11 +48,15 @@ START_TEST(every_key_says_what_it_means) {
         ck_assert_str_eq(packet.fd_name, "stored");
         ck_assert(!packet.no_poll);
         ck_assert_int_eq(packet.error, 0);
+
+        parse("STOPPING=0\nEXIT_STATUS=0");
+        ck_assert_uint_eq(packet.flags, NOTIFY_HAS_EXIT_STATUS);
+        ck_assert_int_eq(packet.exit_status, 0);
 }
 END_TEST
 
 START_TEST(what_is_unknown_does_not_spoil_the_rest) {
-        parse("\n\nMONOTONIC_USEC=5\nSTOPPING=1\nEXIT_STATUS=77\nlower=case\nno "
+        parse("\n\nMONOTONIC_USEC=5\nINVOCATION_ID=1\nNOTIFYACCESS=all\nlower=case\nno "
               "assignment\n=\nX-OWN=1\n\nREADY=1");
         ck_assert_uint_eq(packet.flags, NOTIFY_READY);
         ck_assert_str_eq(ignored, "");
@@ -74,6 +80,9 @@ START_TEST(a_wrong_value_counts_as_not_said_and_is_named) {
                 "MAINPID=",
                 "ERRNO=0",
                 "ERRNO=4096",
+                "EXIT_STATUS=256",
+                "EXIT_STATUS=-1",
+                "EXIT_STATUS=",
                 "FDPOLL=maybe",
                 "WATCHDOG=2",
                 "WATCHDOG_USEC= 1",

@@ -271,6 +271,71 @@ START_TEST(a_bad_first_generation_has_failed) {
 }
 END_TEST
 
+/* It says so (STOPPING=1), and ends a moment later: the verdict waits for how. */
+START_TEST(one_that_leaves_before_it_is_ready_is_judged_by_its_end) {
+        const struct receipt *r;
+        struct instance *i;
+        struct job *job;
+
+        if (_i == 0)
+                open_scene("Restart=no\n");
+        else
+                run("Restart=no\n");
+        job = life_begin_job(&l, _i == 0 ? JOB_START : JOB_RESTART, "", "a");
+        LIFE_UNTIL(&l, completes(_i == 0 ? 1 : 2));
+        i = life_instance(&l, "a", _i == 0 ? 1 : 2);
+        instance_leaves(i);
+        ck_assert_int_eq(i->life, LIFE_DRAINING);
+        life_pass(&l, 20);
+        ck_assert(!job->items[0].decided);
+        ck_assert(life_is(&l, "a", _i == 0 ? COMPONENT_DRAINING : COMPONENT_READY));
+        ck_assert_int_eq(kill(i->tree.pid, SIGKILL), 0);
+        r = life_receipt(&l, job, "a");
+        ck_assert_int_eq(r->verdict, _i == 0 ? VERDICT_FAILED : VERDICT_KEPT);
+        ck_assert_str_eq(r->reason, "killed by SIGKILL before it was ready; it said: STOPPING=1");
+        ck_assert_uint_eq(r->n_lines, 1);
+        ck_assert(_i == 0 ? life_is(&l, "a", COMPONENT_FAILED) : serves(1));
+        life_end(&l);
+}
+END_TEST
+
+START_TEST(the_end_of_one_that_leaves_is_answered_by_restart) {
+        struct instance *i;
+
+        run(_i == 0 ? "Restart=on-failure\nRestartSec=10ms\n"
+                    : "Restart=no\nSuccessExitStatus=SIGKILL\n");
+        test_write("go", "");
+        i = life_instance(&l, "a", 1);
+        instance_leaves(i);
+        ck_assert(life_is(&l, "a", COMPONENT_DRAINING));
+        life_pass(&l, 20);
+        ck_assert_uint_eq(a()->last_generation, 1);
+        ck_assert_int_eq(kill(i->tree.pid, SIGKILL), 0);
+        LIFE_UNTIL(&l, _i == 0 ? serves(2) : life_is(&l, "a", COMPONENT_STOPPED));
+        ck_assert_str_eq(a()->last_reason, "killed by SIGKILL; it said: STOPPING=1");
+        life_end(&l);
+}
+END_TEST
+
+/* Restart=no would have left it alone; what was asked for counts. */
+START_TEST(a_restart_of_one_that_leaves_is_to_run_on) {
+        struct job *job;
+
+        run("Handover=stop-first\nRestart=no\n");
+        test_write("go", "");
+        instance_leaves(life_instance(&l, "a", 1));
+        job = life_begin_job(&l, JOB_RESTART, "", "a");
+        life_pass(&l, 20);
+        ck_assert(!life_instance(&l, "a", 2));
+        ck_assert_int_eq(kill(life_instance(&l, "a", 1)->tree.pid, SIGKILL), 0);
+        ck_assert_int_eq(life_receipt(&l, job, "a")->verdict, VERDICT_SERVES);
+        ck_assert(serves(2));
+        ck_assert_int_eq(a()->goal, GOAL_RUNNING);
+        ck_assert_str_eq(a()->reason, "");
+        life_end(&l);
+}
+END_TEST
+
 /* The old one is gone before the new one begins; a bad one then leaves nothing. */
 START_TEST(stop_first_is_never_two) {
         const struct receipt *r;
@@ -798,6 +863,9 @@ SUITE("operation", {
         tcase_add_loop_test(tests_, a_first_start_of_several_is_no_restart, 0, 2);
         TEST(a_bad_generation_is_stopped_and_the_old_one_kept);
         TEST(a_bad_first_generation_has_failed);
+        tcase_add_loop_test(tests_, one_that_leaves_before_it_is_ready_is_judged_by_its_end, 0, 2);
+        tcase_add_loop_test(tests_, the_end_of_one_that_leaves_is_answered_by_restart, 0, 2);
+        TEST(a_restart_of_one_that_leaves_is_to_run_on);
         tcase_add_loop_test(tests_, stop_first_is_never_two, 0, 2);
         TEST(two_starts_are_one);
         TEST(a_restart_during_a_restart_comes_after_it);
