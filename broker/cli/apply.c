@@ -10,6 +10,7 @@
 #include "cleanup.h"
 #include "cli/command.h"
 #include "cli/conversation.h"
+#include "cli/display.h"
 #include "cli/document.h"
 #include "cli/exit_status.h"
 
@@ -59,7 +60,8 @@ static size_t print_diagnostics(const struct cli *cli, const json_t *document) {
 
 static int print_json(const struct answer *answer, bool ok, const char *message,
                       const json_t *document) {
-        json_t *root = json_pack("{s:i,s:b}", "schema", 1, "ok", ok), *diagnostics;
+        static const char *const lists[] = {"diagnostics", "removed_components"};
+        json_t *root = json_pack("{s:i,s:b}", "schema", 1, "ok", ok);
         uint64_t count;
 
         for (size_t i = 0; ok && i < N_COUNTS; i++)
@@ -68,9 +70,11 @@ static int print_json(const struct answer *answer, bool ok, const char *message,
                                                    json_integer((json_int_t) count));
         if (!ok)
                 (void) json_object_set_new(root, "message", document_string(message));
-        diagnostics = json_object_get(document, "diagnostics");
-        (void) json_object_set_new(root, "diagnostics",
-                                   diagnostics ? json_incref(diagnostics) : json_array());
+        for (size_t i = 0; i < sizeof(lists) / sizeof(lists[0]); i++) {
+                json_t *list = json_object_get(document, lists[i]);
+
+                (void) json_object_set_new(root, lists[i], list ? json_incref(list) : json_array());
+        }
         (void) document_print(root, stdout); /* display_finish() tells what went wrong */
         json_decref(root);
         return STATUS_OK;
@@ -87,6 +91,23 @@ static void print_counts(const struct answer *answer) {
                         before = ", ";
                 }
         puts(*before == ',' ? "" : "The configuration is applied.");
+}
+
+/* They are told to stop, and their listeners stay or go as the line before says. */
+static void print_removed(const json_t *document) {
+        const json_t *name;
+        size_t i;
+
+        json_array_foreach(json_object_get(document, "removed_components"), i, name) {
+                const char *text = json_string_value(name);
+                _cleanup_free_ char *shown = display_escape(text ? text : "?");
+
+                if (shown)
+                        printf("%s%s",
+                               i > 0 ? " " : "Components removed, which are stopped now: ", shown);
+        }
+        if (i > 0)
+                puts("");
 }
 
 static bool is_outdated(const json_t *component) {
@@ -145,6 +166,7 @@ static int applied(const struct cli *cli, struct fdpass *c, const struct answer 
                 return print_json(answer, true, "", document);
         (void) print_diagnostics(cli, document);
         print_counts(answer);
+        print_removed(document);
         print_components(c);
         return STATUS_OK;
 }

@@ -28,9 +28,19 @@
 
 #define EXPLAIN_DEADLINE_USEC (3 * 1000 * 1000)
 
+static void clear(struct apply *a) {
+        diagnostics_clear(&a->diagnostics);
+        for (size_t i = 0; i < a->n_removed; i++)
+                free(a->removed[i]);
+        free(a->removed);
+        a->removed = NULL;
+        a->n_removed = 0;
+}
+
 /* ---- the outcome ------------------------------------------------------------------------------*/
 
-static int write_document(const struct diagnostics *diagnostics, int *ret_fd, size_t *ret_size) {
+static int write_document(const struct apply *a, int *ret_fd, size_t *ret_size) {
+        const struct diagnostics *diagnostics = &a->diagnostics;
         struct document d;
         int r = document_begin(&d);
 
@@ -50,6 +60,10 @@ static int write_document(const struct diagnostics *diagnostics, int *ret_fd, si
                 json_text(&d.json, "text", one->text);
                 json_close_object(&d.json);
         }
+        json_close_array(&d.json);
+        json_open_array(&d.json, "removed_components");
+        for (size_t i = 0; i < a->n_removed; i++)
+                json_text(&d.json, NULL, a->removed[i]);
         json_close_array(&d.json);
         json_close_object(&d.json);
         return document_end(&d, ret_fd, ret_size);
@@ -130,8 +144,8 @@ static void answer(const struct apply *a, int result) {
         int document = -1;
         size_t size = 0;
 
-        if (a->diagnostics.count > 0)
-                (void) write_document(&a->diagnostics, &document, &size);
+        if (a->diagnostics.count > 0 || a->n_removed > 0)
+                (void) write_document(a, &document, &size);
         if (result == 0 && a->session->control->broker->memory) {
                 answer_when_kept(a, document, size);
                 return;
@@ -172,7 +186,7 @@ static void finish(struct control *c, int result) {
         log_outcome(c, a, result);
         if (a->session)
                 answer(a, result);
-        diagnostics_clear(&a->diagnostics);
+        clear(a);
         a->session = NULL;
         a->running = a->again = false;
         if (again)
@@ -218,6 +232,20 @@ static int start_explaining(struct control *c) {
 
 /* ---- applying ---------------------------------------------------------------------------------*/
 
+/* Those that are about to be removed; who is short of memory has them in the log. */
+static void note_removed(struct apply *a, const struct component_table *t,
+                         const struct config *config) {
+        const struct component *c;
+
+        a->removed = calloc(t->count + 1, sizeof(*a->removed));
+        for (c = component_first(t); a->removed && c; c = component_next(c)) {
+                if (c->removed || config_find_component(config, c->name))
+                        continue;
+                a->removed[a->n_removed] = strdup(c->name);
+                a->n_removed += a->removed[a->n_removed] != NULL;
+        }
+}
+
 /* From here on the new configuration is what everybody is judged by. */
 static void put_in_force(struct control *c, struct config *config, const struct limits *limits) {
         struct broker *b = c->broker;
@@ -235,6 +263,8 @@ static void put_in_force(struct control *c, struct config *config, const struct 
         b->limits = *limits;
         if (!b->log_level_is_fixed)
                 log_set_level(b->log, config->broker.log_level);
+        if (b->components)
+                note_removed(&c->apply, b->components, config);
         if (b->components && component_table_apply(b->components, config, true) < 0)
                 diagnostics_add(&c->apply.diagnostics, SEVERITY_WARNING, b->config_path, 0,
                                 "out of memory: not all new components could be made; apply again");
@@ -311,7 +341,7 @@ void apply_forget(struct apply *a, const struct session *session) {
 void apply_cancel(struct apply *a) {
         if (a->running)
                 helper_cancel(&a->helper);
-        diagnostics_clear(&a->diagnostics);
+        clear(a);
         /* Not what waits for the keeper: the settling ends that. */
         a->session = NULL;
         a->running = a->again = false;

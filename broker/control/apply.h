@@ -22,7 +22,7 @@ struct apply_answer {
         struct session *session; /* NULL: it has ended */
         struct serial serial;
         struct apply_result result;
-        int document; /* owned while waiting; -1: there were no warnings */
+        int document; /* owned while waiting; -1: there is nothing to say */
         size_t size;
 };
 
@@ -35,6 +35,8 @@ struct apply {
         struct apply_answer answer;
         struct diagnostics diagnostics;
         struct apply_result result;
+        char **removed; /* components that are not configured any more; names */
+        size_t n_removed;
         struct helper helper; /* finds out who has the addresses that are in use */
 };
 

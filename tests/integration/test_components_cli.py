@@ -318,6 +318,21 @@ def test_apply_says_which_components_run_on_as_they_were_and_which_have_failed(b
     assert "run on" not in b.fdpass("apply").stdout
 
 
+def test_apply_names_the_components_that_it_removes(broker):
+    sections = {name: f"[Component {name}]\nExecStart=sleep 3600\n" for name in "abc"}
+    web = "[Socket web]\nListenStream=%s:%d\n" % free_address()
+    b = broker("".join(sections.values()) + web)
+    b.write_config(sections["b"] + web)
+    assert "Components removed, which are stopped now: a c\n" in b.fdpass("apply").stdout
+    until(lambda: [c["name"] for c in b.status()["components"]] == ["b"], "their end")
+    assert "removed" not in b.fdpass("apply").stdout
+    b.write_config("")
+    said = json.loads(b.fdpass("apply", "--json", check=False).stdout)
+    assert (said["ok"], said["removed_components"]) == (False, [])  # it would close web, and has done nothing
+    said = json.loads(b.fdpass("apply", "--allow-close", "--json").stdout)
+    assert (said["ok"], said["closed"], said["removed_components"]) == (True, 1, ["b"])
+
+
 @pytest.mark.parametrize("start, state, hint", [
     ("manual", "stopped", "Start the component with 'fdpass start a'."),
     ("on-demand", "waiting", "a starts with the first connection."),
