@@ -14,11 +14,16 @@
 
 enum { NAME, STATE, GENERATION, PIDS, UPTIME, RESTARTS, LAST_END, CONNECTIONS, QUEUE, NOTES };
 static const struct table_column columns[] = {
-        [NAME] = {"COMPONENT"},       [STATE] = {"STATE"},
-        [GENERATION] = {"GEN", true}, [PIDS] = {"PID"},
-        [UPTIME] = {"UPTIME"},        [RESTARTS] = {"RESTARTS", true},
-        [LAST_END] = {"LAST END"},    [CONNECTIONS] = {"CONNECTIONS", true},
-        [QUEUE] = {"QUEUE", true},    [NOTES] = {"NOTES"}};
+        [NAME] = {"COMPONENT"},
+        [STATE] = {"STATE"},
+        [GENERATION] = {"GEN", .right = true, .drop = 6},
+        [PIDS] = {"PID", .drop = 4},
+        [UPTIME] = {"UPTIME", .drop = 3},
+        [RESTARTS] = {"RESTARTS", .right = true, .drop = 2},
+        [LAST_END] = {"LAST END", .cut = true},
+        [CONNECTIONS] = {"CONNECTIONS", .right = true, .drop = 1},
+        [QUEUE] = {"QUEUE", .right = true, .drop = 5},
+        [NOTES] = {"NOTES", .cut = true}};
 
 static const struct {
         const char *state;

@@ -8,18 +8,42 @@
 #include <libsmartcols.h>
 #include <stdarg.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <wchar.h>
 
 #include "cleanup.h"
 #include "cli/display.h"
+
+#define COLUMNS_MAX 16
+#define CUT_WIDTH 24 /* what is cut keeps so much as long as there are columns to be left out */
 
 struct table {
         struct libscols_table *scols;
         struct libscols_line *line; /* the table's; a borrowed view */
         bool color;
+        const struct table_column *columns;
+        size_t n_columns, widths[COLUMNS_MAX]; /* as wide as the widest cell */
 };
 
 static const char *const tint_colors[] = {
         [TINT_NONE] = NULL, [TINT_GOOD] = "green", [TINT_WARNING] = "yellow", [TINT_BAD] = "red"};
+
+/* In columns of a terminal; a text that is no text in this locale has its bytes. */
+static size_t width_of(const char *text) {
+        wchar_t wide[1024];
+        size_t n = mbstowcs(wide, text, sizeof(wide) / sizeof(wide[0]));
+        int width = n < sizeof(wide) / sizeof(wide[0]) ? wcswidth(wide, n) : -1;
+
+        return width >= 0 ? (size_t) width : strlen(text);
+}
+
+static void note_width(struct table *table, size_t column, const char *text) {
+        size_t width = width_of(text);
+
+        if (width > table->widths[column])
+                table->widths[column] = width;
+}
 
 static int add_columns(struct table *table, const struct table_column *columns, size_t n_columns) {
         for (size_t i = 0; i < n_columns; i++) {
@@ -27,6 +51,7 @@ static int add_columns(struct table *table, const struct table_column *columns, 
                         table->scols, columns[i].title, 0, columns[i].right ? SCOLS_FL_RIGHT : 0);
                 if (!column)
                         return -ENOMEM;
+                note_width(table, i, columns[i].title);
                 if (table->color &&
                     scols_cell_set_color(scols_column_get_header(column), "bold") < 0)
                         return -ENOMEM;
@@ -36,11 +61,13 @@ static int add_columns(struct table *table, const struct table_column *columns, 
 
 int table_new(struct table **ret, const struct table_column *columns, size_t n_columns,
               bool color) {
-        struct table *table = calloc(1, sizeof(*table));
+        struct table *table = n_columns <= COLUMNS_MAX ? calloc(1, sizeof(*table)) : NULL;
 
         if (!table)
                 return -ENOMEM;
         table->color = color;
+        table->columns = columns;
+        table->n_columns = n_columns;
         table->scols = scols_new_table();
         if (!table->scols || scols_table_enable_colors(table->scols, color) < 0 ||
             scols_table_enable_noencoding(table->scols, 1) < 0 ||
@@ -73,6 +100,7 @@ int table_cell(struct table *table, size_t column, enum tint tint, const char *t
                 free(shown);
                 return -ENOMEM;
         }
+        note_width(table, column, shown);
         if (tint_colors[tint] && scols_cell_set_color(cell, tint_colors[tint]) < 0)
                 return -ENOMEM;
         return 0;
@@ -93,10 +121,60 @@ int table_cellf(struct table *table, size_t column, enum tint tint, const char *
         return table_cell(table, column, tint, text);
 }
 
+static bool has_flag(const struct table *table, size_t column, int flag) {
+        return scols_column_get_flags(scols_table_get_column(table->scols, column)) & flag;
+}
+
+static void add_flag(const struct table *table, size_t column, int flag) {
+        struct libscols_column *c = scols_table_get_column(table->scols, column);
+
+        (void) scols_column_set_flags(c, scols_column_get_flags(c) | flag);
+}
+
+/* Of a line, with what is cut if it is. */
+static size_t line_width(const struct table *table, bool cut) {
+        size_t sum = 0;
+
+        for (size_t i = 0; i < table->n_columns; i++) {
+                size_t width = table->widths[i];
+
+                if (has_flag(table, i, SCOLS_FL_HIDDEN))
+                        continue;
+                if (cut && table->columns[i].cut && width > CUT_WIDTH)
+                        width = CUT_WIDTH;
+                sum += width + (sum > 0); /* a space before it */
+        }
+        return sum;
+}
+
+/* The next to be left out, or n_columns. */
+static size_t least_column(const struct table *table) {
+        size_t least = table->n_columns;
+
+        for (size_t i = 0; i < table->n_columns; i++)
+                if (table->columns[i].drop > 0 && !has_flag(table, i, SCOLS_FL_HIDDEN) &&
+                    (least == table->n_columns ||
+                     table->columns[i].drop < table->columns[least].drop))
+                        least = i;
+        return least;
+}
+
+static void fit(const struct table *table, size_t width) {
+        size_t least;
+
+        while (line_width(table, true) > width && (least = least_column(table)) < table->n_columns)
+                add_flag(table, least, SCOLS_FL_HIDDEN);
+        for (size_t i = 0; i < table->n_columns && line_width(table, false) > width; i++)
+                if (table->columns[i].cut)
+                        add_flag(table, i, SCOLS_FL_TRUNC);
+}
+
 int table_print(struct table *table, FILE *stream) {
         int r = scols_table_set_stream(table->scols, stream);
+        struct winsize size;
 
-        /* Nothing is cut, in a pipe or on a terminal: that takes a column with SCOLS_FL_TRUNC. */
+        if (ioctl(fileno(stream), TIOCGWINSZ, &size) == 0 && size.ws_col > 0)
+                fit(table, size.ws_col);
         if (r == 0)
                 r = scols_print_table(table->scols);
         return r < 0 ? r : 0;

@@ -13,6 +13,9 @@ struct table;
 struct table_column {
         const char *title;
         bool right; /* numbers */
+        /* On a terminal that is too narrow: */
+        bool cut;      /* its cells may be cut; */
+        unsigned drop; /* left out, lowest number first; 0: never */
 };
 
 enum tint { TINT_NONE, TINT_GOOD, TINT_WARNING, TINT_BAD };
@@ -32,6 +35,7 @@ int table_cell(struct table *table, size_t column, enum tint tint, const char *t
 int table_cellf(struct table *table, size_t column, enum tint tint, const char *format, ...)
         __attribute__((format(printf, 4, 5)));
 
+/* Nothing is left out or cut in a pipe or a file. 0 or -errno. */
 int table_print(struct table *table, FILE *stream);
 
 #endif

@@ -1,18 +1,22 @@
 """What `fdpass status` shows, to people and to programs, and that nothing in it steers a terminal."""
 import array
 import contextlib
+import fcntl
 import json
 import os
 import pty
 import signal
 import socket
+import struct
 import subprocess
 import sys
+import termios
 import threading
 
 import pytest
 
 from testing.broker import FDPASS, children_of, clean_environment, free_address
+from testing.process import until
 
 HOLD = "import sys; print('up', flush=True); sys.stdin.read()"
 
@@ -31,9 +35,10 @@ def run(*arguments, env=None, **kwargs):
                           stderr=subprocess.PIPE, text=True, timeout=30, check=False, **kwargs)
 
 
-def on_terminal(broker, *arguments, **more):
-    """What a terminal gets."""
+def on_terminal(broker, *arguments, columns=0, **more):
+    """What a terminal gets, of so many columns (0: it does not say)."""
     master, slave = pty.openpty()
+    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
     try:
         process = subprocess.Popen([FDPASS, *arguments], env=broker.environment(TERM="xterm", **more),
                                    stdin=slave, stdout=slave, stderr=slave)
@@ -151,6 +156,24 @@ def test_long_addresses_are_not_cut_in_a_pipe(broker, tmp_path):
     b.write_config(section("web", path))
     b.fdpass("apply")
     assert path in b.fdpass("status").stdout
+
+
+def test_a_narrow_terminal_gets_what_matters_in_lines_that_fit(broker):
+    b = broker("[Component hermes]\nExecStart=sleep 3600\n"
+               "[Component iris]\nType=notify\nRestart=no\nTimeoutStartSec=200ms\nExecStart=sleep 3600\n")
+    until(lambda: [one["state"] for one in b.status()["components"]] == ["ready", "failed"], "both")
+    headers = {}
+    for columns in (200, 82, 60, 45):
+        lines = on_terminal(b, "status", columns=columns, NO_COLOR="1").decode().splitlines()[:3]
+        assert all(len(line) <= columns for line in lines), lines
+        assert "failed" in lines[2] and "not ready" in lines[2]
+        headers[columns] = lines[0].replace("LAST END", "LAST").split()
+    assert len(headers[200]) == 10
+    assert headers[82] == [one for one in headers[200] if one != "CONNECTIONS"]
+    assert headers[60] == ["COMPONENT", "STATE", "GEN", "LAST", "QUEUE", "NOTES"]
+    assert headers[45] == ["COMPONENT", "STATE", "LAST", "NOTES"]
+    for whole in (b.fdpass("status").stdout, on_terminal(b, "status", NO_COLOR="1").decode()):
+        assert "CONNECTIONS" in whole and "it has not said READY=1; killed by SIGTERM" in whole
 
 
 def test_output_that_does_not_get_out_is_a_failure(broker):
