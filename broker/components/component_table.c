@@ -36,7 +36,7 @@ static int add(struct component_table *t, struct component_config *config, struc
         c->config = component_config_ref(config);
         TAILQ_INIT(&c->instances);
         TAILQ_INIT(&c->draining);
-        output_log_init(&c->output, t->log, c->name);
+        output_log_init(&c->output, t->log, c->name, &t->kept_lines);
         c->output.instances = config->instances;
         HASH_ADD_KEYPTR(hh, t->by_name, c->name, strlen(c->name), c);
         HASH_SRT(hh, t->by_name, compare);
@@ -167,6 +167,7 @@ int component_table_new(struct component_table **ret, struct loop *loop, struct 
         t->listeners = listeners;
         t->memory = memory;
         t->control_path = control_path;
+        kept_lines_init(&t->kept_lines, memory, log);
         t->cgroups.fd = -1;
         t->strays = (struct rate_limit){.interval_usec = STRAYS_USEC, .burst = 1};
         TAILQ_INIT(&t->jobs);
@@ -188,6 +189,7 @@ struct component_table *component_table_free(struct component_table *t) {
                         component_free(t->by_name);
                 timer_stop(&t->turns);
                 worker_pool_clear(&t->workers);
+                kept_lines_close(&t->kept_lines);
                 cgroup_root_close(&t->cgroups);
                 free(t);
         }

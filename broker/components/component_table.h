@@ -9,6 +9,7 @@
 
 #include "components/component.h"
 #include "components/job.h"
+#include "components/kept_lines.h"
 #include "components/process_tree.h"
 #include "core/log.h"
 #include "core/worker.h"
@@ -43,6 +44,7 @@ struct component_table {
         const char *control_path;
         struct component_callbacks callbacks;
         struct worker_pool workers;
+        struct kept_lines kept_lines; /* that components wrote */
         struct cgroup_root cgroups;
         struct rate_limit strays; /* searches for them, with cgroups */
         bool has_cgroup_root;     /* it was looked for: with the first component */

@@ -70,6 +70,7 @@ void component_keep(struct component *c) {
 }
 
 void component_forget(struct component *c) {
+        output_log_forget(&c->output);
         record_remove(c->table->memory, c->id);
 }
 
@@ -163,6 +164,19 @@ static void load_instances(struct component_table *t) {
                         (void) operation_request(c, JOB_STOP, NULL);
         }
         instance_parts_clear(&parts);
+}
+
+/* Of components that are not configured any more as well, which only their instances make known. */
+static void load_lines(struct component_table *t) {
+        char name[LINE_AREA_NAME_SIZE];
+
+        for (size_t k = 0; k < t->kept_lines.count; k++) {
+                struct component *c =
+                        kept_lines_name(&t->kept_lines, k, name) ? component_find(t, name) : NULL;
+
+                if (c)
+                        output_log_find(&c->output, k);
+        }
 }
 
 /* ---- jobs -------------------------------------------------------------------------------------*/
@@ -368,7 +382,11 @@ void kept_load(struct component_table *t) {
         if (!t->memory)
                 return;
         load_components(t);
+        kept_lines_load(&t->kept_lines);
+        load_lines(t); /* before any that an instance has written since */
         load_instances(t);
+        load_lines(t);
+        kept_lines_forget_unclaimed(&t->kept_lines);
         load_jobs(t);
 }
 

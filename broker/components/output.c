@@ -27,30 +27,35 @@
 
 /* ---- lines ------------------------------------------------------------------------------------*/
 
-void output_log_init(struct output_log *log, struct log *to, const char *component) {
-        *log = (struct output_log){.log = to, .component = component, .instances = 1};
-        TAILQ_INIT(&log->lines);
+void output_log_init(struct output_log *log, struct log *to, const char *component,
+                     struct kept_lines *kept) {
+        *log = (struct output_log){.log = to, .component = component, .instances = 1, .kept = kept};
         LIST_INIT(&log->followers);
 }
 
-static void remove_first(struct output_log *log) {
-        struct output_line *line = TAILQ_FIRST(&log->lines);
+void output_log_find(struct output_log *log, size_t k) {
+        struct output_line line;
+        struct line_walk w;
 
-        TAILQ_REMOVE(&log->lines, line, entry);
-        log->count--;
-        log->bytes -= line->length;
-        free(line);
+        if (line_ring_is_there(&log->lines))
+                return;
+        kept_lines_find(log->kept, k, &log->lines);
+        for (w = line_ring_walk(&log->lines); line_walk_next(&w, &line);)
+                log->last_number = line.number;
 }
 
 void output_log_clear(struct output_log *log) {
-        while (log->count > 0)
-                remove_first(log);
+        kept_lines_leave(&log->lines);
         while (!LIST_EMPTY(&log->followers)) {
                 struct output_follower *follower = LIST_FIRST(&log->followers);
 
                 output_unfollow(follower);
                 follower->end(follower->owner);
         }
+}
+
+void output_log_forget(struct output_log *log) {
+        kept_lines_forget(log->kept, &log->lines);
 }
 
 void output_follow(struct output_log *log, struct output_follower *follower) {
@@ -74,32 +79,30 @@ static void tell_followers(struct output_log *log, const struct output_line *lin
         }
 }
 
-/* Without memory for it the line is lost, as it is when the log is full; its number is not. */
-static void add_line(struct output_pipe *pipe, const char *text, size_t length) {
-        struct output_log *log = pipe->to;
-        struct output_line *line = malloc(sizeof(*line) + length + 1);
+static void remember(struct output_log *log, const struct output_line *line) {
+        if (!line_ring_is_there(&log->lines))
+                kept_lines_new(log->kept, log->component, &log->lines);
+        (void) line_ring_add(&log->lines, line); /* without memory it is not remembered */
+}
 
-        log->last_number++;
-        if (!line)
-                return;
-        *line = (struct output_line){.number = log->last_number,
-                                     .time_usec = clock_realtime_usec(),
-                                     .generation = pipe->generation,
-                                     .instance = pipe->instance,
-                                     .is_error = pipe->is_error,
-                                     .length = length};
-        memcpy(line->text, text, length);
-        line->text[length] = '\0';
-        for (size_t i = 0; i < length; i++)
-                if (line->text[i] == '\0')
-                        line->text[i] = ' ';
-        TAILQ_INSERT_TAIL(&log->lines, line, entry);
-        log->count++;
-        log->bytes += length;
-        while (log->count > OUTPUT_LINES_KEPT || log->bytes > OUTPUT_BYTES_KEPT)
-                remove_first(log);
-        output_line_write(log, line);
-        tell_followers(log, line);
+static void add_line(struct output_pipe *pipe, const char *start, size_t length) {
+        struct output_log *log = pipe->to;
+        char text[OUTPUT_LINE_MAX + 1], *p = text;
+        struct output_line line = {.number = ++log->last_number,
+                                   .time_usec = clock_realtime_usec(),
+                                   .generation = pipe->generation,
+                                   .instance = pipe->instance,
+                                   .is_error = pipe->is_error,
+                                   .length = length,
+                                   .text = text};
+
+        memcpy(text, start, length);
+        text[length] = '\0';
+        while ((p = memchr(p, '\0', (size_t) (text + length - p))))
+                *p = ' ';
+        remember(log, &line);
+        output_line_write(log, &line);
+        tell_followers(log, &line);
 }
 
 /* ---- the broker's log -------------------------------------------------------------------------*/

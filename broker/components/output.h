@@ -13,26 +13,12 @@
 #include <sys/queue.h>
 #include <sys/types.h>
 
+#include "components/kept_lines.h"
+#include "components/line_ring.h"
 #include "core/log.h"
 #include "core/loop.h"
 
-#define OUTPUT_LINE_MAX 2048  /* longer ones are cut into several */
-#define OUTPUT_LINES_KEPT 200 /* of a component, all generations together */
-#define OUTPUT_BYTES_KEPT 65536
 #define OUTPUT_SHARE 65536 /* bytes read of a pipe in one turn of the loop: its capacity */
-
-struct output_line {
-        TAILQ_ENTRY(output_line) entry;
-        uint64_t number;    /* from 1, of the component */
-        uint64_t time_usec; /* CLOCK_REALTIME */
-        uint64_t generation;
-        unsigned instance;
-        bool is_error; /* from a standard error that has a pipe of its own */
-        size_t length;
-        char text[]; /* terminated; control characters as they came, but NUL and a last CR */
-};
-
-TAILQ_HEAD(output_lines, output_line);
 
 struct output_follower {
         LIST_ENTRY(output_follower) entry;
@@ -47,14 +33,19 @@ struct output_log {
         const char *component; /* lent */
         unsigned instances;    /* to name them in the prefix when there are several */
         unsigned width; /* columns of the prefix on a terminal, so that lines stand in line */
-        struct output_lines lines;
-        size_t count, bytes;
+        struct kept_lines *kept; /* lent; where the lines lie */
+        struct line_ring lines;
         uint64_t last_number;
         LIST_HEAD(, output_follower) followers;
 };
 
-void output_log_init(struct output_log *log, struct log *to, const char *component);
+void output_log_init(struct output_log *log, struct log *to, const char *component,
+                     struct kept_lines *kept);
+/* The lines of the broker before us: area `k` of log->kept. Not over lines that are there. */
+void output_log_find(struct output_log *log, size_t k);
+/* What is kept of the lines stays so; output_log_forget() before it: of them as well. */
 void output_log_clear(struct output_log *log);
+void output_log_forget(struct output_log *log);
 void output_follow(struct output_log *log, struct output_follower *follower);
 void output_unfollow(struct output_follower *follower);
 

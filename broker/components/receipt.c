@@ -50,21 +50,26 @@ int receipt_copy(struct receipt *copy, const struct receipt *original) {
         return n == original->n_lines ? 0 : -ENOMEM;
 }
 
+static bool is_of(const struct output_line *line, const struct instance *i) {
+        return line->generation == i->generation && line->instance == i->index;
+}
+
 void receipt_take_lines(struct receipt *r, const struct output_log *log, const struct instance *i) {
-        const struct output_line *line;
+        struct output_line line;
+        struct line_walk w;
         size_t n = 0, skip;
 
-        TAILQ_FOREACH (line, &log->lines, entry)
-                n += line->generation == i->generation && line->instance == i->index;
+        for (w = line_ring_walk(&log->lines); line_walk_next(&w, &line);)
+                n += is_of(&line, i);
         skip = n > RECEIPT_LINES_MAX ? n - RECEIPT_LINES_MAX : 0;
-        TAILQ_FOREACH (line, &log->lines, entry) {
-                if (line->generation != i->generation || line->instance != i->index)
+        for (w = line_ring_walk(&log->lines); line_walk_next(&w, &line);) {
+                if (!is_of(&line, i))
                         continue;
                 if (skip > 0) {
                         skip--;
                         continue;
                 }
-                r->lines[r->n_lines] = strdup(line->text);
+                r->lines[r->n_lines] = strdup(line.text);
                 if (!r->lines[r->n_lines])
                         return;
                 r->n_lines++;

@@ -99,8 +99,8 @@ static void write_line(struct json_writer *j, const struct output_line *line) {
 static int write_lines(const struct component *component, uint64_t wanted, int *ret_fd,
                        size_t *ret_size) {
         const struct output_log *log = &component->output;
-        size_t skip = log->count > wanted ? log->count - (size_t) wanted : 0;
-        const struct output_line *line;
+        struct line_walk w = line_ring_walk(&log->lines);
+        struct output_line line;
         struct document document;
         int r = document_begin(&document);
 
@@ -111,11 +111,10 @@ static int write_lines(const struct component *component, uint64_t wanted, int *
         json_text(&document.json, "component", component->name);
         json_u64(&document.json, "instances", log->instances);
         json_open_array(&document.json, "lines");
-        TAILQ_FOREACH (line, &log->lines, entry)
-                if (skip > 0)
-                        skip--;
-                else
-                        write_line(&document.json, line);
+        while (w.left > wanted)
+                (void) line_walk_next(&w, &line);
+        while (line_walk_next(&w, &line))
+                write_line(&document.json, &line);
         json_close_array(&document.json);
         json_close_object(&document.json);
         return document_end(&document, ret_fd, ret_size);

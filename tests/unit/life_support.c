@@ -1,5 +1,6 @@
 #include "life_support.h"
 
+#include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -195,9 +196,13 @@ void life_die(struct scene *l, struct scene *next) {
         memset(next, 0, sizeof(*next));
         next->w = world_new();
         open_log(next);
-        for (size_t k = 0; k < l->n_kept; k++)
-                ck_assert_int_eq(inherited_put_fd(next->w->inherited, l->kept[k].id, l->kept[k].fd),
-                                 0);
+        for (size_t k = 0; k < l->n_kept; k++) {
+                int copy = fcntl(l->kept[k].fd, F_DUPFD_CLOEXEC, 3);
+
+                ck_assert_int_ge(copy, 0);
+                ck_assert_int_eq(inherited_put_fd(next->w->inherited, l->kept[k].id, copy), 0);
+                keep(next, l->kept[k].id, l->kept[k].fd);
+        }
         l->n_kept = 0;
         open_memory(next);
         open_table(next);

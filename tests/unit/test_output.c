@@ -18,6 +18,7 @@
 struct world {
         struct loop *loop;
         struct log *log;
+        struct kept_lines kept; /* nowhere */
         struct output_log lines;
         struct output_pipe pipe;
         int write_fd;
@@ -37,7 +38,8 @@ static void world_open(struct world *w) {
         ck_assert_int_eq(loop_new(&w->loop), 0);
         ck_assert_int_eq(log_new(&w->log, "unit", LOG_TARGET_NONE, LEVEL_INFO), 0);
         log_set_sink(w->log, on_log, w);
-        output_log_init(&w->lines, w->log, "hermes");
+        kept_lines_init(&w->kept, NULL, w->log);
+        output_log_init(&w->lines, w->log, "hermes", &w->kept);
         ck_assert_int_eq(output_pipe_open(&w->pipe, &w->write_fd), 0);
         output_pipe_start(&w->pipe, w->loop, &w->lines, -1, 7, 1, false);
 }
@@ -63,14 +65,20 @@ static unsigned unread(const struct world *w) {
         return (unsigned) n;
 }
 
-/* The n-th line that is kept, from 0. */
+/* The n-th line that is kept, from 0; until the next call. */
 static const struct output_line *line_at(const struct world *w, size_t n) {
-        const struct output_line *line = TAILQ_FIRST(&w->lines.lines);
+        struct line_walk walk = line_ring_walk(&w->lines.lines);
+        static struct output_line line;
 
-        while (n-- > 0)
-                line = TAILQ_NEXT(line, entry);
-        ck_assert_ptr_nonnull(line);
-        return line;
+        do
+                ck_assert(line_walk_next(&walk, &line));
+        while (n-- > 0);
+        ck_assert_uint_eq(strlen(line.text), line.length);
+        return &line;
+}
+
+static unsigned count(const struct world *w) {
+        return w->lines.lines.state.count;
 }
 
 START_TEST(lines_are_known_with_generation_instance_and_time) {
@@ -80,7 +88,7 @@ START_TEST(lines_are_known_with_generation_instance_and_time) {
         world_open(&w);
         SAY(&w, "one\r\n\ntwo\0end\n\033[31mred\nunfinis");
         loop_run_once(w.loop, true);
-        ck_assert_uint_eq(w.lines.count, 4);
+        ck_assert_uint_eq(count(&w), 4);
         ck_assert_str_eq(line_at(&w, 0)->text, "one");
         ck_assert_str_eq(line_at(&w, 1)->text, "");
         ck_assert_str_eq(line_at(&w, 2)->text, "two end");
@@ -111,7 +119,7 @@ START_TEST(a_line_without_an_end_counts_when_its_writer_is_gone) {
         loop_run_once(w.loop, true); /* reads */
         loop_run_once(w.loop, false);
         loop_run_once(w.loop, false); /* the end of the file */
-        ck_assert_uint_eq(w.lines.count, 1);
+        ck_assert_uint_eq(count(&w), 1);
         ck_assert_str_eq(line_at(&w, 0)->text, "Traceback: it");
         ck_assert_msg(!io_watch_is_started(&w.pipe.watch), "the end of a file is told for ever");
         ck_assert_int_ge(w.pipe.fd, 0);
@@ -127,7 +135,7 @@ START_TEST(a_silent_pipe_has_no_buffer) {
         ck_assert_ptr_null(w.pipe.line);
         SAY(&w, "one\nhal");
         loop_run_once(w.loop, true);
-        ck_assert_uint_eq(w.lines.count, 1);
+        ck_assert_uint_eq(count(&w), 1);
         ck_assert_ptr_nonnull(w.pipe.line);
         SAY(&w, "f\n");
         loop_run_once(w.loop, true);
@@ -149,10 +157,10 @@ START_TEST(the_last_words_are_read_at_once) {
         world_open(&w);
         SAY(&w, "last\nwords");
         output_pipe_drain(&w.pipe);
-        ck_assert_uint_eq(w.lines.count, 2);
+        ck_assert_uint_eq(count(&w), 2);
         ck_assert_str_eq(line_at(&w, 1)->text, "words");
         output_pipe_drain(&w.pipe);
-        ck_assert_uint_eq(w.lines.count, 2);
+        ck_assert_uint_eq(count(&w), 2);
         world_close(&w);
 }
 END_TEST
@@ -168,7 +176,7 @@ START_TEST(a_line_that_is_too_long_is_cut_between_characters) {
         text[sizeof(text) - 1] = '\n';
         say(&w, text, sizeof(text));
         loop_run_once(w.loop, true);
-        ck_assert_uint_eq(w.lines.count, 2);
+        ck_assert_uint_eq(count(&w), 2);
         ck_assert_uint_eq(line_at(&w, 0)->length, OUTPUT_LINE_MAX - 2);
         ck_assert_str_eq(line_at(&w, 1)->text, "\xe2\x82\xac"
                                                "aaaaaa");
@@ -177,7 +185,7 @@ START_TEST(a_line_that_is_too_long_is_cut_between_characters) {
         memcpy(text + OUTPUT_LINE_MAX - 4, "\xe2\x82\xac\n", 4);
         say(&w, text, OUTPUT_LINE_MAX);
         loop_run_once(w.loop, true);
-        ck_assert_uint_eq(w.lines.count, 3);
+        ck_assert_uint_eq(count(&w), 3);
         ck_assert_uint_eq(line_at(&w, 2)->length, OUTPUT_LINE_MAX - 1);
         /* No character at all: it is cut where it is. */
         memset(text, 0x80, sizeof(text));
@@ -196,7 +204,7 @@ START_TEST(only_the_last_lines_are_kept_and_their_numbers_go_on) {
         for (int i = 0; i < 3 * OUTPUT_LINES_KEPT; i++)
                 SAY(&w, "x\n");
         output_pipe_drain(&w.pipe);
-        ck_assert_uint_eq(w.lines.count, OUTPUT_LINES_KEPT);
+        ck_assert_uint_eq(count(&w), OUTPUT_LINES_KEPT);
         ck_assert_uint_eq(line_at(&w, 0)->number, 2 * OUTPUT_LINES_KEPT + 1);
         memset(text, 'y', sizeof(text));
         text[sizeof(text) - 1] = '\n';
@@ -204,8 +212,8 @@ START_TEST(only_the_last_lines_are_kept_and_their_numbers_go_on) {
                 say(&w, text, sizeof(text));
                 output_pipe_drain(&w.pipe);
         }
-        ck_assert_uint_le(w.lines.bytes, OUTPUT_BYTES_KEPT);
-        ck_assert_uint_ge(w.lines.bytes, OUTPUT_BYTES_KEPT - sizeof(text));
+        ck_assert_uint_le(w.lines.lines.bytes, OUTPUT_BYTES_KEPT);
+        ck_assert_uint_ge(w.lines.lines.bytes, OUTPUT_BYTES_KEPT - sizeof(text));
         ck_assert_uint_eq(w.lines.last_number, 3 * OUTPUT_LINES_KEPT + 100);
         world_close(&w);
 }
@@ -313,8 +321,8 @@ END_TEST
 static const char *on_terminal(unsigned instances, unsigned width, bool is_error) {
         static char text[512];
         int master = posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC), old, terminal;
+        const struct output_line line = {.instance = 1, .is_error = is_error, .text = "hi\033[2J"};
         struct output_log lines;
-        struct output_line *line = calloc(1, sizeof(*line) + 16);
         struct log *log;
         ssize_t n;
 
@@ -325,15 +333,10 @@ static const char *on_terminal(unsigned instances, unsigned width, bool is_error
         old = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 3);
         ck_assert_int_ge(dup2(terminal, STDERR_FILENO), 0);
         ck_assert_int_eq(log_new(&log, "unit", LOG_TARGET_STDERR, LEVEL_INFO), 0);
-        output_log_init(&lines, log, "hermes");
+        output_log_init(&lines, log, "hermes", NULL);
         lines.instances = instances;
         lines.width = width;
-        ck_assert_ptr_nonnull(line);
-        line->instance = 1;
-        line->is_error = is_error;
-        memcpy(line->text, "hi\033[2J", 7);
-        output_line_write(&lines, line);
-        free(line);
+        output_line_write(&lines, &line);
         log_free(log);
         ck_assert_int_ge(dup2(old, STDERR_FILENO), 0);
         close_fd(old);

@@ -65,9 +65,11 @@ static void write_lines(struct output_log *log, uint64_t generation, unsigned in
 START_TEST(the_last_lines_are_those_of_that_instance) {
         struct instance i = {.generation = 2, .index = 1};
         struct receipt r = {0}, copy = {0};
+        struct kept_lines kept;
         struct output_log log;
 
-        output_log_init(&log, NULL, "a");
+        kept_lines_init(&kept, NULL, NULL);
+        output_log_init(&log, NULL, "a", &kept);
         write_lines(&log, 1, 1, "older", 30);
         write_lines(&log, 2, 0, "beside", 30);
         receipt_take_lines(&r, &log, &i);
