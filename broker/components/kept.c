@@ -8,6 +8,7 @@
 #include "components/component_table.h"
 #include "components/instance_kept.h"
 #include "components/job.h"
+#include "components/line_part.h"
 #include "components/operation.h"
 #include "components/runtime_directory.h"
 #include "keeper/memory.h"
@@ -177,6 +178,12 @@ static void load_lines(struct component_table *t) {
                 if (c)
                         output_log_find(&c->output, k);
         }
+}
+
+static void forget_lines(struct component_table *t) {
+        kept_lines_forget_unclaimed(&t->kept_lines);
+        for (struct component *c = component_first(t); c; c = component_next(c))
+                line_part_forget_unclaimed(&c->output.lines);
 }
 
 /* ---- jobs -------------------------------------------------------------------------------------*/
@@ -386,7 +393,7 @@ void kept_load(struct component_table *t) {
         load_lines(t); /* before any that an instance has written since */
         load_instances(t);
         load_lines(t);
-        kept_lines_forget_unclaimed(&t->kept_lines);
+        forget_lines(t);
         load_jobs(t);
 }
 

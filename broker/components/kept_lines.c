@@ -191,7 +191,7 @@ static int free_area(struct kept_lines *kept, size_t *ret) {
 static int make_kept(struct kept_lines *kept, const char *name, struct line_ring *ring) {
         int r = have_memfd(kept);
         struct line_area *area;
-        size_t k;
+        size_t k = 0;
 
         if (r == 0)
                 r = free_area(kept, &k);

@@ -1,9 +1,6 @@
 /*
- * Lines in memory that outlives us.
- *
- * The word that says where they are is written whole, after what it tells of and before that is
- * overwritten. A process that is killed has done what comes before in the program and nothing of
- * what comes after, so no more than the compiler is to be kept from changing the order.
+ * Lines in memory that outlives us. One word says where they are, and is written when a line is
+ * there and before it is overwritten.
  *
  * Memory is reserved before it is written to, a page at a time, because where there is none a write
  * to a mapping ends the process.
@@ -12,19 +9,11 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <stdatomic.h>
 #include <string.h>
 
-/* Known again after an upgrade, so these do not change under this magic. */
-#define MAGIC UINT64_C(0x31656e696c706466) /* "fdpline1" */
-#define UNIT 8
+#include "components/line_area.h"
 
-struct line_area {
-        uint64_t magic; /* 0: not in use */
-        char name[LINE_AREA_NAME_SIZE];
-        _Atomic uint64_t state; /* struct line_ring_state, the first member lowest */
-        char data[];
-};
+#define UNIT 8
 
 struct record {
         uint64_t number, time_usec, generation;
@@ -34,22 +23,20 @@ struct record {
         char text[]; /* and a NUL, filled up to a whole unit */
 };
 
-#define DATA_UNITS ((LINE_AREA_SIZE - sizeof(struct line_area)) / UNIT)
+#define DATA_UNITS (LINE_DATA_SIZE / UNIT)
+#define DATA_OFFSET (offsetof(struct line_area, data))
 #define RECORD_HEAD (offsetof(struct record, text))
 /* What a kept number may be: documents have signed ones. */
 #define NUMBER_MAX ((uint64_t) INT64_MAX / 2)
 #define PAGE 4096
 
-_Static_assert(sizeof(struct line_area) == LINE_AREA_HEAD_SIZE && LINE_AREA_HEAD_SIZE % UNIT == 0,
-               "its head is what it was");
-_Static_assert(RECORD_HEAD == 32, "so is that of a line");
-_Static_assert(DATA_UNITS <= UINT16_MAX, "offsets have 16 bits");
-_Static_assert(LINE_AREA_SIZE % 65536 == 0, "whole pages, whatever their size");
+static_assert(DATA_OFFSET % UNIT == 0, "records are aligned");
+static_assert(RECORD_HEAD == 32, "a record is what it was");
+static_assert(DATA_UNITS <= UINT16_MAX, "offsets have 16 bits");
 /* A ring that is too small for what is kept has room behind its end for the same again. */
-_Static_assert(LINE_AREA_SIZE - sizeof(struct line_area) >=
-                       2 * (OUTPUT_BYTES_KEPT + OUTPUT_LINES_KEPT * (RECORD_HEAD + UNIT) +
-                            2 * OUTPUT_LINE_MAX),
-               "room for all that is kept, twice");
+static_assert(LINE_DATA_SIZE >= 2 * (OUTPUT_BYTES_KEPT + OUTPUT_LINES_KEPT * (RECORD_HEAD + UNIT) +
+                                     2 * OUTPUT_LINE_MAX),
+              "room for all that is kept, twice");
 
 static size_t units_of(size_t length) {
         return (RECORD_HEAD + length + 1 + UNIT - 1) / UNIT;
@@ -67,8 +54,7 @@ static void set_state(struct line_ring *r, size_t first, size_t next, size_t end
 
         r->state = (struct line_ring_state){(uint16_t) first, (uint16_t) next, (uint16_t) end,
                                             (uint16_t) count};
-        atomic_store_explicit(&r->area->state, word, memory_order_release);
-        atomic_signal_fence(memory_order_seq_cst); /* nor is what comes after done before */
+        line_area_say(&r->area->state, word);
 }
 
 static struct line_ring_state get_state(const struct line_area *area) {
@@ -80,29 +66,35 @@ static struct line_ring_state get_state(const struct line_area *area) {
 
 /* ---- room -------------------------------------------------------------------------------------*/
 
+int line_area_reserve(const struct line_ring *r, size_t offset, size_t size) {
+        int result = 0;
+
+        while (r->fd >= 0 &&
+               (result = fallocate(r->fd, 0, r->offset + (off_t) offset, (off_t) size)) < 0 &&
+               errno == EINTR)
+                ;
+        return result < 0 ? -errno : 0;
+}
+
 /* So many units from the start of the data. */
 static int reserve(struct line_ring *r, size_t units) {
-        size_t size = sizeof(struct line_area) + units * UNIT;
-        int result = 0;
+        size_t size = DATA_OFFSET + units * UNIT;
+        int result;
 
         if (size <= r->reserved)
                 return 0;
-        if (size > LINE_AREA_SIZE)
+        if (units > DATA_UNITS)
                 return -ENOSPC;
         size = (size + PAGE - 1) / PAGE * PAGE;
-        while (r->fd >= 0 &&
-               (result = fallocate(r->fd, 0, r->offset + (off_t) r->reserved,
-                                   (off_t) (size - r->reserved))) < 0 &&
-               errno == EINTR)
-                ;
-        if (result < 0)
-                return -errno;
-        r->reserved = size;
-        return 0;
+        result = line_area_reserve(r, r->reserved, size - r->reserved);
+        if (result == 0)
+                r->reserved = size;
+        return result;
 }
 
+/* The last page is of the data only in part. */
 static bool is_reserved(const struct line_ring *r, size_t units) {
-        return sizeof(struct line_area) + units * UNIT <= r->reserved;
+        return units <= DATA_UNITS && DATA_OFFSET + units * UNIT <= r->reserved;
 }
 
 static void remove_first(struct line_ring *r) {
@@ -260,7 +252,7 @@ bool line_area_name(const char head[LINE_AREA_HEAD_SIZE], char ret[LINE_AREA_NAM
         uint64_t magic;
 
         memcpy(&magic, head, sizeof(magic));
-        if (magic != MAGIC || !name_is_valid(name, strnlen(name, LINE_AREA_NAME_SIZE)))
+        if (magic != LINE_AREA_MAGIC || !name_is_valid(name, strnlen(name, LINE_AREA_NAME_SIZE)))
                 return false;
         memcpy(ret, name, LINE_AREA_NAME_SIZE);
         return true;
@@ -274,7 +266,7 @@ int line_ring_open(struct line_ring *r, struct line_area *area, int fd, off_t of
         if (result < 0)
                 return result;
         found = get_state(area);
-        if (area->magic != MAGIC || !is_possible(&found))
+        if (area->magic != LINE_AREA_MAGIC || !is_possible(&found))
                 return -EBADMSG;
         result = reserve(&ring, found.end > found.next ? found.end : found.next);
         if (result < 0)
@@ -294,9 +286,10 @@ int line_ring_new(struct line_ring *r, struct line_area *area, int fd, off_t off
         if (result < 0)
                 return result;
         set_state(&ring, 0, 0, 0, 0);
+        line_area_say(&area->parts, 0);
         memset(area->name, 0, sizeof(area->name));
         memcpy(area->name, name, strlen(name));
-        area->magic = MAGIC;
+        area->magic = LINE_AREA_MAGIC;
         *r = ring;
         return 0;
 }

@@ -38,8 +38,10 @@ struct output_line {
  */
 #define LINE_AREA_SIZE (192 * 1024)
 #define LINE_AREA_NAME_SIZE (NAME_LENGTH_MAX + 1)
+/* Pipes whose last line has no end yet, at a time: line_part.h. */
+#define LINE_PARTS 16
 
-struct line_area; /* what is at its beginning */
+struct line_area; /* line_area.h */
 
 /* In units of the area, see line_ring.c. */
 struct line_ring_state {
@@ -54,6 +56,7 @@ struct line_ring {
         off_t offset;           /* there */
         size_t reserved;        /* bytes of it that are sure to be there */
         size_t bytes;           /* of text */
+        uint16_t parts_reserved, parts_taken; /* line_part.c */
         struct line_ring_state state;
 };
 
@@ -62,8 +65,8 @@ int line_ring_new(struct line_ring *ring, struct line_area *area, int fd, off_t 
                   const char *name);
 /* With the lines that are whole in this area. -EBADMSG (no ring is here), -ENOSPC, …. */
 int line_ring_open(struct line_ring *ring, struct line_area *area, int fd, off_t offset);
-/* The name of the component whose ring `head` begins; false when it begins none. */
-#define LINE_AREA_HEAD_SIZE 272
+/* The name of the component whose area begins with `head`; false when none does. */
+#define LINE_AREA_HEAD_SIZE 264
 bool line_area_name(const char head[LINE_AREA_HEAD_SIZE], char ret[LINE_AREA_NAME_SIZE]);
 
 static inline bool line_ring_is_there(const struct line_ring *ring) {

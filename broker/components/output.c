@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "cleanup.h"
+#include "components/line_part.h"
 #include "core/clock.h"
 #include "core/hash.h"
 
@@ -79,10 +80,10 @@ static void tell_followers(struct output_log *log, const struct output_line *lin
         }
 }
 
-static void remember(struct output_log *log, const struct output_line *line) {
+static struct line_ring *have_ring(struct output_log *log) {
         if (!line_ring_is_there(&log->lines))
                 kept_lines_new(log->kept, log->component, &log->lines);
-        (void) line_ring_add(&log->lines, line); /* without memory it is not remembered */
+        return &log->lines;
 }
 
 static void add_line(struct output_pipe *pipe, const char *start, size_t length) {
@@ -100,7 +101,8 @@ static void add_line(struct output_pipe *pipe, const char *start, size_t length)
         text[length] = '\0';
         while ((p = memchr(p, '\0', (size_t) (text + length - p))))
                 *p = ' ';
-        remember(log, &line);
+        line_part_drop(&log->lines, &pipe->part);    /* it is in this line */
+        (void) line_ring_add(have_ring(log), &line); /* without memory it is not remembered */
         output_line_write(log, &line);
         tell_followers(log, &line);
 }
@@ -215,6 +217,19 @@ static void split(struct output_pipe *pipe) {
         memmove(pipe->line, line, pipe->used);
 }
 
+/* Between two turns, because it is not in the pipe any more. */
+static void keep_part(struct output_pipe *pipe) {
+        if (pipe->used > 0)
+                line_part_put(have_ring(pipe->to), &pipe->part, pipe->fd, pipe->line, pipe->used);
+}
+
+/* What the broker before us had read. */
+static void find_part(struct output_pipe *pipe) {
+        if (have_buffer(pipe))
+                pipe->used = line_part_find(&pipe->to->lines, &pipe->part, pipe->fd, pipe->line);
+        drop_empty_buffer(pipe);
+}
+
 static void flush(struct output_pipe *pipe) {
         if (pipe->used > 0)
                 add_line(pipe, pipe->line, pipe->used);
@@ -269,12 +284,15 @@ static void on_readable(void *owner, int events) {
                 io_watch_stop(&pipe->watch);
                 flush(pipe); /* no writer is left */
         }
+        keep_part(pipe);
         drop_empty_buffer(pipe);
 }
 
 void output_pipe_start(struct output_pipe *pipe, struct loop *loop, struct output_log *to, int fd,
                        uint64_t generation, unsigned instance, bool is_error) {
-        if (fd >= 0)
+        bool is_found = fd >= 0;
+
+        if (is_found)
                 pipe->fd = fd;
         pipe->to = to;
         pipe->loop = loop;
@@ -282,6 +300,9 @@ void output_pipe_start(struct output_pipe *pipe, struct loop *loop, struct outpu
         pipe->instance = instance;
         pipe->is_error = is_error;
         pipe->used = 0;
+        pipe->part = 0;
+        if (is_found)
+                find_part(pipe);
         /* The flag of the read end; the writer's is another open file description. */
         (void) fcntl(pipe->fd, F_SETFL, O_NONBLOCK);
         go_on(pipe);

@@ -60,6 +60,7 @@ struct output_pipe {
         struct io_watch watch;
         struct timer pause; /* after its share of a turn */
         size_t used;        /* of an unfinished line */
+        unsigned part;      /* where that is kept, line_part.h */
         char *line;         /* OUTPUT_LINE_MAX bytes; NULL while there is nothing in them */
 };
 

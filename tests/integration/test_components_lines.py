@@ -79,6 +79,33 @@ def test_who_follows_sees_each_line_once(scene):
     assert lines == shown(s, "-n", "6")
 
 
+HALVES = """
+import os, time
+for n in range(100):
+    os.write(1, b"half %d" % n)
+    while not os.path.exists("gate-%d" % n): time.sleep(0.01)
+    os.write(1, b" and half\\nwhole\\n")
+"""
+
+
+def test_a_line_without_an_end_is_whole_when_that_comes(scene, tmp_path):
+    program = tmp_path / "halves"
+    program.write_text(HALVES)
+    s = scene(f"WorkingDirectory={tmp_path}\nExecStart={sys.executable} -IS {program}\nSockets=\n")
+    s.wait_state("hermes", "ready")
+    for n, way in enumerate(WAYS):
+        def is_kept():
+            with open(memfd_of(s.broker.broker_pid, "fdpass-lines"), "rb") as memory:
+                return b"half %d\0" % n in memory.read()
+
+        until(lambda: s.lines("hermes") == [f"half {k} and half" if half else "whole" for k in range(n)
+                                            for half in (True, False)], lambda: s.lines("hermes"))
+        until(is_kept, "the half of a line")
+        way(s)
+        (tmp_path / f"gate-{n}").touch()
+        until(lambda: f"half {n} and half" in s.lines("hermes"), lambda: s.lines("hermes"))
+
+
 FLOOD = """
 import os, time
 n = 0
@@ -104,7 +131,7 @@ def test_killed_at_any_moment_of_a_flood_it_leaves_whole_lines(scene, tmp_path):
         assert numbers == list(range(numbers[0], numbers[0] + len(numbers))) and numbers[-1] >= last
         last = numbers[-1]
         assert all(line["generation"] == 1 and line["instance"] == 0 for line in lines)
-        # What had been read of a line that was under way is gone with the broker; of others nothing is.
+        # In the middle of reading, what had been read of a line may be gone with the broker.
         whole = [line["text"].split(" ") for line in lines]
         whole = [int(words[1]) for words in whole if len(words) == 3 and words[0] == "said" and words[1].isdigit() and
                  words[2] == "x" * (int(words[1]) % 90)]

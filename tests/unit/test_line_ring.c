@@ -16,11 +16,14 @@
 #include <unistd.h>
 
 #include "cleanup.h"
+#include "components/line_part.h"
 #include "components/line_ring.h"
 #include "support.h"
 
 #define GUARD 65536
-#define HEAD 32U /* of a record */
+#define DATA 280U  /* where records begin */
+#define STATE 264U /* the word before them */
+#define HEAD 32U   /* of a record */
 
 /* In loops: ck_assert() writes to a file each time. */
 #define NEED(condition)                                                                            \
@@ -325,6 +328,78 @@ START_TEST(killed_in_the_middle_it_leaves_whole_lines) {
 }
 END_TEST
 
+/* ---- lines without an end ---------------------------------------------------------------------*/
+
+static void make_pipe(int ends[2]) {
+        ck_assert_int_eq(pipe2(ends, O_CLOEXEC), 0);
+}
+
+static void close_pipe(int ends[2]) {
+        close_fd(ends[0]);
+        close_fd(ends[1]);
+}
+
+START_TEST(a_part_of_a_line_is_found_for_its_pipe_alone) {
+        unsigned place = 0, other = 0, again = 0;
+        char text[OUTPUT_LINE_MAX];
+        int a[2], b[2];
+        struct world w;
+
+        world_open(&w);
+        make_pipe(a);
+        make_pipe(b);
+        line_part_put(&w.ring, &place, a[0], "Progr", 5);
+        line_part_put(&w.ring, &other, b[0], "o", 1);
+        line_part_put(&w.ring, &place, a[0], "Progress", 8);
+        ck_assert_uint_eq(line_part_find(&w.ring, &again, a[0], text), 0); /* it is in use */
+        for (int life = 0; life < 2; life++) {
+                place = other = 0;
+                ck_assert_int_eq(find_again(&w), 0);
+                ck_assert_uint_eq(line_part_find(&w.ring, &again, w.fd, text), 0);
+                ck_assert_uint_eq(line_part_find(&w.ring, &place, a[0], text), 8);
+                ck_assert_mem_eq(text, "Progress", 8);
+                line_part_forget_unclaimed(&w.ring);
+                ck_assert_uint_eq(line_part_find(&w.ring, &other, b[0], text), 0);
+        }
+        line_part_drop(&w.ring, &place);
+        ck_assert_uint_eq(place, 0);
+        ck_assert_int_eq(find_again(&w), 0);
+        ck_assert_uint_eq(line_part_find(&w.ring, &place, a[0], text), 0);
+        close_pipe(a);
+        close_pipe(b);
+        world_close(&w);
+}
+END_TEST
+
+START_TEST(so_many_parts_of_lines_and_no_more) {
+        unsigned places[LINE_PARTS + 1] = {0}, place = 0;
+        char text[OUTPUT_LINE_MAX];
+        int pipes[LINE_PARTS + 1][2];
+        struct world w;
+
+        world_open(&w);
+        memset(text, 'x', sizeof(text));
+        for (size_t k = 0; k <= LINE_PARTS; k++) {
+                make_pipe(pipes[k]);
+                line_part_put(&w.ring, &places[k], pipes[k][0], text, sizeof(text) - 1 - k);
+                ck_assert_int_eq(places[k] > 0, k < LINE_PARTS);
+        }
+        line_part_drop(&w.ring, &places[3]);
+        line_part_put(&w.ring, &places[LINE_PARTS], pipes[LINE_PARTS][0], text, 5);
+        ck_assert_int_eq(find_again(&w), 0);
+        for (size_t k = 0; k <= LINE_PARTS; k++, place = 0)
+                ck_assert_uint_eq(line_part_find(&w.ring, &place, pipes[k][0], text),
+                                  k == 3            ? 0
+                                  : k == LINE_PARTS ? 5
+                                                    : sizeof(text) - 1 - k);
+        ck_assert_int_eq(add(&w, 1, OUTPUT_LINE_MAX), true);
+        ck_assert_uint_eq(check(&w, NULL, NULL), 1);
+        for (size_t k = 0; k <= LINE_PARTS; k++)
+                close_pipe(pipes[k]);
+        world_close(&w);
+}
+END_TEST
+
 /* ---- what is broken ---------------------------------------------------------------------------*/
 
 /* Byte by byte, as it lies in memory. */
@@ -334,7 +409,7 @@ static char *byte(const struct world *w, size_t at) {
 
 /* The record of the n-th line, from 0, where all are of this length. */
 static char *record(const struct world *w, size_t n, size_t length) {
-        return byte(w, LINE_AREA_HEAD_SIZE + n * (HEAD + (length + 8) / 8 * 8));
+        return byte(w, DATA + n * (HEAD + (length + 8) / 8 * 8));
 }
 
 static void set_u64(char *at, uint64_t value) {
@@ -343,7 +418,7 @@ static void set_u64(char *at, uint64_t value) {
 
 static void set_word(const struct world *w, uint64_t first, uint64_t next, uint64_t end,
                      uint64_t count) {
-        set_u64(byte(w, LINE_AREA_HEAD_SIZE - 8), first | next << 16 | end << 32 | count << 48);
+        set_u64(byte(w, STATE), first | next << 16 | end << 32 | count << 48);
 }
 
 START_TEST(lines_before_one_that_is_broken_are_taken) {
@@ -407,7 +482,9 @@ static uint32_t next_random(uint32_t *seed) {
 
 /* Whatever lies there, what is taken of it is lines that can be shown, and it can be gone on with.
  */
-static void go_on_with(struct world *w) {
+static void go_on_with(struct world *w, int pipe_fd) {
+        char text[OUTPUT_LINE_MAX];
+        unsigned place = 0;
         uint64_t last = 0;
         struct output_line line;
         struct line_walk walk;
@@ -415,6 +492,9 @@ static void go_on_with(struct world *w) {
 
         if (find_again(w) < 0)
                 return;
+        NEED(line_part_find(&w->ring, &place, pipe_fd, text) < OUTPUT_LINE_MAX);
+        line_part_forget_unclaimed(&w->ring);
+        line_part_put(&w->ring, &place, pipe_fd, text, 7);
         for (walk = line_ring_walk(&w->ring); line_walk_next(&walk, &line); n++) {
                 NEED(line.number > last);
                 NEED(line.number <= INT64_MAX);
@@ -437,25 +517,31 @@ static void go_on_with(struct world *w) {
 
 START_TEST(any_bytes_do_no_harm) {
         uint32_t seed = 4711;
+        unsigned place;
+        int ends[2];
         struct world w;
 
         world_open(&w);
+        make_pipe(ends);
         for (int round = 0; round < 1500; round++) {
                 size_t n = 1 + next_random(&seed) % 400, hits = 1 + next_random(&seed) % 8;
 
                 NEED(line_ring_new(&w.ring, w.area, w.fd, 0, "hermes") == 0);
                 for (uint64_t k = 1; k <= n; k++)
                         NEED(add(&w, k, changing_length(k + 900)));
+                place = 0;
+                line_part_put(&w.ring, &place, ends[0], "begun", 5);
                 for (; hits > 0; hits--) {
-                        size_t range = next_random(&seed) % 3 == 0 ? LINE_AREA_HEAD_SIZE + 64
-                                                                   : w.ring.reserved;
+                        size_t range = next_random(&seed) % 3 == 0 ? DATA + 64 : w.ring.reserved;
                         size_t at = next_random(&seed) % 2 == 0
-                                            ? LINE_AREA_HEAD_SIZE - 8 + next_random(&seed) % 8
+                                            ? STATE + next_random(&seed) % 8
                                             : 8 + (next_random(&seed) >> 8) % (range - 8);
 
+                        if (next_random(&seed) % 5 == 0) /* the place of that part */
+                                at = LINE_AREA_SIZE - LINE_PARTS * 2064 + at % 20;
                         *byte(&w, at) = (char) (next_random(&seed) >> 16);
                 }
-                go_on_with(&w);
+                go_on_with(&w, ends[0]);
         }
         for (int round = 0; round < 300; round++) { /* nothing but the magic is right */
                 for (size_t at = 8; at + 4 <= LINE_AREA_SIZE; at += 4) {
@@ -465,8 +551,9 @@ START_TEST(any_bytes_do_no_harm) {
                 }
                 if (round % 2)
                         set_word(&w, (seed >> 16) % 5000, 5000, 0, 200);
-                go_on_with(&w);
+                go_on_with(&w, ends[0]);
         }
+        close_pipe(ends);
         world_close(&w);
 }
 END_TEST
@@ -478,6 +565,8 @@ SUITE("line_ring", {
         TEST(without_memory_fewer_lines_are_kept);
         TEST(an_area_says_whose_it_is);
         TEST(killed_in_the_middle_it_leaves_whole_lines);
+        TEST(a_part_of_a_line_is_found_for_its_pipe_alone);
+        TEST(so_many_parts_of_lines_and_no_more);
         TEST(lines_before_one_that_is_broken_are_taken);
         TEST(a_word_that_cannot_be_is_not_believed);
         TEST(any_bytes_do_no_harm);
