@@ -120,6 +120,24 @@ def test_output_is_in_the_journal_with_its_component(service, system):
     until(lambda: any(entry["MESSAGE"] == "hermes: reloads" for entry in journal(system)), system.journal)
 
 
+def test_the_last_lines_are_in_the_fd_store(service, system):
+    def lines():
+        text = system.run(FDPASS, "logs", "hermes", "--json").stdout
+        return [(line["number"], line["text"]) for line in map(json.loads, text.splitlines())]
+
+    s = service()
+    pid = s.wait(1)
+    ways = [s.kill, lambda: system.systemctl("restart", UNIT), lambda: system.run(FDPASS, "upgrade", FDPASSD), s.kill]
+    for number, way in enumerate(ways, 1):
+        os.kill(pid, signal.SIGHUP)
+        until(lambda n=number: lines() == [(k, "reloads") for k in range(1, n + 1)], lines)
+        before = lines()
+        stored = s.stored()
+        way()
+        assert lines() == before, system.journal()
+        assert s.stored() == stored
+
+
 def journal(system):
     lines = system.run("journalctl", "--no-pager", "-o", "json", "FDPASS_COMPONENT=hermes").stdout
     return [json.loads(line) for line in lines.splitlines()]
