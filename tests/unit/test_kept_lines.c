@@ -38,6 +38,15 @@ static void begin(const char *more) {
         life_apply(&l, "%s", config("a", more));
 }
 
+/* It is there with all that is in it. */
+static void tell(const char *text) {
+        char from[256];
+
+        test_write("say", text);
+        (void) snprintf(from, sizeof(from), "%s", test_path("say"));
+        ck_assert_int_eq(rename(from, test_path("say1")), 0);
+}
+
 static void start(struct scene *s, const char *name) {
         const struct job *job = life_begin_job(s, JOB_START, "", name);
 
@@ -85,7 +94,7 @@ START_TEST(lines_are_there_for_the_next_broker_and_numbers_go_on) {
         LIFE_UNTIL(&l, count(&l, "a") == 1);
         die(&l, &next, config("a", ""));
         ck_assert_str_eq(lines(&next, "a"), "1 begun 1");
-        test_write("say1", "hello\nagain\n");
+        tell("hello\nagain\n");
         LIFE_UNTIL(&next, count(&next, "a") == 3);
         ck_assert_str_eq(lines(&next, "a"), "1 begun 1|2 hello|3 again");
         die(&next, &l, config("a", ""));
@@ -119,7 +128,7 @@ START_TEST(the_verdict_quotes_what_was_written_before_the_death) {
         LIFE_UNTIL(&l, count(&l, "a") == 1);
         die(&l, &next, config("a", "Type=notify\nNotifyAccess=all\n"));
         test_write("exit", "");
-        test_write("say1", "no disk\n");
+        tell("no disk\n");
         r = life_receipt(&next, job_find(next.table, "first"), "a");
         ck_assert_int_eq(r->verdict, VERDICT_FAILED);
         ck_assert_uint_eq(r->n_lines, 2);
@@ -241,7 +250,7 @@ START_TEST(a_descriptor_that_is_something_else_is_not_read) {
         die(&l, &next, config("a", ""));
         ck_assert(life_said(&next, "the last lines of components were not kept"));
         ck_assert_uint_eq(count(&next, "a"), 0);
-        test_write("say1", "hello\n");
+        tell("hello\n");
         LIFE_UNTIL(&next, count(&next, "a") == 1); /* and are from now on */
         die(&next, &l, config("a", ""));
         ck_assert_str_eq(lines(&l, "a"), "1 hello");
