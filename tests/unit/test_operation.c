@@ -407,19 +407,34 @@ START_TEST(a_restart_during_a_restart_comes_after_it) {
 }
 END_TEST
 
-START_TEST(a_stop_cancels_what_starts_and_what_waits) {
-        struct job *restart, *next, *stop;
-
-        run("");
-        restart = life_begin_job(&l, JOB_RESTART, "", "a");
-        next = life_begin_job(&l, JOB_RESTART, "", "a");
+/* A restart, whose generation 2 waits at its gate, and what is to wait for its end. */
+static void begin_two(struct job *jobs[2], enum job_kind second) {
+        run("ExecReload=true\n");
+        jobs[0] = life_begin_job(&l, JOB_RESTART, "", "a");
+        jobs[1] = life_begin_job(&l, second, "", "a");
         LIFE_UNTIL(&l, completes(2));
+}
+
+/* One serves as generation 2, and then the other as generation 3. */
+static void let_both_serve(struct job *first, struct job *other) {
+        test_write("go2", "");
+        ck_assert_int_eq(life_receipt(&l, first, "a")->verdict, VERDICT_SERVES);
+        LIFE_UNTIL(&l, completes(3));
+        test_write("go3", "");
+        ck_assert_int_eq(life_receipt(&l, other, "a")->verdict, VERDICT_SERVES);
+        ck_assert(serves(3));
+}
+
+START_TEST(a_stop_cancels_what_starts_and_what_waits) {
+        struct job *jobs[2], *stop;
+
+        begin_two(jobs, JOB_RESTART);
         stop = life_begin_job(&l, _i == 0 ? JOB_STOP : JOB_PAUSE, "", "a");
         /* at once */
-        ck_assert(restart->finished && next->finished);
-        ck_assert_int_eq(verdict_of(restart), VERDICT_CANCELED);
-        ck_assert_int_eq(verdict_of(next), VERDICT_CANCELED);
-        ck_assert_str_eq(restart->items[0].receipt.reason, "it is being stopped");
+        ck_assert(jobs[0]->finished && jobs[1]->finished);
+        ck_assert_int_eq(verdict_of(jobs[0]), VERDICT_CANCELED);
+        ck_assert_int_eq(verdict_of(jobs[1]), VERDICT_CANCELED);
+        ck_assert_str_eq(jobs[0]->items[0].receipt.reason, "it is being stopped");
         ck_assert_int_eq(life_receipt(&l, stop, "a")->verdict, VERDICT_DONE);
         ck_assert_uint_eq(a()->n_instances, 0);
         ck_assert(life_is(&l, "a", _i == 0 ? COMPONENT_STOPPED : COMPONENT_PAUSED));
@@ -430,42 +445,26 @@ START_TEST(a_stop_cancels_what_starts_and_what_waits) {
 END_TEST
 
 START_TEST(a_restart_takes_the_place_of_a_reload_that_waits) {
-        struct job *first, *second, *third;
+        struct job *jobs[2], *restart;
 
-        run("ExecReload=true\n");
-        first = life_begin_job(&l, JOB_RESTART, "", "a");
-        second = life_begin_job(&l, JOB_RELOAD, "", "a");
-        LIFE_UNTIL(&l, completes(2));
-        third = life_begin_job(&l, JOB_RESTART, "", "a");
-        ck_assert(second->finished && !first->finished);
-        ck_assert_int_eq(verdict_of(second), VERDICT_CANCELED);
-        ck_assert_str_eq(second->items[0].receipt.reason, "something else was asked for later");
-        test_write("go2", "");
-        ck_assert_int_eq(life_receipt(&l, first, "a")->verdict, VERDICT_SERVES);
-        LIFE_UNTIL(&l, completes(3));
-        test_write("go3", "");
-        ck_assert_int_eq(life_receipt(&l, third, "a")->verdict, VERDICT_SERVES);
-        ck_assert(serves(3));
+        begin_two(jobs, JOB_RELOAD);
+        restart = life_begin_job(&l, JOB_RESTART, "", "a");
+        ck_assert(jobs[1]->finished && !jobs[0]->finished);
+        ck_assert_int_eq(verdict_of(jobs[1]), VERDICT_CANCELED);
+        ck_assert_str_eq(jobs[1]->items[0].receipt.reason, "something else was asked for later");
+        let_both_serve(jobs[0], restart);
         life_end(&l);
 }
 END_TEST
 
 START_TEST(a_start_or_reload_joins_a_restart_that_waits) {
-        struct job *first, *second, *third;
+        struct job *jobs[2], *third;
 
-        run("ExecReload=true\n");
-        first = life_begin_job(&l, JOB_RESTART, "", "a");
-        second = life_begin_job(&l, JOB_RESTART, "", "a");
-        LIFE_UNTIL(&l, completes(2));
+        begin_two(jobs, JOB_RESTART);
         third = life_begin_job(&l, _i == 0 ? JOB_START : JOB_RELOAD, "", "a");
-        ck_assert(!second->finished && !first->finished);
-        test_write("go2", "");
-        ck_assert_int_eq(life_receipt(&l, first, "a")->verdict, VERDICT_SERVES);
-        LIFE_UNTIL(&l, completes(3));
-        test_write("go3", "");
-        ck_assert_int_eq(life_receipt(&l, second, "a")->verdict, VERDICT_SERVES);
+        ck_assert(!jobs[1]->finished && !jobs[0]->finished);
+        let_both_serve(jobs[0], jobs[1]);
         ck_assert_int_eq(life_receipt(&l, third, "a")->verdict, VERDICT_SERVES);
-        ck_assert(serves(3));
         life_end(&l);
 }
 END_TEST

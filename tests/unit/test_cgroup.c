@@ -1,0 +1,164 @@
+/* Where cgroups are, that each has a name of its own, and what brokers left that are no more. */
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "component_support.h"
+#include "components/cgroup.h"
+#include "core/log.h"
+#include "core/process.h"
+#include "support.h"
+#include "tree_life.h"
+
+static struct tree_life life;
+
+struct lines {
+        int count;
+        enum log_level level;
+        char last[1024];
+};
+
+static void on_line(void *owner, enum log_level level, const char *text) {
+        struct lines *l = owner;
+
+        l->count++;
+        l->level = level;
+        (void) snprintf(l->last, sizeof(l->last), "%s", text);
+}
+
+static void open_root(struct lines *lines) {
+        struct cgroup_root root;
+        struct log *log;
+
+        memset(lines, 0, sizeof(*lines));
+        ck_assert_int_eq(log_new(&log, "test", LOG_TARGET_NONE, LEVEL_INFO), 0);
+        log_set_sink(log, on_line, lines);
+        cgroup_root_open(&root, log);
+        cgroup_root_close(&root);
+        log_free(log);
+        ck_assert_int_eq(lines->count, 1);
+}
+
+START_TEST(where_no_cgroup_can_be_made_one_line_says_so) {
+        struct cgroup_root root;
+        struct lines lines;
+        char folder[4096], own[64];
+        ssize_t n;
+
+        cgroup_root_open(&root, NULL);
+        if (root.fd < 0) {
+                open_root(&lines);
+                ck_assert_int_eq(lines.level, LEVEL_NOTICE);
+                return;
+        }
+        (void) snprintf(own, sizeof(own), "/proc/self/fd/%d", root.fd);
+        n = readlink(own, folder, sizeof(folder) - 1);
+        ck_assert_int_gt(n, 0);
+        folder[n] = '\0';
+        cgroup_root_close(&root);
+        open_root(&lines);
+        ck_assert_ptr_nonnull(strstr(lines.last, "cgroups of their own below /"));
+        SKIP_UNLESS(geteuid() == 0 && unshare(CLONE_NEWNS) == 0, "mounting takes root");
+        ck_assert_int_eq(mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL), 0);
+        if (mount(NULL, folder, NULL, MS_REMOUNT | MS_BIND | MS_RDONLY, NULL) == 0) {
+                open_root(&lines);
+                ck_assert_ptr_nonnull(strstr(lines.last, "process groups"));
+                ck_assert_ptr_nonnull(strstr(lines.last, "Read-only"));
+        }
+        if (umount2(folder, MNT_DETACH) == 0) {
+                open_root(&lines);
+                ck_assert_ptr_nonnull(strstr(lines.last, "no cgroup v2 is mounted"));
+                ck_assert_int_eq(lines.level, LEVEL_NOTICE);
+        }
+}
+END_TEST
+
+START_TEST(cgroups_of_one_name_are_two) {
+        char first[CGROUP_NAME_SIZE], second[CGROUP_NAME_SIZE], third[CGROUP_NAME_SIZE];
+        int fd[2], none;
+
+        if (!tree_life_open(&life, WITH_CGROUP))
+                return;
+        ck_assert_int_eq(cgroup_make(&life.root, "fdpass-unit-same-1-0", first, &fd[0]), 0);
+        ck_assert_int_eq(cgroup_make(&life.root, "fdpass-unit-same-1-0", second, &fd[1]), 0);
+        ck_assert_str_ne(first, second);
+        ck_assert_int_eq(cgroup_make(&life.root, "a/b", third, &none), -ENAMETOOLONG);
+        /* what a program made below its own goes with it */
+        ck_assert_int_eq(mkdirat(fd[0], "inner", 0755), 0);
+        ck_assert_int_eq(mkdirat(fd[0], "inner/most", 0755), 0);
+        cgroup_remove(&life.root, first);
+        cgroup_remove(&life.root, second);
+        ck_assert_int_eq(faccessat(life.root.fd, first, F_OK, 0), -1);
+        ck_assert_int_eq(faccessat(life.root.fd, second, F_OK, 0), -1);
+        close(fd[0]);
+        close(fd[1]);
+        tree_life_close(&life);
+}
+END_TEST
+
+/* ---- what brokers left that are no more ------------------------------------------------------*/
+
+static const struct {
+        const char *before, *after;
+        time_t age;
+        bool stays;
+} places[] = {
+        {"fdpass-unit-stale", "-1-0", 3600, false},
+        {"fdpass-unit-stale", "-1-0.2", 90, false},
+        {"fdpass-unit-fresh", "-1-0", 5, true},    /* somebody may be about to enter it */
+        {"unit-fdpass-stale", "-1-0", 3600, true}, /* whose is it? not ours */
+};
+#define N_PLACES (sizeof(places) / sizeof(*places))
+
+/* Another run of this test has others. */
+static const char *place(size_t k) {
+        static char name[CGROUP_NAME_SIZE];
+
+        (void) snprintf(name, sizeof(name), "%s%d%s", places[k].before, (int) getpid(),
+                        places[k].after);
+        return name;
+}
+
+static void set_age(const char *name, time_t age) {
+        struct timespec times[2] = {{.tv_sec = time(NULL) - age}, {.tv_sec = time(NULL) - age}};
+
+        ck_assert_int_eq(utimensat(life.root.fd, name, times, 0), 0);
+}
+
+START_TEST(empty_cgroups_of_a_former_life_are_removed) {
+        bool was_there[N_PLACES], is_used;
+        struct cgroup_root next;
+
+        if (!tree_life_open(&life, WITH_CGROUP))
+                return;
+        tree_life_run(&life, "sleep 1000");
+        set_age(life.tree.cgroup, 3600); /* and in use */
+        for (size_t k = 0; k < N_PLACES; k++) {
+                ck_assert_int_eq(mkdirat(life.root.fd, place(k), 0755), 0);
+                set_age(place(k), places[k].age);
+        }
+        cgroup_root_open(&next, NULL);
+        cgroup_root_close(&next);
+        for (size_t k = 0; k < N_PLACES; k++)
+                was_there[k] = unlinkat(life.root.fd, place(k), AT_REMOVEDIR) == 0;
+        is_used = faccessat(life.root.fd, life.tree.cgroup, F_OK, 0) == 0 &&
+                  process_has_ended(life.tree.pidfd) == 0;
+        process_tree_kill(&life.tree);
+        tree_life_until_end(&life);
+        for (size_t k = 0; k < N_PLACES; k++)
+                ck_assert_msg(was_there[k] == places[k].stays, "%s", place(k));
+        ck_assert(is_used);
+        tree_life_close(&life);
+}
+END_TEST
+
+SUITE("cgroup", {
+        TEST(where_no_cgroup_can_be_made_one_line_says_so);
+        TEST(cgroups_of_one_name_are_two);
+        TEST(empty_cgroups_of_a_former_life_are_removed);
+})
