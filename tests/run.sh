@@ -3,7 +3,7 @@
 #
 #   tests/run.sh               all of it
 #   tests/run.sh SUITE...      only these: unit faults api integration fuzz systemd valgrind checks demo bench
-#                              (unit, faults and api are run together, in each build)
+#                              (unit and api are run together, in each build)
 #   tests/run.sh --no-install  do not look for packages
 #   tests/run.sh --list        name the suites
 #
@@ -60,23 +60,30 @@ wanted() {
 
 # ---- counting: one line "NAME PASSED FAILED SKIPPED" for each thing that ran ----------------------
 
-count() {
-        printf '%s %s %s %s\n' "$1" "$2" "$3" "$4" >>"$RESULTS"
+count() { # NAME, whose blanks would be taken for the next column
+        printf '%s %s %s %s\n' "${1//[ \/]/-}" "$2" "$3" "$4" >>"$RESULTS"
+}
+
+# What was counted of the named, or of all: three numbers.
+counted() { # [NAME]
+        awk -v name="${1//[ \/]/-}" 'name == "" || $1 == name { p += $2; f += $3; s += $4 }
+                END { print p + 0, f + 0, s + 0 }' "$RESULTS"
 }
 
 # step NAME COMMAND...: run it with its output in a log, and say how it went. The command counts for
 # itself; when it fails without having counted a failure, the failure is counted here.
 step() {
-        local name=$1 log="$LOGS/${1//[ \/]/-}.log" begin=$SECONDS before status line
+        local name=$1 log="$LOGS/${1//[ \/]/-}.log" begin=$SECONDS status line passed failed skipped
         shift
-        before=$(failures)
         printf '%-34s ' "$name"
         "$@" >"$log" 2>&1 </dev/null
         status=$?
-        if [ "$status" != 0 ] && [ "$(failures)" = "$before" ]; then count "$name" 0 1 0; fi
-        line="$((SECONDS - begin)) s$(awk -v n="$name" '$1 == key(n) { p += $2; f += $3; s += $4 }
-                function key(t) { gsub(/[ \/]/, "-", t); return t }
-                END { if (p + f + s) printf ": %d passed, %d failed, %d skipped", p, f, s }' "$RESULTS")"
+        read -r passed failed skipped < <(counted "$name")
+        if [ "$status" != 0 ] && [ "$failed" = 0 ]; then
+                failed=1
+                count "$name" 0 1 0
+        fi
+        line="$((SECONDS - begin)) s: $passed passed, $failed failed, $skipped skipped"
         if [ "$status" = 0 ]; then
                 echo "ok      $line"
         else
@@ -87,16 +94,12 @@ step() {
         return "$status"
 }
 
-failures() {
-        awk '{ f += $3 } END { print f + 0 }' "$RESULTS"
-}
-
 # tally NAME KIND FILE: count what a test runner wrote
 tally() {
         local numbers
         numbers=$("$PYTHON" tests/tally.py "$2" "$3") || numbers="0 1 0"
         # shellcheck disable=SC2086  # three words
-        count "${1//[ \/]/-}" $numbers
+        count "$1" $numbers
 }
 
 # ---- builds ---------------------------------------------------------------------------------------
@@ -155,7 +158,7 @@ meson_suites() { # BUILD NAME SUITE...
 
 run_meson_tests() {
         local build suite list=() names
-        for suite in unit faults api; do
+        for suite in unit api; do
                 if wanted "$suite"; then list+=("$suite"); fi
         done
         names=${list[*]}
@@ -273,11 +276,11 @@ run_all() {
         if wanted unit faults api integration systemd valgrind bench; then
                 step "build plain" build_plain && plain=1
         fi
-        if wanted unit faults api integration; then step "build sanitize" build_sanitize && sanitize=1; fi
+        if wanted unit api integration; then step "build sanitize" build_sanitize && sanitize=1; fi
         if wanted fuzz checks; then step "build clang" build_clang && clang=1; fi
 
         if wanted checks; then step "checks" checks; fi
-        if wanted unit faults api && [ $plain$sanitize = 11 ]; then run_meson_tests; fi
+        if wanted unit api && [ $plain$sanitize = 11 ]; then run_meson_tests; fi
         if wanted faults && [ $plain = 1 ]; then run_faults; fi
         if wanted integration && [ $plain$sanitize = 11 ]; then run_integration; fi
         if wanted systemd && [ $plain = 1 ]; then run_systemd; fi
@@ -289,7 +292,7 @@ run_all() {
 
 finish() {
         local passed failed skipped
-        read -r passed failed skipped < <(awk '{ p += $2; f += $3; s += $4 } END { print p + 0, f + 0, s + 0 }' "$RESULTS")
+        read -r passed failed skipped < <(counted "")
         echo
         if [ "$failed" != 0 ]; then
                 echo "Next: read the log of what failed in $LOGS/; \"tests/run.sh SUITE\" runs one suite again."
