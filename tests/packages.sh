@@ -17,7 +17,7 @@ PACKAGES_TEST=(
         # checks of the source and at run time
         clang-format clang-tidy cppcheck shellcheck valgrind libc6-dbg strace
         # end to end, with programs that nobody here wrote
-        python3-pytest gunicorn uvicorn nginx-light haproxy lighttpd nodejs wrk curl
+        python3-pytest python3-pytest-xdist gunicorn uvicorn nginx-light haproxy lighttpd nodejs wrk curl
         # a systemd to run under, and the usual tools
         systemd dbus util-linux bsdutils mount iproute2 procps bash-completion man-db
         # the benchmark measures against it
@@ -45,16 +45,16 @@ packages_elsewhere() {
   Fedora    gcc meson ninja-build pkgconf libev-devel systemd-devel libsmartcols-devel jansson-devel
             libmnl-devel uthash-devel scdoc
             tests: check-devel clang compiler-rt clang-tools-extra gcc-c++ cppcheck ShellCheck valgrind
-            strace libasan libubsan python3-pytest python3-gunicorn python3-uvicorn nginx haproxy
-            lighttpd nodejs wrk curl dbus-daemon iproute procps-ng util-linux-script
+            strace libasan libubsan python3-pytest python3-pytest-xdist python3-gunicorn python3-uvicorn
+            nginx haproxy lighttpd nodejs wrk curl dbus-daemon iproute procps-ng util-linux-script
   Arch      gcc meson ninja pkgconf libev systemd-libs util-linux-libs jansson libmnl uthash scdoc
-            tests: check clang compiler-rt cppcheck shellcheck valgrind strace python-pytest gunicorn
-            uvicorn nginx haproxy lighttpd nodejs wrk curl iproute2 procps-ng
+            tests: check clang compiler-rt cppcheck shellcheck valgrind strace python-pytest
+            python-pytest-xdist gunicorn uvicorn nginx haproxy lighttpd nodejs wrk curl iproute2 procps-ng
   openSUSE  gcc meson ninja pkgconf libev-devel systemd-devel libsmartcols-devel libjansson-devel
             libmnl-devel uthash-devel scdoc
             tests: check-devel clang clang-tools gcc-c++ cppcheck ShellCheck valgrind strace
-            python3-pytest python3-gunicorn python3-uvicorn nginx haproxy lighttpd nodejs-default wrk curl
-            dbus-1-daemon iproute2 procps
+            python3-pytest python3-pytest-xdist python3-gunicorn python3-uvicorn nginx haproxy lighttpd
+            nodejs-default wrk curl dbus-1-daemon iproute2 procps
 LIST
 }
 

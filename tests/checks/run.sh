@@ -49,7 +49,7 @@ format() {
 
 static_analysis() {
         have cppcheck || return
-        cppcheck --quiet --error-exitcode=1 --inline-suppr --std=c11 -j 2 -D_GNU_SOURCE -D__linux__ \
+        cppcheck --quiet --error-exitcode=1 --inline-suppr --std=c11 -j "$(nproc)" -D_GNU_SOURCE -D__linux__ \
                 --enable=warning,performance,portability --suppressions-list=tests/checks/cppcheck.suppress \
                 --include=tests/checks/cppcheck.h -I libfdpass -I broker "${SOURCES[@]}"
 }
@@ -60,7 +60,7 @@ tidy() {
                 echo "$BUILD has no compile_commands.json"
                 return 77
         }
-        printf '%s\n' "${SOURCES[@]}" | xargs -P 2 -n 8 clang-tidy --quiet -p "$BUILD" 2>/dev/null
+        printf '%s\n' "${SOURCES[@]}" | xargs -P "$(nproc)" -n 8 clang-tidy --quiet -p "$BUILD" 2>/dev/null
 }
 
 scripts() {

@@ -321,6 +321,7 @@ def test_stopped_by_a_signal_it_can_be_stopped(scene):
     assert "bye" in s.lines("hermes")
 
 
+@pytest.mark.alone
 @both
 def test_who_ignores_sigterm_is_killed_at_the_deadline_and_nobody_waits_longer(scene):
     s = scene("TimeoutStopSec=300ms\n")

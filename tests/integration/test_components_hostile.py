@@ -58,6 +58,7 @@ def slowest(s, seconds):
 # ---- components ------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.alone
 def test_who_floods_its_store_with_descriptors_starves_only_itself(scene, tmp_path):
     text = """
 resource.setrlimit(resource.RLIMIT_NOFILE, (2048, 2048))

@@ -193,6 +193,7 @@ def test_standard_streams_that_are_closed(broker):
             assert os.readlink(f"/proc/{pid}/fd/{fd}") == "/dev/null"
 
 
+@pytest.mark.alone
 def test_many_stops_are_quick(broker):
     """Ending waits for no peer, whatever it is doing."""
     import time

@@ -5,6 +5,8 @@ import signal
 import subprocess
 import time
 
+import pytest
+
 from testing.broker import DEADLINE, FDPASS, end_both, free_address
 
 LATE = "the keeper has not acknowledged for 1 s"
@@ -85,6 +87,7 @@ def wait_for_apply(b):
         time.sleep(0.01)
 
 
+@pytest.mark.alone
 def test_thousands_of_listeners_wait_for_the_keeper_and_nobody_else_does(broker):
     """More than may be open twice; and the loop may not stand still while they are pushed."""
     one = sections(1)

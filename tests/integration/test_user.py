@@ -7,7 +7,8 @@ import pytest
 from testing.broker import DEADLINE, FDPASS, FDPASSD, clean_environment, free_address, private_folder
 from testing.scene import until
 
-UID = 65530
+#: Nobody's, and of this process alone: /tmp/fdpass-UID is the place of one user's broker.
+UID = 62000 + os.getpid() % 1000 * 2
 
 
 def as_user(*command, env, **kwargs):

@@ -122,7 +122,7 @@ def main(build, counts):
                     "-ldl"], check=True)
     good = True
     with open(counts, "w", encoding="utf-8") as out, tempfile.TemporaryDirectory(prefix="fdpass-") as private, \
-            concurrent.futures.ThreadPoolExecutor(2) as pool:
+            concurrent.futures.ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
         server = os.path.join(private, "pidfd")
         serve_pidfds(server)
         for name, done, found in pool.map(lambda test: run(test, folder, preload, server), unit_tests(build)):
