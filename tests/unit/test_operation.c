@@ -715,9 +715,13 @@ START_TEST(an_end_without_failure_is_a_stop) {
         struct job *job;
 
         life_begin(&l, false);
-        life_apply(&l, "[Component a]\nStart=manual\nExecStart=sleep 0.05\nRestart=on-failure\n");
+        life_apply(&l,
+                   "[Component a]\nStart=manual\nRestart=on-failure\n"
+                   "ExecStart=sh -c 'until [ -e %s ]; do sleep 0.01; done'\n",
+                   test_path("end"));
         job = life_begin_job(&l, JOB_START, "", "a");
         ck_assert_int_eq(life_receipt(&l, job, "a")->verdict, VERDICT_SERVES);
+        test_write("end", "");
         LIFE_UNTIL(&l, life_is(&l, "a", COMPONENT_STOPPED));
         ck_assert_int_eq(a()->last_end, PROCESS_EXITED);
         ck_assert_int_eq(a()->last_status, 0);
@@ -731,10 +735,13 @@ START_TEST(so_many_drain_and_no_more) {
         struct job *job;
 
         life_begin(&l, false);
-        life_apply(&l, "[Component a]\nStart=manual\nTimeoutStopSec=60\nExecStart=sh -c 'trap \"\" "
-                       "TERM; while :; do sleep 0.01; done'\n"
-                       "ExecStartPost=sh -c 'until grep -q trap /proc/$$MAINPID/cmdline; do :; "
-                       "done; sleep 0.02'\n");
+        life_apply(&l,
+                   "[Component a]\nStart=manual\nTimeoutStopSec=60\nEnvironment=DEAF=%s\n"
+                   "ExecStart=sh -c 'trap \"\" TERM; touch $$DEAF$$FDPASS_GENERATION; "
+                   "while :; do sleep 0.01; done'\n"
+                   "ExecStartPost=sh -c 'until [ -e $$DEAF$$FDPASS_GENERATION ]; do sleep 0.01; "
+                   "done'\n",
+                   test_path("deaf"));
         for (int k = 0; k < 8; k++) {
                 job = life_begin_job(&l, k == 0 ? JOB_START : JOB_RESTART, "", "a");
                 LIFE_UNTIL(&l, job->items[0].decided);
