@@ -64,8 +64,8 @@ START_TEST(where_no_cgroup_can_be_made_one_line_says_so) {
         open_root(&lines);
         ck_assert_ptr_nonnull(strstr(lines.last, "cgroups of their own below /"));
         SKIP_UNLESS(geteuid() == 0 && unshare(CLONE_NEWNS) == 0, "mounting takes root");
-        ck_assert_int_eq(mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL), 0);
-        if (mount(NULL, folder, NULL, MS_REMOUNT | MS_BIND | MS_RDONLY, NULL) == 0) {
+        ck_assert_int_eq(mount(NULL, "/", "", MS_REC | MS_PRIVATE, NULL), 0);
+        if (mount(NULL, folder, "", MS_REMOUNT | MS_BIND | MS_RDONLY, NULL) == 0) {
                 open_root(&lines);
                 ck_assert_ptr_nonnull(strstr(lines.last, "process groups"));
                 ck_assert_ptr_nonnull(strstr(lines.last, "Read-only"));
