@@ -29,6 +29,7 @@ LOGS=build/logs
 RESULTS=build/results
 install=1
 suites=""
+beside=""
 
 usage() {
         sed -n '2,/^set -u/{/^set -u/d;s/^# \{0,1\}//;p}' "$0"
@@ -95,6 +96,24 @@ step() {
                 echo "    all of it: $log"
         fi
         return "$status"
+}
+
+# beside COMMAND...: steps that wait more than they compute, while those that compute go on. What they
+# say comes with beside_end. They are a process group, which an interrupt reaches by beside_kill.
+beside() {
+        set -m
+        "$@" >"$LOGS/beside.txt" 2>&1 </dev/null &
+        beside=$!
+        set +m
+}
+beside_end() {
+        [ -n "$beside" ] || return 0
+        wait "$beside"
+        beside=''
+        cat "$LOGS/beside.txt"
+}
+beside_kill() {
+        [ -z "$beside" ] || kill -TERM -- "-$beside" 2>/dev/null || :
 }
 
 # tally NAME KIND FILE: count what a test runner wrote
@@ -303,10 +322,15 @@ run_all() {
         if wanted unit api && [ $plain$sanitize = 11 ]; then run_meson_tests; fi
         if wanted faults && [ $plain = 1 ]; then run_faults; fi
         if wanted integration && [ $plain$sanitize = 11 ]; then run_integration; fi
-        if wanted systemd && [ $plain = 1 ]; then run_systemd; fi
+        beside run_waiting $plain
         if wanted valgrind && [ $plain = 1 ]; then step "valgrind plain" valgrind_tests; fi
         if wanted fuzz && [ $clang = 1 ]; then run_fuzz; fi
-        if wanted bench && [ $plain = 1 ]; then step "bench plain" bench; fi
+        beside_end
+}
+
+run_waiting() { # IS-PLAIN-BUILT
+        if wanted systemd && [ "$1" = 1 ]; then run_systemd; fi
+        if wanted bench && [ "$1" = 1 ]; then step "bench plain" bench; fi
         if wanted demo; then step "demo" demo; fi
 }
 
@@ -323,8 +347,12 @@ finish() {
         [ "$failed" = 0 ]
 }
 
-options "$@"
-trap packages_policy_end EXIT
-prepare
-run_all
-finish
+# Read as a whole before it begins: who edits this file meanwhile changes the next run, not this one.
+{
+        options "$@"
+        trap 'beside_kill; packages_policy_end' EXIT
+        prepare
+        run_all
+        finish
+        exit
+}
