@@ -132,10 +132,12 @@ def test_what_hangs_in_its_end_is_left_alone_when_it_would_have_been(scene, held
     began = time.monotonic()
     waits = Command(s, "stop", "hermes")
     one.wait()
-    until(lambda: time.monotonic() > began + 2, "some of its time")
+    until(lambda: time.monotonic() > began + 3, "most of its time")
+    killed = time.monotonic()
     kill_broker(s)
     assert waits.receipt()["verdict"] == "done"
-    assert 4.5 < time.monotonic() - began < 6.9, "its time began anew"
+    assert time.monotonic() - began > 4.5
+    assert time.monotonic() - killed < 4.9, "its time began anew"
     assert "hang in the kernel" in s.broker.log() and s.state("hermes") == "stopped"
     s.do("hermes", "")
     assert s.receipt("START", "hermes")["verdict"] == "serves" and alive(pid)

@@ -16,7 +16,7 @@ import pytest
 
 from testing.broker import DEADLINE, children_of, memory_is_measurable
 from testing.load import Load
-from testing.process import alive, end, resident, until
+from testing.process import alive, end, fds_at_rest, resident, until
 from testing.scene import REQUEST, Scene
 from testing.ways import (WAYS, Command, collector, kill_broker, kill_keeper, scene,  # noqa: F401  (fixtures, too)
                           upgrade, wait_no_zombies)
@@ -166,22 +166,12 @@ def test_killed_at_some_moment_of_a_restart_under_load(scene):
     for _ in range(2):
         kill_broker(s)
         s.state(name)
-        counts.add(tuple(at_rest(p) for p in (s.broker.broker_pid, keeper)))
+        counts.add(tuple(fds_at_rest(p) for p in (s.broker.broker_pid, keeper)))
     assert len(counts) == 1, counts
     assert len(os.listdir(s.broker.folder)) == folders, os.listdir(s.broker.folder)
     assert len(cgroups(name)) <= 1, cgroups(name)
     if memory_is_measurable():
         assert max(sizes[len(sizes) // 2:]) < min(sizes) + 1024, f"KiB resident in the keeper: {sizes}"
-
-
-def at_rest(pid):
-    """Its descriptors, without those of disposable children and sessions that come and go."""
-    fewest, since = None, time.monotonic()
-    while time.monotonic() < since + 0.3:
-        found = len(os.listdir(f"/proc/{pid}/fd"))
-        if fewest is None or found < fewest:
-            fewest, since = found, time.monotonic()
-    return fewest
 
 
 def cgroups(component):
@@ -271,11 +261,12 @@ def test_a_start_is_too_slow_when_it_would_have_been(scene):
     began = time.monotonic()
     waits = Command(s, "restart", "hermes")
     until(lambda: s.instances("hermes").get((2, 0)) == "starting", "generation 2")
-    select.select([], [], [], 2)
+    until(lambda: time.monotonic() > began + 3, "most of its time")
+    killed = time.monotonic()
     kill_broker(s)
     receipt = waits.receipt()
     assert receipt["verdict"] == "kept" and "TimeoutStartSec=" in receipt["reason"]
-    assert time.monotonic() - began < 5.9, "its time began anew"
+    assert time.monotonic() - killed < 3.9, "its time began anew"
 
 
 def test_a_drain_ends_when_it_would_have(scene):
@@ -285,13 +276,14 @@ def test_a_drain_ends_when_it_would_have(scene):
     began = time.monotonic()
     waits = Command(s, "stop", "hermes")
     s.wait_state("hermes", "draining")
-    select.select([], [], [], 2)
+    until(lambda: time.monotonic() > began + 3, "most of its time")
+    killed = time.monotonic()
     kill_broker(s)
     upgrade(s)
     receipt = waits.receipt()
     assert receipt["verdict"] == "done" and receipt["killed"]
-    assert 3900 <= receipt["drain_ms"] < 5900
-    assert time.monotonic() - began < 5.9, "its time began anew"
+    assert 3900 <= receipt["drain_ms"] < 6900
+    assert time.monotonic() - killed < 3.9, "its time began anew"
 
 
 def test_who_was_told_to_stop_is_not_told_again(scene):
@@ -577,10 +569,12 @@ def test_what_drains_of_a_removed_component_is_ended_by_the_next_broker(broker, 
     began = time.monotonic()
     s.apply()
     s.wait_state("hermes", "draining")
-    until(lambda: time.monotonic() > began + 2, "some of its time")
+    until(lambda: time.monotonic() > began + 3, "most of its time")
+    killed = time.monotonic()
     os.kill(s.broker.broker_pid, signal.SIGKILL)
     s.wait_log("hermes is not configured any more", 2)
     # Its deadline was kept; all else that was configured is gone.
     until(lambda: not alive(pid), "hermes to be killed", 15)
-    assert 3.9 < time.monotonic() - began < 5.8
+    assert time.monotonic() - began > 3.9
+    assert time.monotonic() - killed < 3.9, "its time began anew"
     until(lambda: s.component("hermes") is None, "hermes to be gone")

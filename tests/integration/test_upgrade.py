@@ -14,7 +14,7 @@ import pytest
 
 from testing.broker import FDPASSD, free_address
 from testing.load import Load
-from testing.process import SERVER, open_fds, until
+from testing.process import SERVER, fds_at_rest, until
 
 BAD_PROGRAM = os.path.join(os.environ.get("BUILD", "build/plain"), "tests", "faults", "bad-program")
 OTHER_VERSION = b"0.1.z"
@@ -119,11 +119,11 @@ def test_descriptors_and_processes_do_not_grow(served):
     b, _, _ = served
     following = other_version(b.folder)
     b.fdpass("upgrade", following)
-    counted = [open_fds(pid) for pid in both(b)]
+    counted = [fds_at_rest(pid) for pid in both(b)]
     for path in [FDPASSD, following] * 5:
         b.fdpass("upgrade", path)
     b.status()
-    assert [open_fds(pid) for pid in both(b)] == counted
+    assert [fds_at_rest(pid) for pid in both(b)] == counted
 
 
 def test_by_default_the_path_from_which_it_was_started(broker, monkeypatch):

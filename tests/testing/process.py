@@ -59,6 +59,16 @@ def open_fds(pid):
     return len(os.listdir(f"/proc/{pid}/fd"))
 
 
+def fds_at_rest(pid):
+    """How many it has open, without those of disposable children and sessions that come and go."""
+    fewest, since = open_fds(pid), time.monotonic()
+    while time.monotonic() < since + 0.3:
+        time.sleep(0.005)
+        if (found := open_fds(pid)) < fewest:
+            fewest, since = found, time.monotonic()
+    return fewest
+
+
 def resident(pid):
     """In KiB."""
     with open(f"/proc/{pid}/status", encoding="ascii") as file:
