@@ -147,13 +147,12 @@ class Server:
 
 
 def fork_away():
-    """As daemons did: the parent is gone as soon as the child runs; who is the main process is said."""
+    """As daemons did: the parent is gone before the child goes on, and said who is the main process now."""
     if pid := os.fork():
         if "unsaid" not in DO:
             notify(f"MAINPID={pid}")
         os._exit(0)
-    if "unsaid" in DO:
-        wait(lambda: os.getppid() != int(os.environ["LISTEN_PID"]))
+    wait(lambda: os.getppid() != int(os.environ["LISTEN_PID"]))
 
 
 def leave_grandchild():
