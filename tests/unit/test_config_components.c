@@ -221,9 +221,9 @@ START_TEST(ten_thousand_components_are_ordered_at_once) {
         struct timespec begin, end;
 
         write_chain(10000, true);
-        clock_gettime(CLOCK_MONOTONIC, &begin);
+        clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &begin);
         ck_assert_int_eq(load(), -EINVAL);
-        clock_gettime(CLOCK_MONOTONIC, &end);
+        clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &end);
         ck_assert(is_said(SEVERITY_ERROR, "goes in a circle"));
         ck_assert_int_lt(end.tv_sec - begin.tv_sec, 10);
         done();

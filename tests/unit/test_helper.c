@@ -89,7 +89,7 @@ END_TEST
 START_TEST(a_hanging_child_is_killed_at_its_deadline) {
         struct result r;
 
-        run(&r, 50000, say_and_hang, "so far");
+        run(&r, 1000000, say_and_hang, "so far"); /* time enough to say it */
         ck_assert_str_eq(r.text, "so far");
 }
 END_TEST
