@@ -326,11 +326,11 @@ run_all() {
         if wanted valgrind && [ $plain = 1 ]; then step "valgrind plain" valgrind_tests; fi
         if wanted fuzz && [ $clang = 1 ]; then run_fuzz; fi
         beside_end
+        if wanted bench && [ $plain = 1 ]; then step "bench plain" bench; fi
 }
 
 run_waiting() { # IS-PLAIN-BUILT
         if wanted systemd && [ "$1" = 1 ]; then run_systemd; fi
-        if wanted bench && [ "$1" = 1 ]; then step "bench plain" bench; fi
         if wanted demo; then step "demo" demo; fi
 }
 
