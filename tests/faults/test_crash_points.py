@@ -22,7 +22,7 @@ import time
 import pytest
 
 from testing.broker import FDPASSD, children_of, clean_environment, end_both, free_address, parent_of, program_of
-from testing.process import until
+from testing.process import fds_at_rest, open_fds, until
 from testing.scene import SERVER
 
 POINTS = os.environ.get("FDPASS_TEST_CRASH_POINTS", "12")
@@ -74,11 +74,11 @@ class Scene:
         self.b.write_config(self.base)
         self.b.fdpass("apply", "--allow-close")
 
-    def count_fds(self):
+    def count_fds(self, count=open_fds):
         with self.b.client() as client:  # the sessions before it are closed when it is answered
             assert client.request("HELLO").ok
             pid = self.broker_pid()
-            return [len(os.listdir(f"/proc/{p}/fd")) for p in (pid, self.pid)]
+            return [count(p) for p in (pid, self.pid)]
 
     def wait_fds(self, about):
         """The keeper hears a little later than the broker that a holder has ended."""
@@ -230,7 +230,7 @@ class ComponentScene(Scene):
         files = sorted(re.sub(r"\d+", "N", name) for name in os.listdir(self.b.folder))
         self.files = self.files or files
         assert files == self.files, about
-        self.fds = self.fds or self.count_fds()
+        self.fds = self.fds or self.count_fds(fds_at_rest)
         self.wait_fds(about)
 
 

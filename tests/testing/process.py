@@ -60,9 +60,9 @@ def open_fds(pid):
 
 
 def fds_at_rest(pid):
-    """How many it has open, without those of disposable children and sessions that come and go."""
+    """How many it has open, without those of sessions and children that come and go, an idle worker among them."""
     fewest, since = open_fds(pid), time.monotonic()
-    while time.monotonic() < since + 0.3:
+    while time.monotonic() < since + 0.7:
         time.sleep(0.005)
         if (found := open_fds(pid)) < fewest:
             fewest, since = found, time.monotonic()
