@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/pidfd.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -20,6 +21,7 @@
 #include "core/process.h"
 #include "message.h"
 
+#define WORKER_NAME "fdpass-worker"
 #define IDLE_USEC (250 * 1000) /* a restart of many components asks some ten times a second */
 
 struct worker {
@@ -58,6 +60,7 @@ static _Noreturn void serve(int fd) {
         struct message message = {0};
 
         helper_begin();
+        (void) prctl(PR_SET_NAME, WORKER_NAME); /* so that ps tells it from broker and keeper */
         (void) close_range(STDERR_FILENO + 1, (unsigned) fd - 1, 0);
         (void) close_range((unsigned) fd + 1, ~0U, 0);
         while (message_receive_wait(fd, &message) > 0)

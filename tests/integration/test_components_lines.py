@@ -1,4 +1,5 @@
 """What components wrote is shown, and quoted, by the next broker, too."""
+import contextlib
 import json
 import os
 import signal
@@ -95,8 +96,9 @@ def test_a_line_without_an_end_is_whole_when_that_comes(scene, tmp_path):
     s.wait_state("hermes", "ready")
     for n, way in enumerate(WAYS):
         def is_kept():
-            with open(memfd_of(s.broker.broker_pid, "fdpass-lines"), "rb") as memory:
-                return b"half %d\0" % n in memory.read()
+            with contextlib.suppress(AssertionError):  # it is made with the first line
+                with open(memfd_of(s.broker.broker_pid, "fdpass-lines"), "rb") as memory:
+                    return b"half %d\0" % n in memory.read()
 
         until(lambda: s.lines("hermes") == [f"half {k} and half" if half else "whole" for k in range(n)
                                             for half in (True, False)], lambda: s.lines("hermes"))

@@ -64,6 +64,15 @@ def program_of(pid):
     return found.st_dev, found.st_ino
 
 
+def is_worker(pid):
+    """A child that the broker keeps for its errands."""
+    try:
+        with open(f"/proc/{pid}/comm", encoding="utf-8", errors="replace") as file:
+            return file.read() == "fdpass-worker\n"
+    except OSError:
+        return False
+
+
 def parent_of(pid):
     try:
         with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
@@ -183,9 +192,9 @@ class Broker:
         """Broker and keeper, whichever of the two made the other."""
         broker = self.broker_pid
         program = program_of(broker)
-        # A disposable child is of the same program, too, and younger than a keeper that the broker made.
+        # Its own children are of the same program, too. Disposable ones are younger than a keeper that it made.
         candidates = [parent_of(broker), *children_of(broker)]
-        keepers = [pid for pid in candidates if program and program_of(pid) == program]
+        keepers = [pid for pid in candidates if program and program_of(pid) == program and not is_worker(pid)]
         return broker, keepers[0] if keepers else None
 
     def log(self):
