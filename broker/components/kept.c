@@ -85,7 +85,8 @@ static void read_component(struct component *c, const struct assignments *a) {
         c->last_generation = record_u64(a, "GENERATION");
         c->restarts = record_u64(a, "RESTARTS");
         record_text(a, "REASON", c->reason, sizeof(c->reason));
-        c->last_end = (enum process_end) record_u64(a, "LAST_END");
+        c->last_end =
+                (enum process_end) record_choice(a, "LAST_END", PROCESS_UNKNOWN, PROCESS_UNKNOWN);
         c->last_status = (int) record_u64(a, "LAST_STATUS");
         c->last_end_usec = record_u64(a, "LAST_TIME");
         record_text(a, "LAST_REASON", c->last_reason, sizeof(c->last_reason));

@@ -58,6 +58,13 @@ uint64_t record_u64(const struct assignments *a, const char *key) {
         return assignments_u64(a, key, 0);
 }
 
+unsigned record_choice(const struct assignments *a, const char *key, unsigned max,
+                       unsigned otherwise) {
+        uint64_t value = record_u64(a, key);
+
+        return value <= max ? (unsigned) value : otherwise;
+}
+
 void record_text(const struct assignments *a, const char *key, char *ret, size_t size) {
         const struct text *value = assignments_get(a, key);
         size_t n = value ? value->length : 0;

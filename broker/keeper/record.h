@@ -40,6 +40,9 @@ bool record_keep(struct memory *memory, struct log *log, const struct record_kin
 void record_remove(struct memory *memory, char id[STATE_ID_SIZE]);
 
 uint64_t record_u64(const struct assignments *a, const char *key); /* 0 when it is not there */
+/* Of a few: `otherwise` when it is above `max`, of a later version or broken. */
+unsigned record_choice(const struct assignments *a, const char *key, unsigned max,
+                       unsigned otherwise);
 /* Cut to size; "" when it is not there. */
 void record_text(const struct assignments *a, const char *key, char *ret, size_t size);
 

@@ -569,6 +569,54 @@ START_TEST(a_strange_record_does_no_harm) {
 }
 END_TEST
 
+/* Of a later version, or broken: what is not known is the least that it can be. */
+START_TEST(numbers_that_mean_nothing_here) {
+        struct instance *i;
+        struct component *c;
+        char text[64];
+
+        begin("");
+        (void) life_begin_job(&l, JOB_START, "first", "a");
+        LIFE_UNTIL(&l,
+                   life_instance(&l, "a", 1) && life_instance(&l, "a", 1)->life == LIFE_COMPLETING);
+        i = life_instance(&l, "a", 1);
+        i->evidence = (enum evidence)(EVIDENCE_SERVES + 1);
+        i->cause = (enum end_cause)(END_BY_WATCHDOG + 1);
+        instance_keep(i);
+        c = life_component(&l, "a");
+        c->last_end = (enum process_end)(PROCESS_UNKNOWN + 1);
+        component_keep(c);
+        die("");
+        i = life_instance(&next, "a", 1);
+        ck_assert_int_eq(i->evidence, EVIDENCE_NONE);
+        ck_assert_int_eq(i->cause, END_BY_ITSELF);
+        c = life_component(&next, "a");
+        ck_assert_str_eq(process_end_text(c->last_end, 0, text, sizeof(text)),
+                         "ended, nobody knows how");
+        test_write("go1", "");
+        LIFE_UNTIL(&next, life_is(&next, "a", COMPONENT_READY));
+        ck_assert_str_eq(i->ready_by, "running");
+        life_end(&next);
+}
+END_TEST
+
+/* The highest that there is means what it did. */
+START_TEST(the_last_of_a_few_is_one_of_them) {
+        struct instance *i;
+
+        run("");
+        i = life_instance(&l, "a", 1);
+        i->evidence = EVIDENCE_SERVES;
+        i->cause = END_BY_WATCHDOG;
+        instance_keep(i);
+        die("");
+        i = life_instance(&next, "a", 1);
+        ck_assert_int_eq(i->evidence, EVIDENCE_SERVES);
+        ck_assert_int_eq(i->cause, END_BY_WATCHDOG);
+        life_end(&next);
+}
+END_TEST
+
 /* Two with one name: the first is it. */
 START_TEST(an_item_of_a_job_that_is_there_twice) {
         begin("");
@@ -629,6 +677,8 @@ SUITE("component_kept", {
                             2);
         tcase_add_loop_test(tests_, a_strange_record_does_no_harm, 0,
                             2 * sizeof(strange) / sizeof(strange[0]));
+        TEST(numbers_that_mean_nothing_here);
+        TEST(the_last_of_a_few_is_one_of_them);
         TEST(an_item_of_a_job_that_is_there_twice);
         TEST(a_job_is_over_when_its_items_are);
 })
