@@ -192,17 +192,16 @@ static void on_back_off(void *owner) {
                 (void) operation_request(c, JOB_START, NULL);
 }
 
-static void back_off(struct component *c, const struct instance *i) {
+static void back_off(struct component *c, const char *why) {
         uint64_t delay;
 
         if (!restart_policy_may_start(&c->policy, c->config, loop_now_usec())) {
-                give_up(c,
-                        "it was started too often (StartLimitBurst=); the last time: ", i->reason);
+                give_up(c, "it was started too often (StartLimitBurst=); the last time: ", why);
                 return;
         }
         delay = restart_policy_delay_usec(&c->policy, c->config);
         c->restarts++;
-        (void) snprintf(c->reason, sizeof(c->reason), "%s", i->reason);
+        (void) snprintf(c->reason, sizeof(c->reason), "%s", why);
         c->back_off_until_usec = loop_now_usec() + delay;
         timer_start(&c->back_off, c->table->loop, delay, on_back_off, c);
         log_notice(c->table->log, ABOUT(.component = c->name), "%s is started again in %llu ms",
@@ -237,13 +236,22 @@ static void ended_by_itself(struct component *c, const struct instance *i) {
                 return;
         }
         if (restart_policy_wants(i->config, i->cause, i->tree.end, i->tree.status))
-                back_off(c, i);
+                back_off(c, i->reason);
         else if (is_success && c->config->on_demand)
                 component_keep(c); /* waits for the next connection */
         else if (is_success && !has_instance(c, is_serving))
                 component_set_goal(c, GOAL_STOPPED, i->reason);
         else
                 give_up(c, "", i->reason[0] ? i->reason : "it ended");
+}
+
+void component_never_began(struct component *c, const char *reason) {
+        if (c->goal != GOAL_RUNNING || c->table->stopping)
+                return;
+        if (restart_policy_wants(c->config, END_BY_ITSELF, PROCESS_UNKNOWN, 0))
+                back_off(c, reason);
+        else
+                give_up(c, "", reason);
 }
 
 static void tell_drained(struct component *c, const struct instance *i) {

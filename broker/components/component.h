@@ -96,6 +96,8 @@ void component_untouch(struct component *component); /* before it is freed */
 void component_set_goal(struct component *component, enum component_goal goal, const char *reason);
 /* `forgive`: earlier failures do not count any more, because somebody asked for a new start. */
 void component_stop_back_off(struct component *component, bool forgive);
+/* No process of it could be begun, for want of something that may come back: as Restart= says. */
+void component_never_began(struct component *component, const char *reason);
 /* It was to be started then, CLOCK_MONOTONIC; 0: it was not. */
 void component_resume_back_off(struct component *component, uint64_t until_usec);
 uint64_t component_new_generation(struct component *component);

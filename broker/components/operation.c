@@ -254,6 +254,8 @@ static void decide_start(struct operation *op, bool good) {
                                  : op->unmet == UNMET_CONDITION ? VERDICT_NOTHING
                                                                 : VERDICT_FAILED,
                                  reason);
+                if (op->unmet == UNMET_UNKNOWN && !is_kept(op))
+                        component_never_began(c, reason);
         }
         move_to_draining(op);
 }

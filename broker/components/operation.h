@@ -19,7 +19,8 @@ struct condition_check;
 enum unmet {
         UNMET_NOTHING,
         UNMET_CONDITION, /* which is no failure */
-        UNMET_ASSERTION
+        UNMET_ASSERTION,
+        UNMET_UNKNOWN /* they could not be looked at: tried again as what ended by itself is */
 };
 
 struct operation {

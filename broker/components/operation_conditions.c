@@ -1,6 +1,8 @@
 /*
  * Condition…= and Assert…= of a start, looked at by a disposable child before anything of a
  * generation is there. A condition that is not met is no failure: the component is left as it is.
+ * Where they cannot be looked at, for lack of a process say, the start has failed and is tried
+ * again.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -27,7 +29,7 @@ static void check(void *argument, int result_fd) {
         (void) dprintf(result_fd, "%zu", conditions_find_unmet(&config->conditions));
 }
 
-static void set_unmet(struct operation *op, enum unmet unmet, const char *what, const char *how) {
+static void say_unmet(struct operation *op, enum unmet unmet, const char *what, const char *how) {
         struct component *c = op->component;
 
         op->unmet = unmet;
@@ -35,20 +37,20 @@ static void set_unmet(struct operation *op, enum unmet unmet, const char *what, 
         log_write(c->table->log, unmet == UNMET_CONDITION ? LEVEL_NOTICE : LEVEL_ERROR,
                   ABOUT(.component = c->name), "%s is not started: %s", c->name,
                   op->receipt.reason);
-        if (component_served_places(c) == 0)
-                component_set_goal(c, unmet == UNMET_CONDITION ? GOAL_STOPPED : GOAL_FAILED,
-                                   op->receipt.reason);
 }
 
 /* "ConditionPathExists=|!/x" */
-static void say_unmet(struct operation *op, const struct condition *c) {
+static void set_unmet(struct operation *op, const struct condition *c) {
         char text[REASON_SIZE];
 
         (void) snprintf(text, sizeof(text), "%s%s=%s%s%s", c->is_assert ? "Assert" : "Condition",
                         condition_kind_name(c->kind), c->is_trigger ? "|" : "",
                         c->is_negated ? "!" : "", c->parameter);
-        set_unmet(op, c->is_assert ? UNMET_ASSERTION : UNMET_CONDITION, text,
+        say_unmet(op, c->is_assert ? UNMET_ASSERTION : UNMET_CONDITION, text,
                   c->is_trigger ? "is not met, nor is another with '|'" : "is not met");
+        if (component_served_places(op->component) == 0)
+                component_set_goal(op->component, c->is_assert ? GOAL_FAILED : GOAL_STOPPED,
+                                   op->receipt.reason);
 }
 
 static void on_checked(void *owner, const char *result, size_t size) {
@@ -58,9 +60,9 @@ static void on_checked(void *owner, const char *result, size_t size) {
         size_t index;
 
         if (size == 0 || sscanf(result, "%zu", &index) != 1)
-                set_unmet(op, UNMET_ASSERTION, "its conditions", "could not be checked in 30 s");
+                say_unmet(op, UNMET_UNKNOWN, "its conditions", "could not be checked in 30 s");
         else if (index < all->count)
-                say_unmet(op, &all->items[index]);
+                set_unmet(op, &all->items[index]);
         operation_stop_check(op);
         component_touch(op->component);
 }
@@ -79,7 +81,7 @@ bool operation_checks_conditions(struct operation *op) {
               : -1;
         if (r < 0) {
                 free(k);
-                set_unmet(op, UNMET_ASSERTION, "its conditions",
+                say_unmet(op, UNMET_UNKNOWN, "its conditions",
                           "could not be checked: no process or memory to be had");
                 return false;
         }
