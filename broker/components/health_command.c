@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "cleanup.h"
 #include "components/process_tree.h"
@@ -82,6 +83,7 @@ static int start(struct health_command *c, const struct health_target *target) {
                 .output_fd = -1,
                 .error_fd = -1,
                 .cgroup_fd = c->tree.cgroup_fd,
+                .ends_with = getpid(), /* nobody after us would know of it */
         };
         pid_t pid;
         int pidfd, r;

@@ -1,6 +1,7 @@
 /*
  * The command of HealthCheck=exec: one run in a process tree of its own, killed when it is not
- * wanted any more. It outlives its caller then, until the kernel has ended all of it.
+ * wanted any more. It outlives its caller then, until the kernel has ended all of it. When the
+ * broker dies the command is killed, too, but not what it had started itself.
  */
 #ifndef COMPONENTS_HEALTH_COMMAND_H
 #define COMPONENTS_HEALTH_COMMAND_H

@@ -61,7 +61,8 @@ struct spawn {
         int output_fd, error_fd;      /* lent; -1: /dev/null. Files of StandardOutput= are opened
                                          by the child */
         int cgroup_fd;                /* lent folder of a cgroup v2 to be born in; -1: none */
-        bool is_held; /* it begins with spawn_release(), and ends if we do before that */
+        pid_t ends_with; /* our pid: it is killed when we end, in whatever way; 0: it outlives us */
+        bool is_held;    /* it begins with spawn_release(), and ends if we do before that */
         /*
          * Each has a session, and so a process group, of its own: setpgid(2) lets nobody join a
          * group of another session. Without cgroups a command beside the main one is a tree of its

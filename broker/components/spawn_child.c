@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -402,6 +403,17 @@ static int change_user(struct child *c) {
         return r < 0 ? fail(c, config->user ? config->user : "", r) : 0;
 }
 
+/* After the change of user, which takes it back. A program that is set-uid ends by itself alone. */
+static int tie_to_parent(struct child *c) {
+        if (c->spawn->ends_with <= 0)
+                return 0;
+        if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0)
+                return -errno;
+        if (getppid() != c->spawn->ends_with)
+                _exit(EXIT_FAILURE); /* it was too late for that, and nobody is there to hear */
+        return 0;
+}
+
 /* ---- working directory and program -----------------------------------------------------------*/
 
 /* Anew at each start: the path may be a symbolic link to the release of the day. */
@@ -472,6 +484,7 @@ static const struct {
         {SPAWN_ENVIRONMENT, make_environment},
         {SPAWN_LIMITS, set_limits},
         {SPAWN_CREDENTIALS, change_user},
+        {SPAWN_CREDENTIALS, tie_to_parent},
         {SPAWN_WORKING_DIRECTORY, change_directory},
         {SPAWN_PROGRAM, execute},
 };

@@ -10,8 +10,10 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -392,6 +394,50 @@ START_TEST(a_command_is_killed_with_all_that_it_started) {
 }
 END_TEST
 
+static bool has_written(const char *name) {
+        struct stat st;
+
+        return stat(test_path(name), &st) == 0 && st.st_size > 0;
+}
+
+/* Nobody would end it, and nobody would know of it. */
+START_TEST(a_command_ends_with_the_broker) {
+        char script[512];
+        char *arguments[] = {(char *) (uintptr_t) "/bin/sh", (char *) (uintptr_t) "-c", script,
+                             NULL};
+        pid_t broker, command;
+        int status;
+
+        if (_i == 1 && geteuid() != 0)
+                return;
+        test_write("pid", "");
+        ck_assert_int_eq(chmod(test_folder(), 0755), 0);
+        ck_assert_int_eq(chmod(test_path("pid"), 0666), 0);
+        (void) snprintf(script, sizeof(script), "echo $$ >%s; exec sleep 1000", test_path("pid"));
+        ck_assert_int_eq(prctl(PR_SET_CHILD_SUBREAPER, 1), 0);
+        broker = fork();
+        if (broker == 0) {
+                set_up_command(arguments);
+                if (_i == 1) { /* as another user, who loses what was asked of the kernel before */
+                        f.component.user = (char *) (uintptr_t) "nobody";
+                        f.component.has_user = true;
+                        f.component.uid = f.component.gid = 65534;
+                }
+                f.config.timeout_usec = 20 * 1000 * 1000;
+                ck_assert_int_eq(health_start(&f.health, f.loop, NULL, &f.target, on_done, NULL),
+                                 0);
+                RUN_UNTIL(f.loop, has_written("pid"));
+                (void) raise(SIGKILL);
+        }
+        ck_assert_int_eq(waitpid(broker, &status, 0), broker);
+        ck_assert(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+        ck_assert(has_written("pid"));
+        command = waitpid(-1, &status, 0); /* it is ours now */
+        ck_assert_int_gt(command, 0);
+        ck_assert(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+}
+END_TEST
+
 START_TEST(a_command_that_is_not_there_says_so) {
         static char path[] = "/nowhere/check";
         char *arguments[] = {path, NULL};
@@ -420,5 +466,6 @@ SUITE("health", {
         TEST(a_stopped_probe_is_silent_and_another_may_follow);
         TEST(a_command_decides_by_its_exit_status);
         TEST(a_command_is_killed_with_all_that_it_started);
+        tcase_add_loop_test(tests_, a_command_ends_with_the_broker, 0, 2);
         TEST(a_command_that_is_not_there_says_so);
 })
