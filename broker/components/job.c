@@ -511,7 +511,11 @@ void job_resume(struct job *j, enum job_round round) {
 
                 if (!item->begun || item->finished || round_of(item) != round)
                         continue;
-                if (!(item->decided && item->component) && !can_be_done(item))
+                if (item->decided && !item->component) {
+                        item->finished = true; /* it went, and so has all that was waited for */
+                        continue;
+                }
+                if (!item->decided && !can_be_done(item))
                         continue;
                 if (operation_resume(item->component, j->kind, item) < 0)
                         settle(item, VERDICT_FAILED, "", "out of memory", "");

@@ -165,6 +165,16 @@ static void stop_surplus(const struct operation *op) {
                         instance_stop(i);
 }
 
+/* The broker ends: nothing is begun any more, also where it is not yet the stop's turn. */
+static bool is_too_late(struct operation *op) {
+        if (!op->component->table->stopping)
+                return false;
+        if (!op->receipt.reason[0])
+                (void) snprintf(op->receipt.reason, sizeof(op->receipt.reason),
+                                "the broker is ending");
+        return true;
+}
+
 /* ---- what is to be done next ------------------------------------------------------------------*/
 
 enum step {
@@ -204,6 +214,8 @@ static enum step advance_place(struct operation *op, unsigned index) {
                 instance_stop(starting);
                 return STEP_WAIT;
         }
+        if (is_too_late(op))
+                return STEP_FAILED;
         if (op->generation == 0 && operation_checks_conditions(op))
                 return STEP_WAIT;
         if (op->begun & bit(index))

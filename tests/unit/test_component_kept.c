@@ -488,6 +488,27 @@ START_TEST(what_was_asked_for_one_that_is_not_configured_any_more_ends) {
 }
 END_TEST
 
+/* It had its verdict, and only the end of what drained was still to come. */
+START_TEST(a_verdict_outlives_what_it_is_of) {
+        struct job *job;
+
+        run("");
+        job = life_begin_job(&l, JOB_STOP, "stop", "a");
+        ck_assert_int_eq(life_receipt(&l, job, "a")->verdict, VERDICT_DONE);
+        job->finished = job->items[0].finished = false;
+        job_keep(job);
+        job_item_keep(&job->items[0]);
+        life_die(&l, &next);
+        life_apply(&next, "[Component b]\nStart=manual\nExecStart=sleep 60\n");
+        job = job_find(next.table, "stop");
+        LIFE_UNTIL(&next, job->finished);
+        ck_assert_int_eq(job->items[0].receipt.verdict, VERDICT_DONE);
+        ck_assert_str_eq(job->items[0].receipt.reason, "");
+        ck_assert_uint_eq(next.table->n_finished_jobs, 2);
+        life_end(&next);
+}
+END_TEST
+
 /* ---- records of others
  * -------------------------------------------------------------------------*/
 
@@ -675,6 +696,7 @@ SUITE("component_kept", {
         TEST(one_that_is_not_configured_any_more_is_ended_by_the_next);
         tcase_add_loop_test(tests_, what_was_asked_for_one_that_is_not_configured_any_more_ends, 0,
                             2);
+        TEST(a_verdict_outlives_what_it_is_of);
         tcase_add_loop_test(tests_, a_strange_record_does_no_harm, 0,
                             2 * sizeof(strange) / sizeof(strange[0]));
         TEST(numbers_that_mean_nothing_here);

@@ -536,6 +536,32 @@ START_TEST(at_the_end_of_the_broker_nothing_is_started) {
 }
 END_TEST
 
+/* Of two places the first is under way, and its own stop waits for another's. */
+START_TEST(at_the_end_of_the_broker_no_further_place_is_begun) {
+        const struct instance *i;
+        bool ended = false;
+        struct job *job;
+
+        open_scene("a Instances=2\nb After=a;KillSignal=SIGCONT");
+        test_write("go", "");
+        LIFE_UNTIL(&l, life_begin_job(&l, JOB_START, "x", "a b")->finished);
+        ck_assert_int_eq(unlink(test_path("go")), 0);
+        job = life_begin_job(&l, JOB_RESTART, "", "a");
+        LIFE_UNTIL(&l,
+                   life_instance(&l, "a", 2) && life_instance(&l, "a", 2)->life == LIFE_COMPLETING);
+        component_table_stop_all(l.table, note_all_ended, &ended);
+        test_write("go", "");
+        LIFE_UNTIL(&l, job->items[0].decided);
+        ck_assert_int_eq(verdict_of(job, "a"), VERDICT_KEPT);
+        ck_assert_str_eq(job->items[0].receipt.reason, "the broker is ending");
+        TAILQ_FOREACH (i, &life_component(&l, "a")->instances, entry)
+                ck_assert(i->generation == 1 || i->index == 0);
+        ck_assert_int_eq(kill(life_instance(&l, "b", 1)->tree.pid, SIGKILL), 0);
+        LIFE_UNTIL(&l, ended);
+        life_end(&l);
+}
+END_TEST
+
 START_TEST(what_starts_by_itself_starts_with_the_configuration) {
         life_begin(&l, false);
         life_apply(&l, "[Component a]\nExecStart=sleep 60\nAfter=b\n[Component b]\n"
@@ -571,5 +597,6 @@ SUITE("job", {
         TEST(one_that_is_not_configured_any_more_is_stopped_and_then_gone);
         TEST(one_that_is_not_configured_any_more_is_not_begun);
         TEST(at_the_end_of_the_broker_nothing_is_started);
+        TEST(at_the_end_of_the_broker_no_further_place_is_begun);
         TEST(what_starts_by_itself_starts_with_the_configuration);
 })
