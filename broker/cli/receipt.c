@@ -30,10 +30,8 @@ void receipt_print_progress(const struct assignments *event, bool color, FILE *s
 
         if (!text_equal(event->items[0].value, "PROGRESS") || !copy || !*copy)
                 return;
-        if (color && step)
-                tint = text_equal(*step, "failed")  ? red
-                       : text_equal(*step, "ready") ? green
-                                                    : NULL;
+        if (color && step && text_equal(*step, "ready"))
+                tint = green;
         if (tint)
                 fputs(tint, stream);
         print_escaped(stream, copy);

@@ -11,7 +11,7 @@
 #include "keeper/link.h"
 #include "keeper/memory_private.h"
 
-/* The letters that memory_new_id() is asked for. */
+/* The letters of those ids that a descriptor may be stored under. */
 #define ID_KINDS "cefghilq"
 
 static void forget_nameless(struct memory *m, struct nameless *n) {
