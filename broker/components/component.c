@@ -35,6 +35,17 @@ const char *component_state_name(enum component_state state) {
         return state_names[state];
 }
 
+const char *component_goal_name(enum component_goal goal) {
+        static const char *const names[N_GOALS] = {
+                [GOAL_STOPPED] = "stopped",
+                [GOAL_RUNNING] = "running",
+                [GOAL_PAUSED] = "paused",
+                [GOAL_FAILED] = "failed",
+        };
+
+        return names[goal];
+}
+
 /* ---- what follows from its instances ----------------------------------------------------------*/
 
 struct instance *component_serving(const struct component *c, unsigned index) {
@@ -124,6 +135,7 @@ enum component_state component_state(const struct component *c) {
         case GOAL_STOPPED:
                 return COMPONENT_STOPPED;
         case GOAL_RUNNING:
+        case N_GOALS:
                 break;
         }
         if (timer_is_started(&c->back_off))

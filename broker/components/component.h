@@ -39,7 +39,10 @@ enum component_state {
 const char *component_state_name(enum component_state state);
 
 /* What is wanted of it. */
-enum component_goal { GOAL_STOPPED, GOAL_RUNNING, GOAL_PAUSED, GOAL_FAILED };
+enum component_goal { GOAL_STOPPED, GOAL_RUNNING, GOAL_PAUSED, GOAL_FAILED, N_GOALS };
+
+/* In documents, and in records: they must not change from version to version. */
+const char *component_goal_name(enum component_goal goal);
 
 struct component {
         char *name;

@@ -39,20 +39,13 @@ static const struct record_kind item_record = {KIND_JOB_ITEM, 'e', item_keys};
 
 /* ---- components -------------------------------------------------------------------------------*/
 
-static const char *const goals[] = {
-        [GOAL_STOPPED] = "stopped",
-        [GOAL_RUNNING] = "running",
-        [GOAL_PAUSED] = "paused",
-        [GOAL_FAILED] = "failed",
-};
-
 void component_keep(struct component *c) {
         struct packet_writer *w = record_new(c->table->memory, &component_record);
 
         if (!w)
                 return;
         packet_add(w, "NAME", c->name);
-        packet_add(w, "GOAL", goals[c->goal]);
+        packet_add(w, "GOAL", component_goal_name(c->goal));
         packet_add_u64(w, "GENERATION", c->last_generation);
         packet_add_u64(w, "RESTARTS", c->restarts);
         packet_add(w, "REASON", c->reason);
@@ -79,8 +72,8 @@ static void read_component(struct component *c, const struct assignments *a) {
         const struct text *goal = assignments_get(a, "GOAL");
 
         c->found_again = true;
-        for (size_t k = 0; goal && k < sizeof(goals) / sizeof(goals[0]); k++)
-                if (text_equal(*goal, goals[k]))
+        for (size_t k = 0; goal && k < N_GOALS; k++)
+                if (text_equal(*goal, component_goal_name((enum component_goal) k)))
                         c->goal = (enum component_goal) k;
         c->last_generation = record_u64(a, "GENERATION");
         c->restarts = record_u64(a, "RESTARTS");

@@ -7,23 +7,11 @@
 
 #include <errno.h>
 #include <stdbool.h>
-#include <stdint.h>
-#include <sys/ioctl.h>
 #include <sys/pidfd.h>
 #include <sys/stat.h>
 
+#include "components/pidfd_info.h"
 #include "components/process_tree.h"
-
-/* As <linux/pidfd.h> has them, in their first form (Linux 6.13), which later kernels take too. */
-struct first_pidfd_info {
-        uint64_t mask;
-        uint64_t cgroupid;
-        uint32_t ids[11];
-        int32_t exit_code;
-};
-#define FIRST_PIDFD_GET_INFO _IOWR(0xFF, 11, struct first_pidfd_info)
-#define INFO_CGROUPID (1 << 2)
-#define INFO_EXIT (1 << 3)
 
 /* From 6.9 each process has one inode in pidfs; before that all pidfds are the same anonymous one,
  * and the pid decides alone. */
@@ -48,14 +36,14 @@ static bool has_its_pid(const struct message_sender *sender) {
 
 /* The cgroup in which a process ended that has been reaped. */
 static bool ended_in_cgroup(const struct process_tree *tree, const struct message_sender *sender) {
-        struct first_pidfd_info info = {.mask = INFO_CGROUPID | INFO_EXIT};
+        const uint64_t both = FIRST_PIDFD_INFO_CGROUP | FIRST_PIDFD_INFO_EXIT;
+        struct first_pidfd_info info = {.mask = both};
         struct stat st;
 
         if (tree->cgroup_fd < 0 || sender->pidfd < 0 || fstat(tree->cgroup_fd, &st) < 0)
                 return false;
         return ioctl(sender->pidfd, FIRST_PIDFD_GET_INFO, &info) == 0 &&
-               (info.mask & (INFO_CGROUPID | INFO_EXIT)) == (INFO_CGROUPID | INFO_EXIT) &&
-               info.cgroupid == st.st_ino;
+               (info.mask & both) == both && info.cgroup_id == st.st_ino;
 }
 
 static const char *refused_by_tree(const struct process_tree *tree,

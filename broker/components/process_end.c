@@ -10,23 +10,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "cleanup.h"
-
-/* <linux/pidfd.h> of Linux 6.15; the headers that we are built with may be older. */
-struct pidfd_answer {
-        uint64_t mask;
-        uint64_t cgroup_id;
-        uint32_t pid, tgid, ppid;
-        uint32_t ruid, rgid, euid, egid, suid, sgid, fsuid, fsgid;
-        int32_t exit_code;
-};
-
-#define PIDFD_ASK _IOWR(0xFF, 11, struct pidfd_answer)
-#define PIDFD_ASK_EXIT (UINT64_C(1) << 3)
+#include "components/pidfd_info.h"
 
 static void from_wait_status(int status, enum process_end *ret, int *ret_status) {
         if (WIFEXITED(status)) {
@@ -47,14 +35,14 @@ static void from_child(const siginfo_t *info, enum process_end *ret, int *ret_st
 
 /* Linux looks for an end first and at the living process then (pidfd_info() in fs/pidfs.c, 6.15):
  * whoever is collected between is refused, and told of when it is asked about again. */
-static int ask(int pidfd, struct pidfd_answer *answer) {
-        int r = ioctl(pidfd, PIDFD_ASK, answer);
+static int ask(int pidfd, struct first_pidfd_info *answer) {
+        int r = ioctl(pidfd, FIRST_PIDFD_GET_INFO, answer);
 
-        return r < 0 && errno == ESRCH ? ioctl(pidfd, PIDFD_ASK, answer) : r;
+        return r < 0 && errno == ESRCH ? ioctl(pidfd, FIRST_PIDFD_GET_INFO, answer) : r;
 }
 
 bool process_end_read(int pidfd, enum process_end *ret, int *ret_status) {
-        struct pidfd_answer answer = {.mask = PIDFD_ASK_EXIT};
+        struct first_pidfd_info answer = {.mask = FIRST_PIDFD_INFO_EXIT};
         siginfo_t info = {0};
 
         if (waitid(P_PIDFD, (id_t) pidfd, &info, WEXITED | WNOHANG | WNOWAIT) == 0) {
@@ -72,7 +60,7 @@ bool process_end_read(int pidfd, enum process_end *ret, int *ret_status) {
          */
         if (ask(pidfd, &answer) < 0)
                 return true;
-        if (!(answer.mask & PIDFD_ASK_EXIT))
+        if (!(answer.mask & FIRST_PIDFD_INFO_EXIT))
                 return false;
         from_wait_status(answer.exit_code, ret, ret_status);
         return true;

@@ -9,13 +9,6 @@
 #include "core/json_writer.h"
 #include "core/loop.h"
 
-static const char *const goal_names[] = {
-        [GOAL_STOPPED] = "stopped",
-        [GOAL_RUNNING] = "running",
-        [GOAL_PAUSED] = "paused",
-        [GOAL_FAILED] = "failed",
-};
-
 /* "" is null: nothing was said. */
 static void write_text(struct json_writer *j, const char *key, const char *text) {
         json_text(j, key, text[0] ? text : NULL);
@@ -99,7 +92,7 @@ void status_write_component(struct json_writer *j, const struct component *c) {
         json_text(j, "file", c->config->file);
         json_u64(j, "line", c->config->line);
         json_text(j, "state", component_state_name(component_state(c)));
-        json_text(j, "goal", goal_names[c->goal]);
+        json_text(j, "goal", component_goal_name(c->goal));
         write_text(j, "reason", c->reason);
         json_u64(j, "generation", component_generation(c));
         json_u64(j, "restarts", c->restarts);
