@@ -390,6 +390,8 @@ static void dispose(void *owner, struct fd_list *fds) {
 
         if (up->dispose)
                 up->dispose(up->owner, fds);
+        else
+                fd_list_clear(fds);
 }
 
 void instance_listen(struct instance *i) {

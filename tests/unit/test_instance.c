@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "life_support.h"
+#include "message.h"
 #include "support.h"
 
 static struct scene l;
@@ -591,6 +592,34 @@ START_TEST(who_was_told_to_stop_says_nothing_new) {
 }
 END_TEST
 
+/* There may be nobody to take what came with a packet that is refused. */
+START_TEST(descriptors_that_nobody_wants_are_closed) {
+        struct sockaddr_un un = {.sun_family = AF_UNIX};
+        struct instance *i = start("Type=notify\nExecStart=sleep 60\n");
+        unsigned before;
+        size_t length;
+        int s;
+
+        LIFE_UNTIL(&l, i->notify.path[0]);
+        length = strlen(i->notify.path);
+        ck_assert(!l.table->callbacks.dispose && length < sizeof(un.sun_path));
+        s = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+        memcpy(un.sun_path, i->notify.path, length);
+        if (un.sun_path[0] == '@')
+                un.sun_path[0] = '\0';
+        ck_assert_int_eq(connect(s, (struct sockaddr *) &un,
+                                 (socklen_t) (offsetof(struct sockaddr_un, sun_path) + length +
+                                              (un.sun_path[0] != '\0'))),
+                         0);
+        before = test_open_fds();
+        ck_assert_int_eq(message_send(s, "READY=1", 7, &s, 1), 0);
+        LIFE_UNTIL(&l, life_said(&l, "a notification of pid"));
+        ck_assert_uint_eq(test_open_fds(), before);
+        close(s);
+        life_end(&l);
+}
+END_TEST
+
 START_TEST(others_cannot_speak_for_it) {
         const struct instance *end;
         struct instance *i = start("Type=notify\nExecStart=sleep 60\nTimeoutStartSec=200ms\n");
@@ -755,6 +784,7 @@ int main(int argc, char *argv[]) {
         TEST(the_rest_of_who_leaves_is_told_when_the_main_process_has_gone);
         TEST(time_to_end_can_be_asked_for_in_the_same_breath);
         TEST(who_was_told_to_stop_says_nothing_new);
+        TEST(descriptors_that_nobody_wants_are_closed);
         TEST(others_cannot_speak_for_it);
         TEST(a_foreign_main_pid_is_refused);
         TEST(more_time_can_be_asked_for_and_not_less);
