@@ -158,6 +158,9 @@ static int add_notes(struct table *table, const json_t *component) {
         size_t i, used;
 
         used = (size_t) snprintf(text, sizeof(text), "%s", reason);
+        if (document_truth(component, "stalled") && used < sizeof(text))
+                used += (size_t) snprintf(text + used, sizeof(text) - used, "%sstalled",
+                                          used ? ", " : "");
         json_array_foreach(json_object_get(component, "instances"), i, instance) {
                 is_outdated = is_outdated || document_truth(instance, "outdated");
                 if (is_current(component, instance) || used >= sizeof(text))
@@ -177,7 +180,9 @@ static int add_notes(struct table *table, const json_t *component) {
                 (void) snprintf(text + used, sizeof(text) - used,
                                 "%schanged configuration: from the next start on",
                                 used ? ", " : "");
-        return table_cell(table, NOTES, *reason ? TINT_WARNING : TINT_NONE, text);
+        return table_cell(
+                table, NOTES,
+                *reason || document_truth(component, "stalled") ? TINT_WARNING : TINT_NONE, text);
 }
 
 static int add_component(struct table *table, const json_t *document, const json_t *component,

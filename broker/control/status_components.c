@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "components/component.h"
+#include "components/stall.h"
 #include "config/component_config.h"
 #include "core/json_writer.h"
 #include "core/loop.h"
@@ -99,6 +100,7 @@ void status_write_component(struct json_writer *j, const struct component *c) {
         write_back_off(j, c);
         write_last_end(j, c);
         write_listeners(j, c->config);
+        json_bool(j, "stalled", stall_is_stalled(c));
         json_open_array(j, "instances");
         TAILQ_FOREACH (i, &c->instances, entry)
                 write_instance(j, i);

@@ -722,8 +722,13 @@ def test_an_ignored_queue_is_a_stall(scene):
         assert s.read(second)["generation"] == "3"
         s.wait_log("reported is stalled: 1 connections? wait")
         assert s.instances("reported") == {(2, 0): "ready"}
+        assert [s.component(name)["stalled"] for name in ("reported", "restarted")] == [True, False]
+        components = s.broker.fdpass("status").stdout.split("\n\n")[0].splitlines()
+        notes = {row.split()[0]: row.split()[-1] for row in components}
+        assert notes["reported"] == "stalled" and notes["restarted"] != "stalled"
         (s.folder / "reported").unlink()
         s.wait_log("reported accepts connections again")
+        assert s.component("reported")["stalled"] is False
         assert s.read(first)["generation"] == "2"
 
 
