@@ -102,9 +102,9 @@ static bool set_fd_name(struct notify_packet *packet, unsigned flag, struct text
         return true;
 }
 
-static bool set_poll(struct notify_packet *packet, unsigned flag, struct text value) {
-        packet->no_poll = text_equal(value, "0");
-        return packet->no_poll || text_equal(value, "1");
+/* What is stored is never polled: it makes no difference, unless it is misspelt. */
+static bool check_poll(struct notify_packet *packet, unsigned flag, struct text value) {
+        return text_equal(value, "0") || text_equal(value, "1");
 }
 
 static const struct key {
@@ -122,9 +122,8 @@ static const struct key {
         {"FDSTORE", set_one, NOTIFY_STORE},
         {"FDSTOREREMOVE", set_one, NOTIFY_REMOVE},
         {"FDNAME", set_fd_name, 0},
-        {"FDPOLL", set_poll, 0},
+        {"FDPOLL", check_poll, 0},
         {"ERRNO", set_error, 0},
-        {"BARRIER", set_one, NOTIFY_BARRIER},
         {"STOPPING", set_one, NOTIFY_STOPPING},
         {"EXIT_STATUS", set_exit_status, NOTIFY_HAS_EXIT_STATUS},
 };

@@ -28,9 +28,8 @@ enum notify_flags {
         NOTIFY_STORE = 128,       /* FDSTORE=1 with its descriptors */
         NOTIFY_REMOVE = 256,      /* FDSTOREREMOVE=1 */
         NOTIFY_HAS_WATCHDOG_USEC = 512,
-        NOTIFY_BARRIER = 1024,  /* BARRIER=1; answered by notify_socket.c */
-        NOTIFY_STOPPING = 2048, /* STOPPING=1 */
-        NOTIFY_HAS_EXIT_STATUS = 4096,
+        NOTIFY_STOPPING = 1024, /* STOPPING=1 */
+        NOTIFY_HAS_EXIT_STATUS = 2048,
 };
 
 struct notify_packet {
@@ -41,16 +40,14 @@ struct notify_packet {
         int error;                         /* ERRNO=, 0 when not said */
         int exit_status;                   /* EXIT_STATUS= */
         char fd_name[NAME_LENGTH_MAX + 1]; /* FDNAME=; "stored" when there is none */
-        bool no_poll;                      /* FDPOLL=0 */
         struct fd_list *fds; /* of NOTIFY_STORE: to be moved out; the rest is disposed of */
-        pid_t pid;           /* who said it */
 };
 
 /*
  * Total: any bytes either give a packet or -EBADMSG (a NUL in it, or nothing at all; *ret is
  * undefined). *ret_ignored: the first assignment of a known key whose value is not one, NULL when
  * there is none; such a one counts as not said. It is `size` bytes of `data` at most, not
- * terminated. fds and pid are the caller's to set.
+ * terminated. fds is the caller's to set.
  */
 int notify_packet_parse(const char *data, size_t size, struct notify_packet *ret,
                         const char **ret_ignored, size_t *ret_ignored_length);

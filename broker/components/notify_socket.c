@@ -248,7 +248,6 @@ static bool take_packet(struct notify_socket *s, struct message *m,
         }
         if (ignored)
                 log_ignored_value(s, sender, ignored, ignored_length);
-        packet.pid = sender->pid;
         packet.fds = &m->fds;
         open = hand_over(s, &packet);
         if (open)

@@ -38,15 +38,13 @@ START_TEST(every_key_says_what_it_means) {
         ck_assert_uint_eq(packet.watchdog_usec, 2000000);
         ck_assert_int_eq(packet.main_pid, 4711);
         ck_assert_str_eq(packet.fd_name, "conn.1");
-        ck_assert(packet.no_poll);
         ck_assert_int_eq(packet.error, 2);
         ck_assert_int_eq(packet.exit_status, 255);
         ck_assert_str_eq(ignored, "");
 
         parse("WATCHDOG=trigger\nFDSTOREREMOVE=1\nBARRIER=1");
-        ck_assert_uint_eq(packet.flags, NOTIFY_TRIGGER | NOTIFY_REMOVE | NOTIFY_BARRIER);
+        ck_assert_uint_eq(packet.flags, NOTIFY_TRIGGER | NOTIFY_REMOVE);
         ck_assert_str_eq(packet.fd_name, "stored");
-        ck_assert(!packet.no_poll);
         ck_assert_int_eq(packet.error, 0);
 
         parse("STOPPING=0\nEXIT_STATUS=0");
