@@ -1,7 +1,7 @@
 /*
  * What one component does when it is asked: which instances are started and stopped, in which
- * order, and what the verdict is. A component becomes ready when the test makes a file, so each
- * moment can be looked at.
+ * order, and what the verdict is. It becomes ready when the test makes a file, so each moment can
+ * be looked at. What it does when nobody asked is in test_operation_unasked.c.
  */
 #include <fcntl.h>
 #include <signal.h>
@@ -12,58 +12,19 @@
 
 #include "components/operation.h"
 #include "components/runtime_directory.h"
-#include "life_support.h"
+#include "operation_support.h"
 #include "support.h"
 
 static struct scene l;
 
-/* "go1" lets generation 1 become ready, "go1.0" its first instance; "bad2" has generation 2 end
- * before it is, when it has written its line. */
-static void write_gate(void) {
-        test_write("gate.sh",
-                   "cd \"${0%/*}\"\n"
-                   "g=$FDPASS_GENERATION\n"
-                   "until test -e go$g -o -e go$g.$FDPASS_INSTANCE -o -e go -o ! -e gate.sh; do\n"
-                   "        test -e bad$g && read name </proc/$MAINPID/comm &&\n"
-                   "                test $name = sleep && kill -KILL $MAINPID\n"
-                   "        sleep 0.01\n"
-                   "done\n");
-}
-
-static void open_scene(const char *more) {
-        life_begin(&l, false);
-        write_gate();
-        life_apply(&l,
-                   "[Component a]\nStart=manual\nExecStart=sh -c 'echo I am $$FDPASS_GENERATION; "
-                   "exec sleep 60'\nExecStartPost=sh %s\n%s",
-                   test_path("gate.sh"), more);
-}
-
 static struct component *a(void) {
         return life_component(&l, "a");
-}
-
-static bool serves(uint64_t generation) {
-        const struct instance *i = life_instance(&l, "a", generation);
-
-        return i && i->life == LIFE_READY;
 }
 
 static bool completes(uint64_t generation) {
         const struct instance *i = life_instance(&l, "a", generation);
 
         return i && i->life == LIFE_COMPLETING;
-}
-
-/* Running, as generation 1. */
-static void run(const char *more) {
-        struct job *job;
-
-        open_scene(more);
-        test_write("go1", "");
-        job = life_begin_job(&l, JOB_START, "", "a");
-        ck_assert_int_eq(life_receipt(&l, job, "a")->verdict, VERDICT_SERVES);
-        ck_assert(serves(1));
 }
 
 static enum verdict verdict_of(const struct job *job) {
@@ -74,7 +35,7 @@ START_TEST(a_start_serves_and_another_one_finds_it_so) {
         const struct receipt *r;
         struct job *job;
 
-        open_scene("");
+        operation_open(&l, "");
         ck_assert(life_is(&l, "a", COMPONENT_STOPPED));
         job = life_begin_job(&l, JOB_START, "", "a");
         LIFE_UNTIL(&l, completes(1));
@@ -103,7 +64,7 @@ static void run_with_directory(void) {
         struct job *job;
 
         setenv("XDG_RUNTIME_DIR", test_folder(), 1); /* there are users without one */
-        open_scene("RuntimeDirectory=rt\nRestart=no\n");
+        operation_open(&l, "RuntimeDirectory=rt\nRestart=no\n");
         d = &a()->config->directories[DIRECTORY_RUNTIME];
         free(d->base);
         d->base = strdup(test_folder());
@@ -147,7 +108,7 @@ END_TEST
 START_TEST(a_stop_while_conditions_are_looked_at_wins) {
         struct job *start, *stop;
 
-        open_scene("ConditionPathExists=!/no/such/path\nInstances=2\n");
+        operation_open(&l, "ConditionPathExists=!/no/such/path\nInstances=2\n");
         test_write("go", "");
         start = life_begin_job(&l, JOB_START, "", "a");
         LIFE_UNTIL(&l, a()->operation && a()->operation->check);
@@ -168,10 +129,10 @@ START_TEST(a_restart_overlaps) {
         const struct receipt *r;
         struct job *job;
 
-        run("");
+        operation_run(&l, "");
         job = life_begin_job(&l, JOB_RESTART, "", "a");
         LIFE_UNTIL(&l, completes(2));
-        ck_assert(serves(1));
+        ck_assert(operation_serves(&l, 1));
         ck_assert(life_is(&l, "a", COMPONENT_RESTARTING));
         test_write("go2", "");
         r = life_receipt(&l, job, "a");
@@ -179,13 +140,13 @@ START_TEST(a_restart_overlaps) {
         ck_assert_uint_eq(r->generation_before, 1);
         ck_assert_uint_eq(r->generation, 2);
         ck_assert_uint_gt(r->drain_usec, 0);
-        ck_assert(r->drained && serves(2) && !life_instance(&l, "a", 1));
+        ck_assert(r->drained && operation_serves(&l, 2) && !life_instance(&l, "a", 1));
         life_end(&l);
 }
 END_TEST
 
 START_TEST(who_makes_room_for_the_next_may_get_another_signal) {
-        run("RestartKillSignal=SIGUSR1\nKillSignal=SIGINT\n");
+        operation_run(&l, "RestartKillSignal=SIGUSR1\nKillSignal=SIGINT\n");
         test_write("go", "");
         LIFE_UNTIL(&l, life_begin_job(&l, JOB_RESTART, "restart", "a")->finished);
         ck_assert_int_eq(l.ended.tree.status, SIGUSR1);
@@ -207,7 +168,7 @@ static bool place_serves(unsigned index, uint64_t generation) {
 START_TEST(a_first_start_of_several_is_no_restart) {
         struct job *job;
 
-        open_scene("Instances=2\nHandover=stop-first\n");
+        operation_open(&l, "Instances=2\nHandover=stop-first\n");
         job = life_begin_job(&l, _i == 0 ? JOB_START : JOB_RESTART, "", "a");
         LIFE_UNTIL(&l, component_starting(a(), 0));
         ck_assert(life_is(&l, "a", COMPONENT_STARTING));
@@ -234,7 +195,7 @@ START_TEST(a_bad_generation_is_stopped_and_the_old_one_kept) {
         const struct receipt *r;
         struct job *job;
 
-        run("");
+        operation_run(&l, "");
         test_write("bad2", "");
         job = life_begin_job(&l, JOB_RESTART, "", "a");
         r = life_receipt(&l, job, "a");
@@ -245,7 +206,7 @@ START_TEST(a_bad_generation_is_stopped_and_the_old_one_kept) {
         ck_assert_uint_eq(r->n_lines, 1);
         ck_assert_str_eq(r->lines[0], "I am 2");
         ck_assert(!job_is_good(job));
-        ck_assert(serves(1) && life_is(&l, "a", COMPONENT_READY));
+        ck_assert(operation_serves(&l, 1) && life_is(&l, "a", COMPONENT_READY));
         /* its number is not used again */
         test_write("go3", "");
         job = life_begin_job(&l, JOB_RESTART, "", "a");
@@ -258,7 +219,7 @@ START_TEST(a_bad_first_generation_has_failed) {
         const struct receipt *r;
         struct job *job;
 
-        open_scene("Restart=no\n");
+        operation_open(&l, "Restart=no\n");
         test_write("bad1", "");
         job = life_begin_job(&l, JOB_START, "", "a");
         r = life_receipt(&l, job, "a");
@@ -278,9 +239,9 @@ START_TEST(one_that_leaves_before_it_is_ready_is_judged_by_its_end) {
         struct job *job;
 
         if (_i == 0)
-                open_scene("Restart=no\n");
+                operation_open(&l, "Restart=no\n");
         else
-                run("Restart=no\n");
+                operation_run(&l, "Restart=no\n");
         job = life_begin_job(&l, _i == 0 ? JOB_START : JOB_RESTART, "", "a");
         LIFE_UNTIL(&l, completes(_i == 0 ? 1 : 2));
         i = life_instance(&l, "a", _i == 0 ? 1 : 2);
@@ -294,7 +255,7 @@ START_TEST(one_that_leaves_before_it_is_ready_is_judged_by_its_end) {
         ck_assert_int_eq(r->verdict, _i == 0 ? VERDICT_FAILED : VERDICT_KEPT);
         ck_assert_str_eq(r->reason, "killed by SIGKILL before it was ready; it said: STOPPING=1");
         ck_assert_uint_eq(r->n_lines, 1);
-        ck_assert(_i == 0 ? life_is(&l, "a", COMPONENT_FAILED) : serves(1));
+        ck_assert(_i == 0 ? life_is(&l, "a", COMPONENT_FAILED) : operation_serves(&l, 1));
         life_end(&l);
 }
 END_TEST
@@ -302,8 +263,8 @@ END_TEST
 START_TEST(the_end_of_one_that_leaves_is_answered_by_restart) {
         struct instance *i;
 
-        run(_i == 0 ? "Restart=on-failure\nRestartSec=10ms\n"
-                    : "Restart=no\nSuccessExitStatus=SIGKILL\n");
+        operation_run(&l, _i == 0 ? "Restart=on-failure\nRestartSec=10ms\n"
+                                  : "Restart=no\nSuccessExitStatus=SIGKILL\n");
         test_write("go", "");
         i = life_instance(&l, "a", 1);
         instance_leaves(i);
@@ -311,7 +272,7 @@ START_TEST(the_end_of_one_that_leaves_is_answered_by_restart) {
         life_pass(&l, 20);
         ck_assert_uint_eq(a()->last_generation, 1);
         ck_assert_int_eq(kill(i->tree.pid, SIGKILL), 0);
-        LIFE_UNTIL(&l, _i == 0 ? serves(2) : life_is(&l, "a", COMPONENT_STOPPED));
+        LIFE_UNTIL(&l, _i == 0 ? operation_serves(&l, 2) : life_is(&l, "a", COMPONENT_STOPPED));
         ck_assert_str_eq(a()->last_reason, "killed by SIGKILL; it said: STOPPING=1");
         life_end(&l);
 }
@@ -321,7 +282,7 @@ END_TEST
 START_TEST(a_restart_of_one_that_leaves_is_to_run_on) {
         struct job *job;
 
-        run("Handover=stop-first\nRestart=no\n");
+        operation_run(&l, "Handover=stop-first\nRestart=no\n");
         test_write("go", "");
         instance_leaves(life_instance(&l, "a", 1));
         job = life_begin_job(&l, JOB_RESTART, "", "a");
@@ -329,7 +290,7 @@ START_TEST(a_restart_of_one_that_leaves_is_to_run_on) {
         ck_assert(!life_instance(&l, "a", 2));
         ck_assert_int_eq(kill(life_instance(&l, "a", 1)->tree.pid, SIGKILL), 0);
         ck_assert_int_eq(life_receipt(&l, job, "a")->verdict, VERDICT_SERVES);
-        ck_assert(serves(2));
+        ck_assert(operation_serves(&l, 2));
         ck_assert_int_eq(a()->goal, GOAL_RUNNING);
         ck_assert_str_eq(a()->reason, "");
         life_end(&l);
@@ -341,7 +302,7 @@ START_TEST(stop_first_is_never_two) {
         const struct receipt *r;
         struct job *job;
 
-        run("Handover=stop-first\nRestart=no\n");
+        operation_run(&l, "Handover=stop-first\nRestart=no\n");
         if (_i == 1)
                 test_write("bad2", "");
         job = life_begin_job(&l, JOB_RESTART, "", "a");
@@ -363,7 +324,7 @@ END_TEST
 START_TEST(two_starts_are_one) {
         struct job *first, *second;
 
-        open_scene("");
+        operation_open(&l, "");
         first = life_begin_job(&l, JOB_START, "", "a");
         second = life_begin_job(&l, JOB_START, "", "a");
         ck_assert_ptr_ne(first, second);
@@ -381,7 +342,7 @@ END_TEST
 START_TEST(a_restart_during_a_restart_comes_after_it) {
         struct job *jobs[3];
 
-        run("");
+        operation_run(&l, "");
         for (int k = 0; k < 3; k++)
                 jobs[k] = life_begin_job(&l, JOB_RESTART, "", "a");
         LIFE_UNTIL(&l, completes(2));
@@ -409,7 +370,7 @@ END_TEST
 
 /* A restart, whose generation 2 waits at its gate, and what is to wait for its end. */
 static void begin_two(struct job *jobs[2], enum job_kind second) {
-        run("ExecReload=true\n");
+        operation_run(&l, "ExecReload=true\n");
         jobs[0] = life_begin_job(&l, JOB_RESTART, "", "a");
         jobs[1] = life_begin_job(&l, second, "", "a");
         LIFE_UNTIL(&l, completes(2));
@@ -422,7 +383,7 @@ static void let_both_serve(struct job *first, struct job *other) {
         LIFE_UNTIL(&l, completes(3));
         test_write("go3", "");
         ck_assert_int_eq(life_receipt(&l, other, "a")->verdict, VERDICT_SERVES);
-        ck_assert(serves(3));
+        ck_assert(operation_serves(&l, 3));
 }
 
 START_TEST(a_stop_cancels_what_starts_and_what_waits) {
@@ -472,14 +433,14 @@ END_TEST
 START_TEST(a_start_while_it_drains_makes_a_new_generation) {
         struct job *stop, *start_job;
 
-        run("");
+        operation_run(&l, "");
         stop = life_begin_job(&l, JOB_STOP, "", "a");
         LIFE_UNTIL(&l, life_is(&l, "a", COMPONENT_DRAINING) || stop->finished);
         test_write("go2", "");
         start_job = life_begin_job(&l, JOB_START, "", "a");
         ck_assert_int_eq(life_receipt(&l, stop, "a")->verdict, VERDICT_DONE);
         ck_assert_int_eq(life_receipt(&l, start_job, "a")->verdict, VERDICT_SERVES);
-        ck_assert(serves(2));
+        ck_assert(operation_serves(&l, 2));
         life_end(&l);
 }
 END_TEST
@@ -487,7 +448,7 @@ END_TEST
 START_TEST(pause_and_resume) {
         struct job *job;
 
-        run("");
+        operation_run(&l, "");
         job = life_begin_job(&l, JOB_PAUSE, "", "a");
         ck_assert_int_eq(life_receipt(&l, job, "a")->verdict, VERDICT_DONE);
         ck_assert(life_is(&l, "a", COMPONENT_PAUSED));
@@ -503,7 +464,7 @@ START_TEST(a_reload_is_done_fails_or_has_nobody) {
         const struct receipt *r;
         struct job *job;
 
-        open_scene("ExecReload=true\n");
+        operation_open(&l, "ExecReload=true\n");
         job = life_begin_job(&l, JOB_RELOAD, "", "a");
         r = life_receipt(&l, job, "a");
         ck_assert_int_eq(r->verdict, VERDICT_FAILED);
@@ -511,12 +472,12 @@ START_TEST(a_reload_is_done_fails_or_has_nobody) {
         ck_assert(life_is(&l, "a", COMPONENT_STOPPED));
         life_end(&l);
 
-        run("ExecReload=sh -c 'exit 9'\n");
+        operation_run(&l, "ExecReload=sh -c 'exit 9'\n");
         job = life_begin_job(&l, JOB_RELOAD, "", "a");
         r = life_receipt(&l, job, "a");
         ck_assert_int_eq(r->verdict, VERDICT_FAILED);
         ck_assert_str_eq(r->reason, "ExecReload=sh: exited with status 9");
-        ck_assert(serves(1));
+        ck_assert(operation_serves(&l, 1));
         ck_assert_str_eq(life_instance(&l, "a", 1)->reason, "");
         life_end(&l);
 }
@@ -546,7 +507,7 @@ START_TEST(a_reload_that_cannot_be_run_has_failed) {
         const struct receipt *r;
         struct job *job;
 
-        run("ExecReload=true\nTimeoutStartSec=infinity\n");
+        operation_run(&l, "ExecReload=true\nTimeoutStartSec=infinity\n");
         lack_descriptors();
         job = life_begin_job(&l, JOB_RELOAD, "", "a");
         r = life_receipt(&l, job, "a");
@@ -562,7 +523,7 @@ END_TEST
 
 /* As after one that failed: the signal follows. */
 START_TEST(a_stop_command_that_cannot_be_run_is_done_without) {
-        run("ExecStop=true\nTimeoutStopSec=infinity\n");
+        operation_run(&l, "ExecStop=true\nTimeoutStopSec=infinity\n");
         lack_descriptors();
         LIFE_UNTIL(&l, life_begin_job(&l, JOB_STOP, "stop", "a")->finished);
         lack_none();
@@ -577,7 +538,9 @@ END_TEST
 START_TEST(what_ends_nothing_does_not_wait_for_those_that_drain) {
         struct job *restart, *job;
 
-        run("KillSignal=SIGWINCH\nTimeoutStopSec=60\nExecReload=true\n"); /* it outlives that */
+        operation_run(
+                &l,
+                "KillSignal=SIGWINCH\nTimeoutStopSec=60\nExecReload=true\n"); /* it outlives that */
         test_write("go", "");
         restart = life_begin_job(&l, JOB_RESTART, "", "a");
         LIFE_UNTIL(&l, restart->items[0].decided);
@@ -591,7 +554,7 @@ START_TEST(what_ends_nothing_does_not_wait_for_those_that_drain) {
         job = life_begin_job(&l, JOB_RESTART, "", "a");
         LIFE_UNTIL(&l, job->items[0].decided);
         ck_assert_int_eq(verdict_of(job), VERDICT_SERVES);
-        ck_assert(serves(3) && life_instance(&l, "a", 1));
+        ck_assert(operation_serves(&l, 3) && life_instance(&l, "a", 1));
         component_table_kill_all(l.table);
         life_end(&l);
 }
@@ -613,7 +576,7 @@ START_TEST(instances_start_together_and_are_replaced_one_by_one) {
         const struct receipt *r;
         struct job *job;
 
-        open_scene("Instances=3\n");
+        operation_open(&l, "Instances=3\n");
         job = life_begin_job(&l, JOB_START, "", "a");
         LIFE_UNTIL(&l, count(1, LIFE_COMPLETING) == 3);
         test_write("go1", "");
@@ -643,7 +606,7 @@ START_TEST(the_first_bad_instance_ends_the_replacing) {
         const struct receipt *r;
         struct job *job;
 
-        run("Instances=2\n");
+        operation_run(&l, "Instances=2\n");
         test_write("bad2", "");
         job = life_begin_job(&l, JOB_RESTART, "", "a");
         r = life_receipt(&l, job, "a");
@@ -657,7 +620,7 @@ END_TEST
 START_TEST(places_that_are_not_configured_any_more_go_with_the_next_restart) {
         struct job *job;
 
-        run("Instances=3\n");
+        operation_run(&l, "Instances=3\n");
         life_apply(&l, "[Component a]\nStart=manual\nExecStart=sh -c 'exec sleep 60'\n"
                        "Instances=2\n");
         life_pass(&l, 10);
@@ -666,195 +629,6 @@ START_TEST(places_that_are_not_configured_any_more_go_with_the_next_restart) {
         ck_assert_int_eq(life_receipt(&l, job, "a")->verdict, VERDICT_SERVES);
         LIFE_UNTIL(&l, a()->n_instances == 2);
         ck_assert_uint_eq(count(2, LIFE_READY), 2);
-        life_end(&l);
-}
-END_TEST
-
-/* ---- nobody asked
- * ------------------------------------------------------------------------------*/
-
-START_TEST(one_that_ends_is_started_again_until_it_was_too_often) {
-        run("Restart=on-failure\nRestartSec=10ms\nStartLimitBurst=2\nStartLimitIntervalSec=60\n");
-        test_write("go", "");
-        for (uint64_t generation = 1; generation <= 3; generation++) {
-                LIFE_UNTIL(&l, serves(generation));
-                ck_assert_int_eq(kill(life_instance(&l, "a", generation)->tree.pid, SIGKILL), 0);
-        }
-        LIFE_UNTIL(&l, life_is(&l, "a", COMPONENT_FAILED));
-        ck_assert_str_eq(a()->reason, "it was started too often (StartLimitBurst=); the last time: "
-                                      "killed by SIGKILL");
-        ck_assert_uint_eq(a()->restarts, 2);
-        /* who asks is not held to that */
-        ck_assert_int_eq(life_receipt(&l, life_begin_job(&l, JOB_START, "", "a"), "a")->verdict,
-                         VERDICT_SERVES);
-        ck_assert_str_eq(a()->reason, "");
-        life_end(&l);
-}
-END_TEST
-
-START_TEST(one_that_backs_off_can_be_stopped_and_started) {
-        struct job *job;
-
-        run("Restart=on-failure\nRestartSec=60\n");
-        ck_assert_int_eq(kill(life_instance(&l, "a", 1)->tree.pid, SIGKILL), 0);
-        LIFE_UNTIL(&l, life_is(&l, "a", COMPONENT_BACK_OFF));
-        ck_assert_str_eq(a()->reason, "killed by SIGKILL");
-        test_write("go", "");
-        job = life_begin_job(&l, _i == 0 ? JOB_START : JOB_STOP, "", "a");
-        if (_i == 0)
-                ck_assert_int_eq(life_receipt(&l, job, "a")->verdict, VERDICT_SERVES);
-        else
-                LIFE_UNTIL(&l, job->finished);
-        ck_assert(!timer_is_started(&a()->back_off));
-        ck_assert(life_is(&l, "a", _i == 0 ? COMPONENT_READY : COMPONENT_STOPPED));
-        life_end(&l);
-}
-END_TEST
-
-START_TEST(an_end_without_failure_is_a_stop) {
-        struct job *job;
-
-        life_begin(&l, false);
-        life_apply(&l,
-                   "[Component a]\nStart=manual\nRestart=on-failure\n"
-                   "ExecStart=sh -c 'until [ -e %s ]; do sleep 0.01; done'\n",
-                   test_path("end"));
-        job = life_begin_job(&l, JOB_START, "", "a");
-        ck_assert_int_eq(life_receipt(&l, job, "a")->verdict, VERDICT_SERVES);
-        test_write("end", "");
-        LIFE_UNTIL(&l, life_is(&l, "a", COMPONENT_STOPPED));
-        ck_assert_int_eq(a()->last_end, PROCESS_EXITED);
-        ck_assert_int_eq(a()->last_status, 0);
-        life_end(&l);
-}
-END_TEST
-
-/* Old ones that drain for long do not add up: the oldest is ended for a new one. */
-START_TEST(so_many_drain_and_no_more) {
-        struct instance *i;
-        struct job *job;
-
-        life_begin(&l, false);
-        life_apply(&l,
-                   "[Component a]\nStart=manual\nTimeoutStopSec=60\nEnvironment=DEAF=%s\n"
-                   "ExecStart=sh -c 'trap \"\" TERM; touch $$DEAF$$FDPASS_GENERATION; "
-                   "while :; do sleep 0.01; done'\n"
-                   "ExecStartPost=sh -c 'until [ -e $$DEAF$$FDPASS_GENERATION ]; do sleep 0.01; "
-                   "done'\n",
-                   test_path("deaf"));
-        for (int k = 0; k < 8; k++) {
-                job = life_begin_job(&l, k == 0 ? JOB_START : JOB_RESTART, "", "a");
-                LIFE_UNTIL(&l, job->items[0].decided);
-                ck_assert_int_eq(verdict_of(job), VERDICT_SERVES);
-                ck_assert_uint_le(a()->n_instances, 6);
-        }
-        ck_assert_uint_ge(a()->n_instances, 4);
-        TAILQ_FOREACH (i, &a()->instances, entry)
-                if (i->life == LIFE_DRAINING)
-                        instance_event(i, LIFE_DEADLINE);
-        LIFE_UNTIL(&l, job->finished);
-        ck_assert(job->items[0].receipt.killed);
-        ck_assert_uint_eq(a()->n_instances, 1);
-        component_table_kill_all(l.table); /* what serves, too */
-        life_end(&l);
-}
-END_TEST
-
-/* It is awaited like any other, and what is to be run after it is run. */
-START_TEST(who_is_ended_to_make_room_is_not_forgotten) {
-        struct job *job;
-
-        life_begin(&l, false);
-        life_apply(&l,
-                   "[Component a]\nStart=manual\nTimeoutStopSec=60\nKillSignal=SIGCONT\n"
-                   "ExecStart=sleep 60\nExecStopPost=sh -c 'echo $$FDPASS_GENERATION >>%s'\n",
-                   test_path("ended"));
-        for (int k = 0; k < 6; k++) {
-                job = life_begin_job(&l, k == 0 ? JOB_START : JOB_RESTART, "", "a");
-                LIFE_UNTIL(&l, job->items[0].decided);
-        }
-        LIFE_UNTIL(&l, a()->n_instances == 5);
-        ck_assert_str_eq(life_read("ended"), "1");
-        ck_assert_int_eq(l.ended.tree.end, PROCESS_KILLED);
-        component_table_kill_all(l.table);
-        life_end(&l);
-}
-END_TEST
-
-/* ---- the sick
- * ---------------------------------------------------------------------------------*/
-
-/* Generation 1, ready; checked every 10 ms, and well as long as there is the file. Generation 2
- * ends at once. */
-static void run_well(const char *more) {
-        struct job *job;
-
-        life_begin(&l, false);
-        test_write("well", "");
-        life_apply(&l,
-                   "[Component a]\nStart=manual\nExecStart=sh -c 'test $$FDPASS_GENERATION = 2 && "
-                   "exit 9; exec sleep 60'\nHealthCheck=exec:test -e %s\n"
-                   "HealthCheckIntervalSec=10ms\nHealthCheckFailures=2\n%s",
-                   test_path("well"), more);
-        job = life_begin_job(&l, JOB_START, "", "a");
-        ck_assert_int_eq(life_receipt(&l, job, "a")->verdict, VERDICT_SERVES);
-}
-
-static void make_sick(void) {
-        ck_assert_int_eq(unlink(test_path("well")), 0);
-}
-
-START_TEST(the_sick_asks_again_when_the_next_one_was_no_better) {
-        run_well("");
-        make_sick();
-        while (!life_instance(&l, "a", 3)) {
-                ck_assert(serves(1));
-                life_turn(&l);
-        }
-        ck_assert(life_said(&l, "a: generation 2 stopped: exited with status 9"));
-        test_write("well", "");
-        LIFE_UNTIL(&l, serves(3) && a()->n_instances == 1);
-        ck_assert_uint_eq(a()->restarts, 2);
-        life_end(&l);
-}
-END_TEST
-
-START_TEST(the_sick_asks_again_when_something_was_under_way) {
-        char reload[256];
-        struct job *job;
-
-        (void) snprintf(reload, sizeof(reload), "ExecReload=sh -c 'until test -e %s; do :; done'\n",
-                        test_path("go"));
-        run_well(reload);
-        job = life_begin_job(&l, JOB_RELOAD, "", "a");
-        make_sick();
-        LIFE_UNTIL(&l, life_said(&l, "a: generation 1 is not healthy"));
-        ck_assert(!job->finished && !life_instance(&l, "a", 2));
-        test_write("go", "");
-        LIFE_UNTIL(&l, life_instance(&l, "a", 2));
-        ck_assert(job->finished);
-        life_end(&l);
-}
-END_TEST
-
-static unsigned times_said(const char *part) {
-        unsigned n = 0;
-
-        for (const char *at = l.said; (at = strstr(at, part)); at++)
-                n++;
-        return n;
-}
-
-START_TEST(the_sick_asks_again_when_the_start_limit_is_over) {
-        run_well("StartLimitBurst=1\nStartLimitIntervalSec=2s\n");
-        make_sick();
-        LIFE_UNTIL(&l, life_said(&l, "a is left as it is for now: it was started too often"));
-        ck_assert(serves(1) && !life_instance(&l, "a", 3));
-        LIFE_UNTIL(&l, life_instance(&l, "a", 3));
-        ck_assert_uint_eq(times_said("is left as it is"), 1); /* of many that were refused */
-        ck_assert_uint_eq(times_said("is not healthy"), 1);
-        test_write("well", "");
-        LIFE_UNTIL(&l, serves(3));
         life_end(&l);
 }
 END_TEST
@@ -887,12 +661,4 @@ SUITE("operation", {
         TEST(instances_start_together_and_are_replaced_one_by_one);
         TEST(the_first_bad_instance_ends_the_replacing);
         TEST(places_that_are_not_configured_any_more_go_with_the_next_restart);
-        TEST(one_that_ends_is_started_again_until_it_was_too_often);
-        tcase_add_loop_test(tests_, one_that_backs_off_can_be_stopped_and_started, 0, 2);
-        TEST(an_end_without_failure_is_a_stop);
-        TEST(so_many_drain_and_no_more);
-        TEST(who_is_ended_to_make_room_is_not_forgotten);
-        TEST(the_sick_asks_again_when_the_next_one_was_no_better);
-        TEST(the_sick_asks_again_when_something_was_under_way);
-        TEST(the_sick_asks_again_when_the_start_limit_is_over);
 })
