@@ -470,8 +470,7 @@ int evidence_search_start(struct evidence_search **ret, struct worker_pool *work
                           const struct process_tree *tree, const struct listener_inodes *inodes,
                           bool accepted, void (*done)(void *owner, enum evidence best, bool ask),
                           void *owner) {
-        struct evidence_request request = {
-                .tree = process_tree_outline(tree), .inodes = *inodes, .accepted = accepted};
+        struct evidence_request request;
         struct errand errand = {look, &request, sizeof(request), tree->cgroup_fd};
         struct evidence_search *search;
         int r;
@@ -483,6 +482,11 @@ int evidence_search_start(struct evidence_search **ret, struct worker_pool *work
                 return -ENOMEM;
         search->done = done;
         search->owner = owner;
+        memset(&request, 0, sizeof(request)); /* all of it is sent */
+        process_tree_outline(tree, &request.tree);
+        request.inodes.count = inodes->count;
+        memcpy(request.inodes.of, inodes->of, inodes->count * sizeof(inodes->of[0]));
+        request.accepted = accepted;
         r = worker_start(&search->worker, workers, &errand, DEADLINE_USEC, on_looked, search);
         if (r < 0) {
                 free(search);

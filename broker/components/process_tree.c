@@ -502,11 +502,11 @@ size_t process_tree_pids(const struct process_tree *tree, pid_t *ret, size_t max
         return n;
 }
 
-struct process_tree process_tree_outline(const struct process_tree *tree) {
-        return (struct process_tree){.pid = tree->pid,
-                                     .pidfd = tree->pidfd,
-                                     .cgroup_fd = -1,
-                                     .group = tree->group,
-                                     .main_ended = tree->main_ended,
-                                     .ended = tree->ended};
+void process_tree_outline(const struct process_tree *tree, struct process_tree *ret) {
+        ret->pid = tree->pid;
+        ret->pidfd = tree->pidfd;
+        ret->cgroup_fd = -1;
+        ret->group = tree->group;
+        ret->main_ended = tree->main_ended;
+        ret->ended = tree->ended;
 }

@@ -105,10 +105,10 @@ bool process_tree_has(const struct process_tree *tree, pid_t pid);
 size_t process_tree_pids(const struct process_tree *tree, pid_t *ret, size_t max);
 
 /*
- * A copy that process_tree_pids() can be asked with in another process: no pointers, and as
- * cgroup_fd the caller's own duplicate of ours, -1 if we have none.
+ * Into *ret, zeroed, what process_tree_pids() needs in another process: no pointers, and as
+ * cgroup_fd that one sets its own duplicate of ours, -1 if we have none.
  */
-struct process_tree process_tree_outline(const struct process_tree *tree);
+void process_tree_outline(const struct process_tree *tree, struct process_tree *ret);
 
 /* Removes its cgroup when all has ended, ahead of process_tree_clear(); else nothing. */
 void process_tree_remove_cgroup(struct process_tree *tree);

@@ -178,10 +178,12 @@ static int worker_fork(struct worker **ret, struct worker_pool *pool) {
 }
 
 static int give(struct worker *w, const struct errand *errand) {
-        struct order order = {.work = errand->work};
+        struct order order;
 
         if (errand->size > sizeof(order.request))
                 return -EMSGSIZE;
+        memset(&order, 0, offsetof(struct order, request)); /* with what is between the two */
+        order.work = errand->work;
         memcpy(order.request, errand->request, errand->size);
         return message_send(w->fd, &order, offsetof(struct order, request) + errand->size,
                             &errand->fd, errand->fd >= 0 ? 1 : 0);
