@@ -23,6 +23,7 @@
 #include "components/environment.h"
 #include "components/spawn_private.h"
 #include "core/limits.h"
+#include "core/slice.h"
 
 /* systemd's (file-hierarchy(7)), for a broker that has none itself. */
 #define DEFAULT_PATH "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -520,6 +521,7 @@ _Noreturn void spawn_child(const struct spawn *spawn, bool is_in_cgroup, int res
         };
 
         reset_signals();
+        slice_restore();
         if (hold_fd >= 0)
                 wait_for_release(hold_fd);
         for (size_t i = 0; i < sizeof(steps) / sizeof(*steps); i++) {

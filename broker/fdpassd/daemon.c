@@ -24,6 +24,7 @@
 #include "core/log.h"
 #include "core/loop.h"
 #include "core/notify.h"
+#include "core/slice.h"
 #include "fdpassd/assemble.h"
 #include "fdpassd/lost.h"
 #include "fdpassd/upgrade.h"
@@ -356,6 +357,7 @@ enum exit_status daemon_run(const struct options *options, struct log *log, char
         int r = loop_new(&d.loop);
 
         d.executable = upgrade_own_path(argv[0]);
+        slice_shorten();
         if (r == 0)
                 r = catch_signals(&d);
         if (r < 0) {

@@ -17,6 +17,7 @@
 #include "component_support.h"
 #include "components/cgroup.h"
 #include "core/limits.h"
+#include "core/slice.h"
 #include "support.h"
 
 #define OUTPUT_SIZE 65536
@@ -107,6 +108,23 @@ START_TEST(signals_of_the_broker_do_not_leak) {
         begin(SHELL("exec grep -E '^Sig(Blk|Ign)' /proc/self/status"));
         run_well();
         ck_assert_str_eq(r.output, "SigBlk:\t0000000000000000\nSigIgn:\t0000000000000000\n");
+}
+END_TEST
+
+/* The broker's are short (since Linux 6.12, which says so here). */
+START_TEST(it_has_the_kernels_slice_not_the_brokers) {
+        char usual[OUTPUT_SIZE];
+
+        begin(SHELL("exec grep ^se.slice /proc/self/sched"));
+        run();
+        if (r.status != 0)
+                return; /* an older kernel */
+        memcpy(usual, r.output, sizeof(usual));
+        slice_shorten();
+        begin(SHELL("exec grep ^se.slice /proc/self/sched"));
+        run_well();
+        ck_assert_str_eq(r.output, usual);
+        ck_assert_int_eq(system("exec grep -q '^se.slice.* 100000$' /proc/self/sched"), 0);
 }
 END_TEST
 
@@ -693,6 +711,7 @@ END_TEST
 
 SUITE("spawn", {
         TEST(signals_of_the_broker_do_not_leak);
+        TEST(it_has_the_kernels_slice_not_the_brokers);
         TEST(it_has_a_session_of_its_own_and_nothing_on_its_input);
         TEST(descriptors_stand_in_order_whatever_numbers_they_had);
         TEST(descriptors_that_stand_in_each_others_places_are_not_lost);
