@@ -60,7 +60,12 @@ def test_restarts_under_load_lose_no_connection(scene, words):
             assert receipts[-1]["drained"] and not receipts[-1]["killed"] and receipts[-1]["drops"] == 0
         load.wait_served(20)
     assert load.made == load.served, str(load)
-    assert {receipt["ready_by"] for receipt in receipts} == {SEEN}
+    # While it handles a connection no request for one waits in its ring: under load a connection may tell first.
+    # Beside a multishot one none comes to it, so that must be seen.
+    by_look = receipts if "multishot" in words else receipts[:1]
+    assert {receipt["ready_by"] for receipt in by_look} == {SEEN}
+    assert all(re.fullmatch(rf"{SEEN}|accepted by pid \d+|having accepted a connection", receipt["ready_by"])
+               for receipt in receipts), receipts
     assert s.instances("hermes") == {(6, 0): "ready"}
 
 
