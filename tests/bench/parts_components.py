@@ -14,8 +14,8 @@ from testing.broker import clean_environment
 
 RESTARTS_A_SECOND = 10
 #: Start-up time in ms; components, enough of them that each is done when its turn comes again; how often the TURNS
-#: are taken, and for how many seconds each.
-ROLLING = ((0, 1, 4, 2.0), (200, 4, 4, 2.0), (2000, 24, 3, 2.0))
+#: are taken, and for how many seconds each: short ones, because what else a machine does comes and goes within seconds.
+ROLLING = ((0, 1, 24, 0.5), (200, 4, 24, 0.5), (2000, 24, 6, 2.0))
 #: Seconds until load or restarts go their way.
 SETTLE = 0.2
 DEADLINE = 60
