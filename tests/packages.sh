@@ -5,7 +5,7 @@
 # shellcheck disable=SC2034  # read by who sources this file
 PACKAGES_BUILD=(
         gcc libc6-dev meson ninja-build pkg-config
-        libev-dev libsystemd-dev libsmartcols-dev libjansson-dev libmnl-dev uthash-dev
+        libev-dev libsystemd-dev libsmartcols-dev libjansson-dev libmnl-dev libcap-dev uthash-dev
         scdoc
 )
 # shellcheck disable=SC2034
@@ -43,15 +43,15 @@ packages_missing() {
 packages_elsewhere() {
         cat <<'LIST'
   Fedora    gcc meson ninja-build pkgconf libev-devel systemd-devel libsmartcols-devel jansson-devel
-            libmnl-devel uthash-devel scdoc
+            libmnl-devel libcap-devel uthash-devel scdoc
             tests: check-devel clang compiler-rt clang-tools-extra gcc-c++ cppcheck ShellCheck valgrind
             strace libasan libubsan python3-pytest python3-pytest-xdist python3-gunicorn python3-uvicorn
             nginx haproxy lighttpd nodejs wrk curl dbus-daemon iproute procps-ng util-linux-script
-  Arch      gcc meson ninja pkgconf libev systemd-libs util-linux-libs jansson libmnl uthash scdoc
+  Arch      gcc meson ninja pkgconf libev systemd-libs util-linux-libs jansson libmnl libcap uthash scdoc
             tests: check clang compiler-rt cppcheck shellcheck valgrind strace python-pytest
             python-pytest-xdist gunicorn uvicorn nginx haproxy lighttpd nodejs wrk curl iproute2 procps-ng
   openSUSE  gcc meson ninja pkgconf libev-devel systemd-devel libsmartcols-devel libjansson-devel
-            libmnl-devel uthash-devel scdoc
+            libmnl-devel libcap-devel uthash-devel scdoc
             tests: check-devel clang clang-tools gcc-c++ cppcheck ShellCheck valgrind strace
             python3-pytest python3-pytest-xdist python3-gunicorn python3-uvicorn nginx haproxy lighttpd
             nodejs-default wrk curl dbus-1-daemon iproute2 procps

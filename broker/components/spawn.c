@@ -35,7 +35,7 @@ static const struct {
         [SPAWN_DESCRIPTORS] = {"arranging its descriptors", 202},
         [SPAWN_ENVIRONMENT] = {"reading its environment", 1},
         [SPAWN_LIMITS] = {"setting its limits", 205},
-        [SPAWN_CREDENTIALS] = {"changing to its user and groups", 217},
+        [SPAWN_CREDENTIALS] = {"changing to its user, groups and capabilities", 217},
         [SPAWN_WORKING_DIRECTORY] = {"changing to its working directory", 200},
         [SPAWN_PROGRAM] = {"executing the program", 203},
 };

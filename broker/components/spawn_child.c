@@ -5,8 +5,6 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <grp.h>
-#include <limits.h>
 #include <linux/close_range.h>
 #include <signal.h>
 #include <stdio.h>
@@ -19,6 +17,7 @@
 #include <unistd.h>
 
 #include "cleanup.h"
+#include "components/credentials.h"
 #include "components/directory.h"
 #include "components/environment.h"
 #include "components/spawn_private.h"
@@ -364,44 +363,11 @@ static int set_limits(struct child *c) {
         return 0;
 }
 
-static bool has_group(const gid_t *groups, int count, gid_t group) {
-        for (int i = 0; i < count; i++)
-                if (groups[i] == group)
-                        return true;
-        return group == getegid();
-}
+static int change_credentials(struct child *c) {
+        const char *what = "";
+        int r = credentials_change(c->config, c->spawn->command, &what);
 
-/*
- * A user's own broker may not set groups (EPERM), and need not when it has them already, which it
- * does when User= is who runs it.
- */
-static int set_groups(const struct component_config *config) {
-        gid_t own[NGROUPS_MAX];
-        int count;
-
-        if (setgroups(config->n_groups, config->groups) == 0)
-                return 0;
-        if (errno != EPERM)
-                return -errno;
-        count = getgroups(NGROUPS_MAX, own);
-        for (size_t i = 0; i < config->n_groups; i++)
-                if (!has_group(own, count, config->groups[i]))
-                        return -EPERM;
-        return 0;
-}
-
-static int change_user(struct child *c) {
-        const struct component_config *config = c->config;
-        int r;
-
-        if (!config->has_user || c->spawn->command->privileged)
-                return 0;
-        r = set_groups(config);
-        if (r == 0 && setresgid(config->gid, config->gid, config->gid) < 0)
-                r = -errno;
-        if (r == 0 && setresuid(config->uid, config->uid, config->uid) < 0)
-                r = -errno;
-        return r < 0 ? fail(c, config->user ? config->user : "", r) : 0;
+        return r < 0 ? fail(c, what, r) : 0;
 }
 
 /* After the change of user, which takes it back. A program that is set-uid ends by itself alone. */
@@ -484,7 +450,7 @@ static const struct {
         {SPAWN_DESCRIPTORS, place_descriptors},
         {SPAWN_ENVIRONMENT, make_environment},
         {SPAWN_LIMITS, set_limits},
-        {SPAWN_CREDENTIALS, change_user},
+        {SPAWN_CREDENTIALS, change_credentials},
         {SPAWN_CREDENTIALS, tie_to_parent},
         {SPAWN_WORKING_DIRECTORY, change_directory},
         {SPAWN_PROGRAM, execute},

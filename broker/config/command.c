@@ -22,7 +22,7 @@ void command_list_clear(struct command_list *list) {
 bool command_equal(const struct command *a, const struct command *b) {
         return string_equal(a->path, b->path) && strings_equal(a->arguments, b->arguments) &&
                a->ignore_failure == b->ignore_failure && a->no_variables == b->no_variables &&
-               a->privileged == b->privileged;
+               a->privileged == b->privileged && a->unrestricted == b->unrestricted;
 }
 
 bool command_list_equal(const struct command_list *a, const struct command_list *b) {

@@ -121,6 +121,7 @@ static bool read_path(const struct setting *s, char *word, struct command *comma
         }
         command->ignore_failure = p.may_fail;
         command->no_variables = p.without_env;
+        command->unrestricted = p.is_full;
         command->privileged = p.is_full || (p.is_user && !p.is_ambient);
         command->path = strdup(path);
         *ret_has_argv0 = p.has_argv0;

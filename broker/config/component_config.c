@@ -260,6 +260,11 @@ static bool credentials_equal(const struct component_config *a, const struct com
                  memcmp(a->groups, b->groups, a->n_groups * sizeof(*a->groups)) == 0));
 }
 
+static bool privileges_equal(const struct component_config *a, const struct component_config *b) {
+        return a->denied_set == b->denied_set && a->ambient_set == b->ambient_set &&
+               a->no_new_privileges == b->no_new_privileges;
+}
+
 static bool limits_equal(const struct component_config *a, const struct component_config *b) {
         for (size_t i = 0; i < RLIM_NLIMITS; i++)
                 if (a->has_limit[i] != b->has_limit[i] ||
@@ -333,9 +338,10 @@ static bool health_equal(const struct health_config *a, const struct health_conf
 
 bool component_config_equal(const struct component_config *a, const struct component_config *b) {
         return relations_equal(a, b) && commands_equal(a, b) && environments_equal(a, b) &&
-               credentials_equal(a, b) && limits_equal(a, b) && surroundings_equal(a, b) &&
-               ends_equal(a, b) && restarts_equal(a, b) && health_equal(&a->health, &b->health) &&
-               a->handover == b->handover && a->instances == b->instances &&
-               a->on_demand == b->on_demand && a->manual == b->manual &&
-               a->stall_usec == b->stall_usec && a->stall_restart == b->stall_restart;
+               credentials_equal(a, b) && privileges_equal(a, b) && limits_equal(a, b) &&
+               surroundings_equal(a, b) && ends_equal(a, b) && restarts_equal(a, b) &&
+               health_equal(&a->health, &b->health) && a->handover == b->handover &&
+               a->instances == b->instances && a->on_demand == b->on_demand &&
+               a->manual == b->manual && a->stall_usec == b->stall_usec &&
+               a->stall_restart == b->stall_restart;
 }

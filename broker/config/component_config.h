@@ -23,6 +23,7 @@ struct command {
         bool ignore_failure; /* "-" */
         bool no_variables;   /* ":" */
         bool privileged;     /* "+", "!": as the broker's own user */
+        bool unrestricted;   /* "+": with all that this user may do, too */
 };
 
 struct command_list {
@@ -186,6 +187,10 @@ struct component_config {
         gid_t gid;
         gid_t *groups; /* supplementary: those of User= and of SupplementaryGroups= */
         size_t n_groups;
+        /* Bit by capability, capabilities(7): */
+        uint64_t denied_set;  /* that it can never have: all but CapabilityBoundingSet= */
+        uint64_t ambient_set; /* that this one has, whoever its user is */
+        bool no_new_privileges;
         mode_t umask;
         bool has_limit[RLIM_NLIMITS];
         struct rlimit limits[RLIM_NLIMITS]; /* Limit*= */

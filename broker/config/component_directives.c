@@ -65,6 +65,10 @@ const struct directive component_directives[] = {
          .group = (enum directive_group)(GROUP_UNIT | GROUP_SERVICE),
          .parse = setting_span,
          MEMBER(start_limit_interval_usec)},
+        {.key = "StartLimitInterval", /* as it was called before systemd 230, and still may be */
+         .group = (enum directive_group)(GROUP_UNIT | GROUP_SERVICE),
+         .parse = setting_span,
+         MEMBER(start_limit_interval_usec)},
         {.key = "StartLimitBurst",
          .group = (enum directive_group)(GROUP_UNIT | GROUP_SERVICE),
          .parse = setting_unsigned,
@@ -127,6 +131,9 @@ const struct directive component_directives[] = {
         SERVICE("User", setting_user, MEMBER_WITH_RESET(uid)),
         SERVICE("Group", setting_group, MEMBER_WITH_RESET(gid)),
         SERVICE("SupplementaryGroups", setting_supplementary_groups),
+        SERVICE("CapabilityBoundingSet", setting_bounding_set, MEMBER_WITH_RESET(denied_set)),
+        SERVICE("AmbientCapabilities", setting_ambient_set, MEMBER_WITH_RESET(ambient_set)),
+        SERVICE("NoNewPrivileges", setting_bool, MEMBER(no_new_privileges)),
         SERVICE("UMask", setting_mode, MEMBER(umask)),
         SERVICE("Nice", setting_nice, MEMBER_WITH_RESET(nice)),
         SERVICE("OOMScoreAdjust", setting_oom_score_adjust, MEMBER_WITH_RESET(oom_score_adjust)),
@@ -163,9 +170,6 @@ const struct directive component_directives[] = {
 
         /* ---- what restricts a program ---- */
 
-        RESTRICTS("AmbientCapabilities"),
-        RESTRICTS("CapabilityBoundingSet", OFF("~"), .empty_is_on = true),
-        RESTRICTS("NoNewPrivileges", TRUTH),
         RESTRICTS("SecureBits"),
         RESTRICTS("AppArmorProfile"),
         RESTRICTS("SELinuxContext"),
@@ -347,7 +351,6 @@ const struct directive component_directives[] = {
         NOT_SERVICE("USBFunctionStrings"),
         NOT_SERVICE("OOMPolicy", SILENT),
         NOT_SERVICE("OpenFile"),
-        NOT_SERVICE("StartLimitInterval", .why = "it is called StartLimitIntervalSec="),
         NOT_SERVICE("RefreshOnReload"),
         NOT_SERVICE("BusPolicy"),
 

@@ -28,6 +28,10 @@ setting_parser setting_oom_score_adjust;
 setting_parser setting_standard_output;
 setting_parser setting_standard_error;
 
+/* capability_settings.c */
+setting_parser setting_bounding_set; /* uint64_t, bit by capability: what is not in it */
+setting_parser setting_ambient_set;  /* uint64_t: what is */
+
 /* condition_settings.c */
 setting_parser setting_condition;
 

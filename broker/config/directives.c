@@ -198,7 +198,7 @@ bool directive_value_is_off(const struct directive *d, const char *value) {
         if (d->off_is_fine && value_to_bool(value, &on) == 0 && !on)
                 return true;
         if (!*value)
-                return d->in_unit_file == UNIT_FILE_SANDBOX && !d->empty_is_on;
+                return d->in_unit_file == UNIT_FILE_SANDBOX;
         return (d->off && strcmp(value, d->off) == 0) ||
                (d->names_units && names_only_other_units(value));
 }

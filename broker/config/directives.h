@@ -70,7 +70,6 @@ struct directive {
         bool off_is_fine; /* a truth value, and "no" is what happens anyway */
         const char *off;  /* another value that says what happens anyway, or NULL */
         bool names_units; /* of other kinds than ours, such as a .target, do not matter */
-        bool empty_is_on; /* an empty value restricts, too */
         const char *why;  /* a clause for the message, or NULL */
 };
 

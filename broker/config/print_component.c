@@ -5,6 +5,7 @@
 #include <inttypes.h>
 #include <stdbool.h>
 #include <string.h>
+#include <sys/capability.h>
 
 #include "config/choices.h"
 #include "config/parts.h"
@@ -81,7 +82,10 @@ static void print_words(FILE *f, const struct command *c) {
         bool has_argv0 = strcmp(c->path, c->arguments[0]) != 0;
 
         fprintf(f, "%s%s%s%s", has_argv0 ? "@" : "", c->ignore_failure ? "-" : "",
-                c->no_variables ? ":" : "", c->privileged ? "+" : "");
+                c->no_variables ? ":" : "",
+                c->unrestricted ? "+"
+                : c->privileged ? "!"
+                                : "");
         print_quoted(f, c->path);
         for (char **a = c->arguments + !has_argv0; *a; a++) {
                 fputc(' ', f);
@@ -197,6 +201,33 @@ static void print_credentials(FILE *f, const struct component_config *c) {
                 print_text(f, "User", c->user);
         fprintf(f, "Group=%u\n", c->gid);
         print_ids(f, "SupplementaryGroups", "", c->groups, c->n_groups);
+}
+
+/* One that has those that no kernel has yet is all but some. */
+static void print_capabilities(FILE *f, const char *key, uint64_t set) {
+        bool all_but = set >> 63;
+        const char *before = all_but ? "~" : "";
+
+        fprintf(f, "%s=", key);
+        for (int c = 0; c < 63; c++) {
+                if (!(set & (UINT64_C(1) << c)) != all_but)
+                        continue;
+                char *name = cap_to_name(c);
+
+                fprintf(f, "%s%s", before, name ? name : "?");
+                (void) cap_free(name);
+                before = " ";
+        }
+        fputc('\n', f);
+}
+
+static void print_privileges(FILE *f, const struct component_config *c) {
+        if (c->denied_set)
+                print_capabilities(f, "CapabilityBoundingSet", ~c->denied_set);
+        if (c->ambient_set)
+                print_capabilities(f, "AmbientCapabilities", c->ambient_set);
+        if (c->no_new_privileges)
+                fprintf(f, "NoNewPrivileges=yes\n");
 }
 
 static void print_limit(FILE *f, const char *key, const struct rlimit *limit) {
@@ -384,6 +415,7 @@ void print_component(FILE *f, const struct component_config *c) {
         print_all_commands(f, c);
         print_environment(f, c);
         print_credentials(f, c);
+        print_privileges(f, c);
         print_limits(f, c);
         print_surroundings(f, c);
         print_ends(f, c);

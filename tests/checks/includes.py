@@ -31,6 +31,7 @@ LIBRARY_USERS = {
     "ev.h": ("broker/core/",),
     "systemd/": ("broker/core/inherited.c", "broker/core/notify.c", "broker/core/log.c"),
     "libmnl/": ("broker/sockets/",),
+    "sys/capability.h": ("broker/config/", "broker/components/credentials.c"),
     "libsmartcols": ("broker/cli/",),
     "jansson.h": ("broker/cli/",),
 }

@@ -263,6 +263,46 @@ START_TEST(a_user_brings_group_home_and_shell) {
 }
 END_TEST
 
+/* capabilities(7): CHOWN is 0, DAC_OVERRIDE 1, NET_BIND_SERVICE 10; as systemd merges them */
+START_TEST(sets_of_capabilities_are_merged_as_in_systemd) {
+        static const struct {
+                const char *text;
+                uint64_t bounding, ambient;
+        } rows[] = {
+                {"", UINT64_MAX, 0},
+                {"CapabilityBoundingSet=CAP_CHOWN cap_net_bind_service", 0x401, 0},
+                {"CapabilityBoundingSet=CAP_CHOWN\nCapabilityBoundingSet=CAP_DAC_OVERRIDE", 3, 0},
+                {"CapabilityBoundingSet=~CAP_CHOWN", ~UINT64_C(1), 0},
+                {"CapabilityBoundingSet=~CAP_CHOWN\nCapabilityBoundingSet=~CAP_DAC_OVERRIDE",
+                 ~UINT64_C(3), 0},
+                {"CapabilityBoundingSet=CAP_CHOWN CAP_DAC_OVERRIDE\n"
+                 "CapabilityBoundingSet=~CAP_CHOWN",
+                 2, 0},
+                {"CapabilityBoundingSet=", 0, 0},
+                {"CapabilityBoundingSet=CAP_CHOWN\nCapabilityBoundingSet=", 0, 0},
+                {"CapabilityBoundingSet=CAP_CHOWN\nCapabilityBoundingSet=~", UINT64_MAX, 0},
+                {"AmbientCapabilities=CAP_NET_BIND_SERVICE", UINT64_MAX, 0x400},
+                {"AmbientCapabilities=CAP_CHOWN\nAmbientCapabilities=CAP_DAC_OVERRIDE", UINT64_MAX,
+                 3},
+                {"AmbientCapabilities=CAP_CHOWN\nAmbientCapabilities=", UINT64_MAX, 0},
+        };
+
+        for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+                char text[256];
+
+                snprintf(text, sizeof(text), "[Component a]\nExecStart=x\n%s\n", rows[i].text);
+                test_write("fdpass.conf", text);
+                assert_loads(1);
+                ck_assert_msg(~component("a")->denied_set == rows[i].bounding, "%s", rows[i].text);
+                ck_assert_msg(component("a")->ambient_set == rows[i].ambient, "%s", rows[i].text);
+        }
+        test_write("fdpass.conf", "[Component a]\nExecStart=x\nAmbientCapabilities=CAP_FLY\n");
+        ck_assert_int_eq(load(), -EINVAL);
+        ck_assert(is_said(SEVERITY_ERROR, "there is no such capability"));
+        done();
+}
+END_TEST
+
 START_TEST(sandboxing_does_not_fail_open) {
         test_write("a.service", "[Service]\nExecStart=/bin/x\nProtectSystem=strict\n");
         ck_assert_int_eq(load(), -EINVAL);
@@ -273,7 +313,7 @@ START_TEST(sandboxing_does_not_fail_open) {
         test_write("a.service.d/x.conf", "[Service]\nProtectSystem=no\n");
         assert_loads(1);
         ck_assert_uint_eq(diagnostics.count, 0);
-        test_write("fdpass.conf", "[Component b]\nExecStart=x\nCapabilityBoundingSet=\n");
+        test_write("fdpass.conf", "[Component b]\nExecStart=x\nPrivateTmp=yes\n");
         ck_assert_int_eq(load(), -EINVAL);
         ck_assert(is_said(SEVERITY_ERROR, "IgnoreSandboxing=yes in [Component NAME]"));
         done();
@@ -338,6 +378,9 @@ START_TEST(equality_is_about_how_it_is_run) {
                 "CacheDirectoryMode=0700",
                 "RuntimeDirectoryPreserve=restart",
                 "Group=5",
+                "CapabilityBoundingSet=CAP_CHOWN",
+                "AmbientCapabilities=CAP_CHOWN",
+                "NoNewPrivileges=yes",
                 "UMask=0",
                 "LimitCORE=0",
                 "Nice=1",
@@ -518,6 +561,7 @@ SUITE("config components", {
         TEST(an_order_in_a_circle_is_told);
         TEST(ten_thousand_components_are_ordered_at_once);
         TEST(a_user_brings_group_home_and_shell);
+        TEST(sets_of_capabilities_are_merged_as_in_systemd);
         TEST(sandboxing_does_not_fail_open);
         TEST(restart_is_systemds_table);
         TEST(a_reference_outlives_the_configuration);
