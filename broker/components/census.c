@@ -8,6 +8,7 @@
 #include "components/component_table.h"
 #include "components/connections.h"
 #include "components/listener_inodes.h"
+#include "core/helper.h"
 
 #define DEADLINE_USEC (500 * 1000)
 
@@ -16,20 +17,20 @@ struct counted {
         uint64_t count;
 };
 
-_Static_assert(CENSUS_MAX * sizeof(struct counted) <= HELPER_RESULT_MAX, "the result of one write");
+_Static_assert(CENSUS_MAX * sizeof(struct counted) <= CHILD_RESULT_MAX, "the result of one write");
 
 static bool can_be_counted(const struct instance *i) {
         return i->life == LIFE_READY && i->config->n_sockets > 0;
 }
 
 static void count_all(void *argument, int result_fd) {
-        const struct census *census = argument;
+        const struct component_table *table = argument;
         struct counted all[CENSUS_MAX];
         struct listener_inodes inodes;
         struct connections found;
         size_t n = 0;
 
-        for (const struct component *c = component_first(census->table); c; c = component_next(c)) {
+        for (const struct component *c = component_first(table); c; c = component_next(c)) {
                 const struct instance *i;
 
                 listener_inodes_get(c, &inodes);
@@ -41,8 +42,8 @@ static void count_all(void *argument, int result_fd) {
         (void) !write(result_fd, all, n * sizeof(*all));
 }
 
-static void take_count(const struct census *census, const struct counted *counted) {
-        for (const struct component *c = component_first(census->table); c; c = component_next(c)) {
+static void take_count(struct component_table *table, const struct counted *counted) {
+        for (const struct component *c = component_first(table); c; c = component_next(c)) {
                 struct instance *i;
 
                 TAILQ_FOREACH (i, &c->instances, entry)
@@ -51,18 +52,16 @@ static void take_count(const struct census *census, const struct counted *counte
         }
 }
 
-static void on_counted(void *owner, const char *result, size_t size) {
-        const struct census *census = owner;
+void census_take(struct component_table *table, const char *result, size_t size) {
         struct counted counted;
 
         for (size_t at = 0; at + sizeof(counted) <= size; at += sizeof(counted)) {
                 memcpy(&counted, result + at, sizeof(counted));
-                take_count(census, &counted);
+                take_count(table, &counted);
         }
-        census->done(census->owner);
 }
 
-int census_start(struct census *census, struct component_table *table, void (*done)(void *owner),
+int census_start(struct helper **ret, struct component_table *table, child_done *done,
                  void *owner) {
         size_t n = 0;
 
@@ -76,13 +75,5 @@ int census_start(struct census *census, struct component_table *table, void (*do
                 return -ENOENT;
         if (n > CENSUS_MAX)
                 return -E2BIG;
-        census->table = table;
-        census->done = done;
-        census->owner = owner;
-        return helper_start(&census->helper, table->loop, DEADLINE_USEC, count_all, census,
-                            on_counted, census);
-}
-
-void census_stop(struct census *census) {
-        helper_cancel(&census->helper);
+        return helper_start(ret, table->loop, DEADLINE_USEC, count_all, table, done, owner);
 }

@@ -5,29 +5,18 @@
 #ifndef COMPONENTS_CENSUS_H
 #define COMPONENTS_CENSUS_H
 
-#include <stdbool.h>
-
-#include "core/helper.h"
+#include "core/child.h"
 
 struct component_table;
+struct helper;
 
 /* Instances of one census; with more of them none is counted. */
 #define CENSUS_MAX 64
 
-struct census {
-        struct component_table *table;
-        struct helper helper;
-        void (*done)(void *owner);
-        void *owner;
-};
-
-/*
- * done() is called once from the loop, when the counts are in instance->held or could not be had in
- * time. `census` is zeroed by the caller and must live until then. 0; -ENOENT, there is nothing to
- * be counted; -E2BIG, too many; or the error of helper_start().
- */
-int census_start(struct census *census, struct component_table *table, void (*done)(void *owner),
-                 void *owner);
-void census_stop(struct census *census); /* done() is not called; nothing when it is not started */
+/* As helper_start(); the result is for census_take(). -ENOENT, there is nothing to be counted;
+ * -E2BIG, too many. */
+int census_start(struct helper **ret, struct component_table *table, child_done *done, void *owner);
+/* The counts into instance->held, as far as they could be had in time. */
+void census_take(struct component_table *table, const char *result, size_t size);
 
 #endif

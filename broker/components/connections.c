@@ -10,7 +10,6 @@
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <unistd.h>
 
 #include "cleanup.h"
@@ -24,17 +23,12 @@
 
 #define DEADLINE_USEC (5 * 1000 * 1000)
 
-_Static_assert(sizeof(struct connections) <= HELPER_RESULT_MAX, "the result of one write");
+_Static_assert(sizeof(struct connections) <= CHILD_RESULT_MAX, "the result of one write");
 
-struct connection_count {
+struct question {
         const struct process_tree *tree;
-        struct listener_inodes inodes;
-        struct helper helper;
-        void (*done)(void *owner, const struct connections *result);
-        void *owner;
+        const struct listener_inodes *inodes;
 };
-
-/* ---- in the child ---- */
 
 struct accepted {
         uint32_t inode;
@@ -177,56 +171,16 @@ int connection_count_now(const struct process_tree *tree, const struct listener_
 }
 
 static void count(void *argument, int result_fd) {
-        const struct connection_count *wanted = argument;
+        const struct question *question = argument;
         struct connections found;
 
-        if (connection_count_now(wanted->tree, &wanted->inodes, &found) == 0)
+        if (connection_count_now(question->tree, question->inodes, &found) == 0)
                 (void) !write(result_fd, &found, sizeof(found));
 }
 
-/* ---- in the broker ---- */
+int connection_count_start(struct helper **ret, struct loop *loop, const struct process_tree *tree,
+                           const struct listener_inodes *inodes, child_done *done, void *owner) {
+        struct question question = {tree, inodes};
 
-static void on_counted(void *owner, const char *text, size_t size) {
-        struct connection_count *count = owner;
-        void (*done)(void *, const struct connections *) = count->done;
-        void *whose = count->owner;
-        struct connections result;
-
-        if (size == sizeof(result))
-                memcpy(&result, text, sizeof(result));
-        free(count);
-        done(whose, size == sizeof(result) ? &result : NULL);
-}
-
-int connection_count_start(struct connection_count **ret, struct loop *loop,
-                           const struct process_tree *tree, const struct listener_inodes *inodes,
-                           void (*done)(void *owner, const struct connections *result),
-                           void *owner) {
-        struct connection_count *new;
-        int r;
-
-        if (*ret)
-                return -EBUSY;
-        new = calloc(1, sizeof(*new));
-        if (!new)
-                return -ENOMEM;
-        new->tree = tree;
-        new->inodes = *inodes;
-        new->done = done;
-        new->owner = owner;
-        r = helper_start(&new->helper, loop, DEADLINE_USEC, count, new, on_counted, new);
-        if (r < 0) {
-                free(new);
-                return r;
-        }
-        *ret = new;
-        return 0;
-}
-
-struct connection_count *connection_count_stop(struct connection_count *old) {
-        if (old) {
-                helper_cancel(&old->helper);
-                free(old);
-        }
-        return NULL;
+        return helper_start(ret, loop, DEADLINE_USEC, count, &question, done, owner);
 }

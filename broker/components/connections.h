@@ -11,9 +11,11 @@
 #include <sys/types.h>
 
 #include "components/stray_search.h"
-#include "core/loop.h"
+#include "core/child.h"
 
+struct helper;
 struct listener_inodes;
+struct loop;
 struct process_tree;
 
 #define CONNECTION_HOLDERS_MAX 8
@@ -29,8 +31,6 @@ struct connections {
         struct strays strays; /* of a receipt: stray_search.h */
 };
 
-struct connection_count;
-
 /*
  * A connection counts when it is accepted and the other end has not been told that it is over:
  * established, or closed by the other end alone (CLOSE_WAIT), who may still wait for an answer.
@@ -39,14 +39,13 @@ struct connection_count;
 
 /*
  * The local addresses of a connection are those of the listeners: give their inodes, which
- * sock_diag turns into addresses. done(NULL): it could not be found out in time. *ret as in
- * evidence_search_start(). 0, -EBUSY, -EAGAIN, -ENOMEM, -EMFILE.
+ * sock_diag turns into addresses.
+ *
+ * As helper_start(); the result is a struct connections, or none: it could not be found out in
+ * time.
  */
-int connection_count_start(struct connection_count **ret, struct loop *loop,
-                           const struct process_tree *tree, const struct listener_inodes *inodes,
-                           void (*done)(void *owner, const struct connections *result),
-                           void *owner);
-struct connection_count *connection_count_stop(struct connection_count *count); /* returns NULL */
+int connection_count_start(struct helper **ret, struct loop *loop, const struct process_tree *tree,
+                           const struct listener_inodes *inodes, child_done *done, void *owner);
 
 /* The same count, here and now: it blocks, so it is for disposable children. 0, -ENOMEM, -EIO. */
 int connection_count_now(const struct process_tree *tree, const struct listener_inodes *inodes,

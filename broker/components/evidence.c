@@ -49,12 +49,6 @@
 #define ASK 0x80        /* beside the evidence, in a byte of the result */
 #define POLLED_MAX 4096 /* descriptors in one poll() or select() that are looked at */
 
-struct evidence_search {
-        struct worker *worker;
-        void (*done)(void *owner, enum evidence best, bool ask);
-        void *owner;
-};
-
 const char *evidence_text(enum evidence evidence) {
         static const char *const texts[] = {
                 [EVIDENCE_NONE] = "no process of it has the listener open",
@@ -455,50 +449,24 @@ static void look(const void *request, int cgroup_fd, int result_fd) {
 
 /* ---- in the broker ---- */
 
-static void on_looked(void *owner, const char *result, size_t size) {
-        struct evidence_search *search = owner;
-        void (*done)(void *, enum evidence, bool) = search->done;
-        void *whose = search->owner;
-        /* Each byte is better than the one before. */
-        unsigned char best = size > 0 ? (unsigned char) result[size - 1] : EVIDENCE_NONE;
-
-        free(search);
-        done(whose, (enum evidence)(best & ~ASK), best & ASK);
-}
-
-int evidence_search_start(struct evidence_search **ret, struct worker_pool *workers,
+int evidence_search_start(struct worker **ret, struct worker_pool *workers,
                           const struct process_tree *tree, const struct listener_inodes *inodes,
-                          bool accepted, void (*done)(void *owner, enum evidence best, bool ask),
-                          void *owner) {
+                          bool accepted, child_done *done, void *owner) {
         struct evidence_request request;
         struct errand errand = {look, &request, sizeof(request), tree->cgroup_fd};
-        struct evidence_search *search;
-        int r;
 
-        if (*ret)
-                return -EBUSY;
-        search = calloc(1, sizeof(*search));
-        if (!search)
-                return -ENOMEM;
-        search->done = done;
-        search->owner = owner;
         memset(&request, 0, sizeof(request)); /* all of it is sent */
         process_tree_outline(tree, &request.tree);
         request.inodes.count = inodes->count;
         memcpy(request.inodes.of, inodes->of, inodes->count * sizeof(inodes->of[0]));
         request.accepted = accepted;
-        r = worker_start(&search->worker, workers, &errand, DEADLINE_USEC, on_looked, search);
-        if (r < 0) {
-                free(search);
-                return r;
-        }
-        *ret = search;
-        return 0;
+        return worker_start(ret, workers, &errand, DEADLINE_USEC, done, owner);
 }
 
-struct evidence_search *evidence_search_stop(struct evidence_search *search) {
-        if (search)
-                (void) worker_stop(search->worker);
-        free(search);
-        return NULL;
+enum evidence evidence_read(const char *result, size_t size, bool *ask) {
+        /* Each byte is better than the one before. */
+        unsigned char best = size > 0 ? (unsigned char) result[size - 1] : EVIDENCE_NONE;
+
+        *ask = best & ASK;
+        return (enum evidence)(best & ~ASK);
 }

@@ -21,6 +21,7 @@
 #include "components/http_answer.h"
 #include "components/socket_owner.h"
 #include "config/address.h"
+#include "core/helper.h"
 #include "sockets/socket_diag.h"
 
 /* Between two looks at whether the connection was accepted: a server that is idle does so at once.
@@ -47,7 +48,7 @@ struct health_probe {
         int fd;
         struct io_watch watch;
         struct timer deadline, look;
-        struct socket_owner_search search;
+        struct helper *search; /* STEP_OWNER; NULL */
         struct health_command *command;
         struct sockaddr_storage remote;
         socklen_t remote_size;
@@ -74,7 +75,7 @@ static void probe_free(struct health_probe *p) {
         io_watch_stop(&p->watch);
         timer_stop(&p->deadline);
         timer_stop(&p->look);
-        socket_owner_cancel(&p->search);
+        helper_stop(p->search);
         p->command = health_command_stop(p->command);
         close_fd(p->fd);
         free(p);
@@ -230,24 +231,26 @@ static uint32_t accepted_inode(const struct health_probe *p) {
         return found.inode;
 }
 
-static void on_owner(void *owner, const struct socket_owner *found) {
+static void on_owner(void *owner, const char *result, size_t size) {
         struct health_probe *p = owner;
+        struct socket_owner found;
 
-        if (!found)
+        p->search = NULL;
+        if (!child_result_read(result, size, &found, sizeof(found)))
                 accepted_by(p, HEALTH_UNTOLD, "who accepted it could not be found out in time");
-        else if (found->pid == 0 && found->hidden > 0)
+        else if (found.pid == 0 && found.hidden > 0)
                 accepted_by(p, HEALTH_UNTOLD,
                             "who accepted it cannot be told: what %u of its processes have "
                             "is not to be seen",
-                            found->hidden);
-        else if (found->pid == 0 && accepted_inode(p) == 0)
+                            found.hidden);
+        else if (found.pid == 0 && accepted_inode(p) == 0)
                 accepted_by(p, HEALTH_UNTOLD, "accepted, and gone before its owner was found");
-        else if (found->pid == 0)
+        else if (found.pid == 0)
                 accepted_by(p, HEALTH_ELSEWHERE, "accepted, but by no process of this generation");
         else if (is_http(p))
                 set_step(p, STEP_ANSWER);
         else
-                finish(p, HEALTH_GOOD, "accepted by pid %d", (int) found->pid);
+                finish(p, HEALTH_GOOD, "accepted by pid %d", (int) found.pid);
 }
 
 static void enter_owner(struct health_probe *p) {

@@ -13,6 +13,7 @@
 #include <sys/socket.h>
 
 #include "config/component_config.h"
+#include "core/child.h"
 #include "core/loop.h"
 
 struct cgroup_root;
@@ -92,19 +93,17 @@ const char *evidence_text(enum evidence evidence); /* for the receipt */
 
 /*
  * The best evidence for any of these sockets (inodes), looked for by a kept child: reading /proc
- * takes long on a busy machine and can hang. *ret is NULL before, and stays what it was when
- * this fails; the search is gone when done() is called, once and from the loop, and *ret is the
- * caller's to forget. `accepted`: EVIDENCE_SERVES counts; not for a tree that was given connections
- * which others had accepted. `ask`: it accepts by io_uring, and only a connection can tell whether
- * on one of these sockets. 0, -EBUSY (*ret is another search), -EAGAIN, -ENOMEM, -EMFILE.
+ * takes long on a busy machine and can hang. `accepted`: EVIDENCE_SERVES counts; not for a tree
+ * that was given connections which others had accepted. As worker_start(); the result is for
+ * evidence_read().
  */
-struct evidence_search;
 struct listener_inodes;
+struct worker;
 struct worker_pool;
-int evidence_search_start(struct evidence_search **ret, struct worker_pool *workers,
+int evidence_search_start(struct worker **ret, struct worker_pool *workers,
                           const struct process_tree *tree, const struct listener_inodes *inodes,
-                          bool accepted, void (*done)(void *owner, enum evidence best, bool ask),
-                          void *owner);
-struct evidence_search *evidence_search_stop(struct evidence_search *search); /* returns NULL */
+                          bool accepted, child_done *done, void *owner);
+/* *ask: it accepts by io_uring, and only a connection can tell whether on one of these sockets. */
+enum evidence evidence_read(const char *result, size_t size, bool *ask);
 
 #endif

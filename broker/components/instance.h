@@ -102,10 +102,10 @@ struct instance {
         struct health health[INSTANCE_PROBES_MAX]; /* in flight at once */
         unsigned n_probing, burst;
         enum health_result burst_result; /* the worst of this one */
-        struct evidence_search *search;
-        struct accepting *accepting; /* connections that ask whether it accepts; NULL */
-        struct connection_count *count;
-        struct timer deadline; /* of the state */
+        struct worker *search;           /* for evidence; NULL */
+        struct accepting *accepting;     /* connections that ask whether it accepts; NULL */
+        struct helper *count;            /* of its connections, while it drains; NULL */
+        struct timer deadline;           /* of the state */
         uint64_t deadline_usec;
         struct timer turn; /* an event that an entry into a state found to have happened already */
         enum life_event pending;

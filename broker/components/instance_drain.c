@@ -1,6 +1,7 @@
 /* How many connections an instance that was told to stop still serves, and who in it. */
 #include "components/instance_private.h"
 #include "components/listener_inodes.h"
+#include "core/helper.h"
 
 /* Most are gone by the first count; counting walks /proc in a child, so it is not done often. */
 #define FIRST_COUNT_USEC (250 * 1000)
@@ -8,12 +9,11 @@
 
 static void count(void *owner);
 
-static void on_counted(void *owner, const struct connections *result) {
+static void on_counted(void *owner, const char *result, size_t size) {
         struct instance *i = owner;
 
         i->count = NULL;
-        if (result)
-                i->held = *result;
+        (void) child_result_read(result, size, &i->held, sizeof(i->held));
         timer_start(&i->probe, instance_table(i)->loop, COUNT_USEC, count, i);
 }
 
@@ -33,5 +33,5 @@ void instance_drain_start(struct instance *i) {
 
 void instance_drain_stop(struct instance *i) {
         timer_stop(&i->probe);
-        i->count = connection_count_stop(i->count);
+        i->count = helper_stop(i->count);
 }

@@ -14,6 +14,7 @@
 
 #include "components/instance_private.h"
 #include "components/listener_inodes.h"
+#include "core/worker.h"
 #include "sockets/listener_table.h"
 
 #define PROBE_FIRST_USEC (10 * 1000)
@@ -32,7 +33,7 @@ static void schedule(struct instance *i, uint64_t usec);
 
 static void is_ready(struct instance *i) {
         timer_stop(&i->probe);
-        i->search = evidence_search_stop(i->search);
+        i->search = worker_stop(i->search);
         instance_accept_stop(i);
         instance_event(i, instance_after_start(i));
 }
@@ -70,10 +71,8 @@ static bool waits_for_connections(const struct instance *i) {
         return i->evidence >= EVIDENCE_WATCHES;
 }
 
-static void on_evidence(void *owner, enum evidence best, bool ask) {
-        struct instance *i = owner;
-
-        i->search = NULL;
+/* `ask` as evidence_read() says it. */
+static void judge(struct instance *i, enum evidence best, bool ask) {
         if (best > i->evidence)
                 i->evidence = best;
         if (i->life != LIFE_STARTING)
@@ -92,6 +91,15 @@ static void on_evidence(void *owner, enum evidence best, bool ask) {
         }
 }
 
+static void on_evidence(void *owner, const char *result, size_t size) {
+        struct instance *i = owner;
+        bool ask;
+        enum evidence best = evidence_read(result, size, &ask);
+
+        i->search = NULL;
+        judge(i, best, ask);
+}
+
 static void search(struct instance *i) {
         struct listener_inodes inodes;
 
@@ -103,7 +111,7 @@ static void search(struct instance *i) {
                 is_ready_by_own_word(i);
         else if (evidence_search_start(&i->search, &instance_table(i)->workers, &i->tree, &inodes,
                                        i->accepting && !i->was_given_stored, on_evidence, i) < 0)
-                on_evidence(i, EVIDENCE_NONE, false); /* no process or descriptor to be had now */
+                judge(i, EVIDENCE_NONE, false); /* no process or descriptor to be had now */
 }
 
 void instance_accepts(struct instance *i, const char *text) {
@@ -285,7 +293,7 @@ void instance_watch_stop(struct instance *i) {
         timer_stop(&i->watchdog);
         stop_probes(i);
         instance_accept_stop(i);
-        i->search = evidence_search_stop(i->search);
+        i->search = worker_stop(i->search);
 }
 
 void instance_executed(struct instance *i) {

@@ -10,6 +10,7 @@
 #include "components/instance_private.h"
 #include "components/kept.h"
 #include "components/runtime_directory.h"
+#include "core/helper.h"
 
 /* ---- its life ---------------------------------------------------------------------------------*/
 
@@ -42,7 +43,7 @@ struct operation *operation_free(struct operation *op) {
                 if (timer_is_started(&op->sample))
                         op->component->table->n_sampled--;
                 timer_stop(&op->sample);
-                stray_search_stop(op->strays);
+                helper_stop(op->strays);
                 operation_stop_check(op);
                 while (!LIST_EMPTY(&op->items))
                         operation_unlink_item(LIST_FIRST(&op->items));

@@ -13,7 +13,7 @@
 #include "components/component.h"
 #include "components/job.h"
 
-struct condition_check;
+struct helper;
 
 /* Why nothing is started. */
 enum unmet {
@@ -34,11 +34,12 @@ struct operation {
         bool decided;
         bool is_over; /* being finished: not to be looked at again */
         struct receipt receipt;
-        struct condition_check *check; /* of its conditions, under way; NULL */
+        struct helper *check;                    /* of its conditions, under way; NULL */
+        struct component_config *checked_config; /* a reference, meanwhile; NULL */
         bool is_checked;
         enum unmet unmet;            /* with the reason in the receipt */
         LIST_HEAD(, job_item) items; /* that wait for it; none when nobody asked */
-        struct stray_search *strays; /* being looked for; NULL */
+        struct helper *strays;       /* being looked for; NULL */
         bool strays_known;
         struct timer sample; /* of the queue */
         uint64_t sampled_since_usec;

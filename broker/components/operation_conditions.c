@@ -5,8 +5,6 @@
  * again.
  */
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
 #include "components/component_table.h"
 #include "components/condition.h"
@@ -15,12 +13,6 @@
 #include "core/log.h"
 
 #define CHECK_USEC (30 * 1000 * 1000)
-
-struct condition_check {
-        struct operation *operation;
-        struct component_config *config; /* a reference: whose conditions these are */
-        struct helper helper;
-};
 
 /* In the child. */
 static void check(void *argument, int result_fd) {
@@ -54,11 +46,11 @@ static void set_unmet(struct operation *op, const struct condition *c) {
 }
 
 static void on_checked(void *owner, const char *result, size_t size) {
-        struct condition_check *k = owner;
-        struct operation *op = k->operation;
-        const struct conditions *all = &k->config->conditions;
+        struct operation *op = owner;
+        const struct conditions *all = &op->checked_config->conditions;
         size_t index;
 
+        op->check = NULL;
         if (size == 0 || sscanf(result, "%zu", &index) != 1)
                 say_unmet(op, UNMET_UNKNOWN, "its conditions", "could not be checked in 30 s");
         else if (index < all->count)
@@ -69,33 +61,22 @@ static void on_checked(void *owner, const char *result, size_t size) {
 
 bool operation_checks_conditions(struct operation *op) {
         struct component_config *config = op->component->config;
-        struct condition_check *k;
-        int r;
 
         if (op->check || op->is_checked || config->conditions.count == 0)
                 return op->check;
         op->is_checked = true;
-        k = calloc(1, sizeof(*k));
-        r = k ? helper_start(&k->helper, op->component->table->loop, CHECK_USEC, check, config,
-                             on_checked, k)
-              : -1;
-        if (r < 0) {
-                free(k);
+        if (helper_start(&op->check, op->component->table->loop, CHECK_USEC, check, config,
+                         on_checked, op) < 0) {
                 say_unmet(op, UNMET_UNKNOWN, "its conditions",
                           "could not be checked: no process or memory to be had");
                 return false;
         }
-        k->operation = op;
-        k->config = component_config_ref(config);
-        op->check = k;
+        op->checked_config = component_config_ref(config);
         return true;
 }
 
 void operation_stop_check(struct operation *op) {
-        if (!op->check)
-                return;
-        helper_cancel(&op->check->helper);
-        component_config_unref(op->check->config);
-        free(op->check);
-        op->check = NULL;
+        op->check = helper_stop(op->check);
+        component_config_unref(op->checked_config);
+        op->checked_config = NULL;
 }

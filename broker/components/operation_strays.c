@@ -7,20 +7,21 @@
 #include "components/process_end.h"
 #include "sockets/listener_table.h"
 
-static void on_strays(void *owner, const struct strays *found) {
+static void on_strays(void *owner, const char *result, size_t size) {
         struct operation *op = owner;
+        struct strays found = {0};
 
         op->strays = NULL;
         op->strays_known = true;
-        if (found)
-                op->receipt.held_on.strays = *found;
-        for (size_t k = 0; found && k < found->count; k++)
+        if (child_result_read(result, size, &found, sizeof(found)))
+                op->receipt.held_on.strays = found;
+        for (size_t k = 0; k < found.count; k++)
                 log_warning(
                         op->component->table->log,
-                        ABOUT(.component = op->component->name, .pid = found->of[k].pid),
+                        ABOUT(.component = op->component->name, .pid = found.of[k].pid),
                         "%s: process %d (%s) has its listener open and belongs to no generation "
                         "any more; it may take connections and never serve them: end it",
-                        op->component->name, (int) found->of[k].pid, found->of[k].name);
+                        op->component->name, (int) found.of[k].pid, found.of[k].name);
         component_touch(op->component);
 }
 

@@ -122,7 +122,6 @@ static void search_work(void *argument, int result_fd) {
 static void on_searched(void *owner, const char *result, size_t size) {
         struct process_tree *tree = owner;
 
-        free(tree->search);
         tree->search = NULL;
         if (size > 0)
                 tell_end(tree);
@@ -135,13 +134,9 @@ static void on_searched(void *owner, const char *result, size_t size) {
  * does not) keeps zombies. To tell them takes reading /proc, which a disposable child does.
  */
 static void search_living(struct process_tree *tree) {
-        tree->search = calloc(1, sizeof(*tree->search));
-        if (tree->search && helper_start(tree->search, tree->loop, SEARCH_USEC, search_work, tree,
-                                         on_searched, tree) == 0)
-                return;
-        free(tree->search);
-        tree->search = NULL;
-        poll_later(tree);
+        if (helper_start(&tree->search, tree->loop, SEARCH_USEC, search_work, tree, on_searched,
+                         tree) < 0)
+                poll_later(tree);
 }
 
 static void ask_group(struct process_tree *tree) {
@@ -366,10 +361,7 @@ void process_tree_clear(struct process_tree *tree) {
                 return;
         io_watch_stop(&tree->exit_watch);
         timer_stop(&tree->poll);
-        if (tree->search)
-                helper_cancel(tree->search);
-        free(tree->search);
-        tree->search = NULL;
+        tree->search = helper_stop(tree->search);
         close_cgroup(tree);
         tree->leader_fd = close_fd(tree->leader_fd);
         if (tree->collected)

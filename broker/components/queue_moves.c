@@ -51,9 +51,8 @@ struct seen {
 
 struct queue_moves {
         const struct component *component;
-        struct seen *seen; /* shared with the child, which writes it */
-        struct helper helper;
-        bool is_looking;
+        struct seen *seen;     /* shared with the child, which writes it */
+        struct helper *helper; /* that looks; NULL */
         void (*done)(void *owner, enum queue_move move);
         void *owner;
 };
@@ -276,7 +275,7 @@ static void forget_seen(struct queue_moves *m) {
 static void on_looked(void *owner, const char *result, size_t size) {
         struct queue_moves *m = owner;
 
-        m->is_looking = false;
+        m->helper = NULL;
         if (size != 1)
                 forget_seen(m);
         m->done(m->owner, size == 1 ? (enum queue_move) result[0] : QUEUE_UNKNOWN);
@@ -284,21 +283,17 @@ static void on_looked(void *owner, const char *result, size_t size) {
 
 int queue_moves_look(struct queue_moves *m, void (*done)(void *owner, enum queue_move move),
                      void *owner) {
-        int r;
+        int r = helper_start(&m->helper, m->component->table->loop, DEADLINE_USEC, look, m,
+                             on_looked, m);
 
-        if (m->is_looking)
-                return -EBUSY;
-        m->done = done;
-        m->owner = owner;
-        r = helper_start(&m->helper, m->component->table->loop, DEADLINE_USEC, look, m, on_looked,
-                         m);
-        m->is_looking = r == 0;
+        if (r == 0) {
+                m->done = done;
+                m->owner = owner;
+        }
         return r;
 }
 
 void queue_moves_forget(struct queue_moves *m) {
-        if (m->is_looking)
-                helper_cancel(&m->helper);
-        m->is_looking = false;
+        m->helper = helper_stop(m->helper);
         forget_seen(m);
 }

@@ -21,8 +21,7 @@
 struct runtime_directory {
         struct component *component;
         struct component_config *config; /* a reference: that of the instance that left it last */
-        bool is_busy;
-        struct helper helper;
+        struct helper *removal;          /* NULL: not yet */
 };
 
 /* True when that was not known before. */
@@ -76,6 +75,7 @@ static void remove_all(void *argument, int result_fd) {
 /* ---- in the broker ----------------------------------------------------------------------------*/
 
 static void clear(struct component *c) {
+        helper_stop(c->runtime_directory->removal);
         component_config_unref(c->runtime_directory->config);
         free(c->runtime_directory);
         c->runtime_directory = NULL;
@@ -101,6 +101,7 @@ static void on_removed(void *owner, const char *result, size_t size) {
         struct runtime_directory *d = owner;
         struct component *c = d->component;
 
+        d->removal = NULL;
         say_failures(c, result, size);
         forget(c);
         component_touch(c);
@@ -117,11 +118,10 @@ void runtime_directory_update(struct component *c) {
         struct runtime_directory *d = c->runtime_directory;
         int r;
 
-        if (!d || d->is_busy || !TAILQ_EMPTY(&c->instances) || goes_on(c))
+        if (!d || d->removal || !TAILQ_EMPTY(&c->instances) || goes_on(c))
                 return;
-        r = helper_start(&d->helper, c->table->loop, REMOVE_USEC, remove_all, d->config, on_removed,
-                         d);
-        d->is_busy = r == 0;
+        r = helper_start(&d->removal, c->table->loop, REMOVE_USEC, remove_all, d->config,
+                         on_removed, d);
         if (r == 0)
                 return;
         log_warning(c->table->log, ABOUT(.component = c->name),
@@ -131,12 +131,10 @@ void runtime_directory_update(struct component *c) {
 }
 
 bool runtime_directory_is_busy(const struct component *c) {
-        return c->runtime_directory && c->runtime_directory->is_busy;
+        return c->runtime_directory && c->runtime_directory->removal;
 }
 
 void runtime_directory_free(struct component *c) {
-        if (!c->runtime_directory)
-                return;
-        helper_cancel(&c->runtime_directory->helper);
-        clear(c); /* the next broker, if there is one, goes on */
+        if (c->runtime_directory)
+                clear(c); /* the next broker, if there is one, goes on */
 }

@@ -2,15 +2,21 @@
 #include "components/socket_owner.h"
 
 #include <errno.h>
+#include <stdbool.h>
 #include <stdlib.h>
-#include <string.h>
 #include <unistd.h>
 
 #include "cleanup.h"
 #include "components/process_tree.h"
+#include "core/helper.h"
 #include "sockets/process_sockets.h"
 
 #define DEADLINE_USEC (2 * 1000 * 1000)
+
+struct question {
+        const struct process_tree *tree;
+        uint32_t inode;
+};
 
 struct looking {
         uint32_t inode;
@@ -25,15 +31,15 @@ static int is_wanted(void *owner, const struct process_socket *found) {
 }
 
 static void look(void *argument, int result_fd) {
-        const struct socket_owner_search *search = argument;
+        const struct question *question = argument;
         struct socket_owner found = {0};
         _cleanup_free_ pid_t *pids = calloc(TREE_PIDS_MAX, sizeof(*pids));
-        size_t n = pids ? process_tree_pids(search->tree, pids, TREE_PIDS_MAX) : 0;
+        size_t n = pids ? process_tree_pids(question->tree, pids, TREE_PIDS_MAX) : 0;
 
         if (!pids)
                 return;
         for (size_t i = 0; i < n && found.pid == 0; i++) {
-                struct looking l = {.inode = search->inode};
+                struct looking l = {.inode = question->inode};
                 int r = process_sockets_of(pids[i], is_wanted, &l);
 
                 if (r > 0)
@@ -44,25 +50,9 @@ static void look(void *argument, int result_fd) {
         (void) !write(result_fd, &found, sizeof(found));
 }
 
-static void on_looked(void *owner, const char *result, size_t size) {
-        struct socket_owner_search *search = owner;
-        struct socket_owner found;
+int socket_owner_search(struct helper **ret, struct loop *loop, const struct process_tree *tree,
+                        uint32_t inode, child_done *done, void *owner) {
+        struct question question = {tree, inode};
 
-        if (size == sizeof(found))
-                memcpy(&found, result, sizeof(found));
-        search->done(search->owner, size == sizeof(found) ? &found : NULL);
-}
-
-int socket_owner_search(struct socket_owner_search *search, struct loop *loop,
-                        const struct process_tree *tree, uint32_t inode,
-                        void (*done)(void *owner, const struct socket_owner *found), void *owner) {
-        search->tree = tree;
-        search->inode = inode;
-        search->done = done;
-        search->owner = owner;
-        return helper_start(&search->helper, loop, DEADLINE_USEC, look, search, on_looked, search);
-}
-
-void socket_owner_cancel(struct socket_owner_search *search) {
-        helper_cancel(&search->helper);
+        return helper_start(ret, loop, DEADLINE_USEC, look, &question, done, owner);
 }

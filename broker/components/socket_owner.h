@@ -5,12 +5,13 @@
 #ifndef COMPONENTS_SOCKET_OWNER_H
 #define COMPONENTS_SOCKET_OWNER_H
 
-#include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
 
-#include "core/helper.h"
+#include "core/child.h"
 
+struct helper;
+struct loop;
 struct process_tree;
 
 struct socket_owner {
@@ -18,21 +19,9 @@ struct socket_owner {
         unsigned hidden; /* processes of the tree of which not all that they have is to be seen */
 };
 
-struct socket_owner_search {
-        const struct process_tree *tree;
-        uint32_t inode;
-        struct helper helper;
-        void (*done)(void *owner, const struct socket_owner *found);
-        void *owner;
-};
-
-/* done() is called once, from the loop; found is NULL when it took too long. `search` is zeroed and
- * lives until then. 0, -EAGAIN, -ENOMEM, -EMFILE. */
-int socket_owner_search(struct socket_owner_search *search, struct loop *loop,
-                        const struct process_tree *tree, uint32_t inode,
-                        void (*done)(void *owner, const struct socket_owner *found), void *owner);
-/* done() is not called any more. Nothing when it is not under way. */
-void socket_owner_cancel(struct socket_owner_search *search);
+/* As helper_start(); the result is a struct socket_owner, or none: it took too long. */
+int socket_owner_search(struct helper **ret, struct loop *loop, const struct process_tree *tree,
+                        uint32_t inode, child_done *done, void *owner);
 
 /* Processes of a tree that are looked at; who has more has its first ones looked at. */
 #define TREE_PIDS_MAX 4096

@@ -13,7 +13,6 @@
 #include <stdint.h>
 #include <string.h>
 #include <sys/syscall.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "cleanup.h"
@@ -73,23 +72,6 @@ static pid_t clone_with_pidfd(int cgroup_fd, int *ret_pidfd) {
         return pid;
 }
 
-static pid_t fork_with_pidfd(int *ret_pidfd) {
-        pid_t pid = fork();
-        int pidfd;
-
-        if (pid <= 0)
-                return pid;
-        pidfd = process_open(pid);
-        if (pidfd < 0) {
-                (void) kill(pid, SIGKILL); /* not yet collected: the pid is surely ours */
-                (void) waitpid(pid, NULL, 0);
-                errno = -pidfd;
-                return -1;
-        }
-        *ret_pidfd = pidfd;
-        return pid;
-}
-
 static void on_result(void *owner, int events) {
         struct spawn_watch *watch = owner;
         struct spawn_report report = {.step = N_SPAWN_STEPS};
@@ -125,7 +107,7 @@ int spawn_start(struct spawn_watch *watch, struct loop *loop, const struct spawn
                  * then the child enters it by itself, and reports what hinders it.
                  */
                 is_in_cgroup = false;
-                pid = fork_with_pidfd(&pidfd);
+                pid = process_fork(&pidfd);
         }
         if (pid == 0) {
                 close_fd(hold[1]); /* or it would wait for itself */

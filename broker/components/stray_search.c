@@ -1,9 +1,7 @@
 /* Reads what every process has open, which takes as long as there are processes: in a child. */
 #include "components/stray_search.h"
 
-#include <errno.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -16,20 +14,12 @@
 #define DEADLINE_USEC (5 * 1000 * 1000)
 #define PATH_SIZE 4096
 
-_Static_assert(sizeof(struct strays) <= HELPER_RESULT_MAX, "the result of one write");
-
-struct stray_search {
-        struct listener_inodes inodes;
-        bool (*is_known)(const void *owner, pid_t pid);
-        struct helper helper;
-        void (*done)(void *owner, const struct strays *found);
-        void *owner;
-};
-
-/* ---- in the child ---- */
+_Static_assert(sizeof(struct strays) <= CHILD_RESULT_MAX, "the result of one write");
 
 struct looking {
-        const struct stray_search *search;
+        const struct listener_inodes *inodes;
+        bool (*is_known)(const void *owner, pid_t pid);
+        const void *owner;
         char program[PATH_SIZE]; /* ours */
         struct strays found;
 };
@@ -70,12 +60,12 @@ static int note_stray(void *owner, const struct process_socket *socket) {
         struct looking *l = owner;
         struct strays *found = &l->found;
 
-        if (!listener_inodes_have(&l->search->inodes, socket->inode))
+        if (!listener_inodes_have(l->inodes, socket->inode))
                 return 0;
         for (size_t i = 0; i < found->count; i++)
                 if (found->of[i].pid == socket->pid)
                         return 0;
-        if (l->search->is_known(l->search->owner, socket->pid) || is_of_broker(l, socket->pid))
+        if (l->is_known(l->owner, socket->pid) || is_of_broker(l, socket->pid))
                 return 0;
         found->of[found->count].pid = socket->pid;
         process_name(socket->pid, found->of[found->count].name);
@@ -83,56 +73,17 @@ static int note_stray(void *owner, const struct process_socket *socket) {
 }
 
 static void look(void *argument, int result_fd) {
-        struct looking l = {.search = argument};
+        struct looking *l = argument;
 
-        program_of("self", l.program);
-        if (process_sockets_walk(note_stray, &l) >= 0)
-                (void) !write(result_fd, &l.found, sizeof(l.found));
+        program_of("self", l->program);
+        if (process_sockets_walk(note_stray, l) >= 0)
+                (void) !write(result_fd, &l->found, sizeof(l->found));
 }
 
-/* ---- in the broker ---- */
+int stray_search_start(struct helper **ret, struct loop *loop, const struct listener_inodes *inodes,
+                       bool (*is_known)(const void *owner, pid_t pid), child_done *done,
+                       void *owner) {
+        struct looking looking = {.inodes = inodes, .is_known = is_known, .owner = owner};
 
-static void on_looked(void *owner, const char *text, size_t size) {
-        struct stray_search *search = owner;
-        void (*done)(void *, const struct strays *) = search->done;
-        void *whose = search->owner;
-        struct strays found;
-
-        if (size == sizeof(found))
-                memcpy(&found, text, sizeof(found));
-        free(search);
-        done(whose, size == sizeof(found) ? &found : NULL);
-}
-
-int stray_search_start(struct stray_search **ret, struct loop *loop,
-                       const struct listener_inodes *inodes,
-                       bool (*is_known)(const void *owner, pid_t pid),
-                       void (*done)(void *owner, const struct strays *found), void *owner) {
-        struct stray_search *new;
-        int r;
-
-        if (*ret)
-                return -EBUSY;
-        new = calloc(1, sizeof(*new));
-        if (!new)
-                return -ENOMEM;
-        new->inodes = *inodes;
-        new->is_known = is_known;
-        new->done = done;
-        new->owner = owner;
-        r = helper_start(&new->helper, loop, DEADLINE_USEC, look, new, on_looked, new);
-        if (r < 0) {
-                free(new);
-                return r;
-        }
-        *ret = new;
-        return 0;
-}
-
-struct stray_search *stray_search_stop(struct stray_search *search) {
-        if (search) {
-                helper_cancel(&search->helper);
-                free(search);
-        }
-        return NULL;
+        return helper_start(ret, loop, DEADLINE_USEC, look, &looking, done, owner);
 }

@@ -7,9 +7,9 @@
 
 #include <stdbool.h>
 #include <stddef.h>
-#include <stdint.h>
 #include <sys/types.h>
 
+#include "core/child.h"
 #include "core/loop.h"
 
 #define STRAYS_MAX 8
@@ -22,20 +22,19 @@ struct strays {
         } of[STRAYS_MAX];
 };
 
+struct helper;
 struct listener_inodes;
-struct stray_search;
 
 /*
  * Who has one of these inodes open, by /proc, in a disposable child. is_known() says who may; it is
  * asked in that child, of a process that was found there, so it may read /proc and must change
  * nothing. We ourselves and those of our children that run our program (disposable ones, and those
- * on their way to exec) are no strays. done(NULL): it could not be found out in time. *ret as in
- * evidence_search_start(). 0, -EBUSY, -EAGAIN, -ENOMEM, -EMFILE.
+ * on their way to exec) are no strays.
+ *
+ * As helper_start(); the result is a struct strays, or none: it could not be found out in time.
  */
-int stray_search_start(struct stray_search **ret, struct loop *loop,
-                       const struct listener_inodes *inodes,
-                       bool (*is_known)(const void *owner, pid_t pid),
-                       void (*done)(void *owner, const struct strays *found), void *owner);
-struct stray_search *stray_search_stop(struct stray_search *search); /* returns NULL */
+int stray_search_start(struct helper **ret, struct loop *loop, const struct listener_inodes *inodes,
+                       bool (*is_known)(const void *owner, pid_t pid), child_done *done,
+                       void *owner);
 
 #endif

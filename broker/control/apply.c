@@ -24,6 +24,7 @@
 #include "control/document.h"
 #include "control/in_flight.h"
 #include "control/session.h"
+#include "core/helper.h"
 #include "sockets/conflict.h"
 
 #define EXPLAIN_DEADLINE_USEC (3 * 1000 * 1000)
@@ -213,6 +214,7 @@ static void on_explained(void *owner, const char *text, size_t size) {
         struct control *c = owner;
         struct session *s = c->apply.session;
 
+        c->apply.helper = NULL;
         for (const char *line = text, *end; (end = strchr(line, '\n')); line = end + 1)
                 diagnostics_add(&c->apply.diagnostics, SEVERITY_ERROR, NULL, 0, "%.*s",
                                 (int) (end - line), line);
@@ -339,8 +341,7 @@ void apply_forget(struct apply *a, const struct session *session) {
 }
 
 void apply_cancel(struct apply *a) {
-        if (a->running)
-                helper_cancel(&a->helper);
+        a->helper = helper_stop(a->helper);
         clear(a);
         /* Not what waits for the keeper: the settling ends that. */
         a->session = NULL;

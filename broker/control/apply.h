@@ -7,10 +7,10 @@
 #include "config/diagnostics.h"
 #include "control/serial.h"
 #include "control/settling.h"
-#include "core/helper.h"
 #include "sockets/listener_table.h"
 
 struct control;
+struct helper;
 
 /*
  * The answer to an APPLY that is in force and waits until the keeper has what is new: a listener is
@@ -37,7 +37,7 @@ struct apply {
         struct apply_result result;
         char **removed; /* components that are not configured any more; names */
         size_t n_removed;
-        struct helper helper; /* finds out who has the addresses that are in use */
+        struct helper *helper; /* finds out who has the addresses that are in use */
 };
 
 /* APPLY without a session. */

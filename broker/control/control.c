@@ -23,6 +23,7 @@
 #include "control/permission.h"
 #include "control/succession.h"
 #include "core/clock.h"
+#include "core/helper.h"
 
 /* Sessions beyond the limit of a user that are kept until they were told so. */
 #define TOLD_OF_LIMIT_MAX 8
@@ -291,7 +292,7 @@ struct control *control_free(struct control *c) {
         timer_stop(&c->accept_pause); /* or the end of a session would start accepting again */
         apply_cancel(&c->apply);
         upgrade_cancel(c);
-        census_stop(&c->status.census);
+        c->status.census = helper_stop(c->status.census);
         while (!LIST_EMPTY(&c->sessions))
                 session_free(LIST_FIRST(&c->sessions));
         timer_stop(&c->retry);

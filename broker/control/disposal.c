@@ -16,6 +16,7 @@
 
 #include "cleanup.h"
 #include "control/control_private.h"
+#include "core/helper.h"
 
 #define DEADLINE_USEC (10 * 1000 * 1000)
 #define RETRY_USEC (1000 * 1000)
@@ -63,7 +64,7 @@ static void on_retry(void *owner) {
 static void on_done(void *owner, const char *result, size_t size) {
         struct control *c = owner;
 
-        c->disposal.running = false;
+        c->disposal.helper = NULL;
         disposal_run(c);
 }
 
@@ -71,7 +72,7 @@ void disposal_run(struct control *c) {
         struct disposal *d = &c->disposal;
         int r;
 
-        if (d->running || !is_needed(c))
+        if (d->helper || !is_needed(c))
                 return;
         timer_start(&d->retry, c->broker->loop, RETRY_USEC, on_retry, c);
         if (pipe2(d->gate, O_CLOEXEC) < 0)
@@ -79,7 +80,6 @@ void disposal_run(struct control *c) {
         r = helper_start(&d->helper, c->broker->loop, DEADLINE_USEC, wait_for_gate, d, on_done, c);
         close_fd(d->gate[0]);
         if (r == 0) {
-                d->running = true;
                 timer_stop(&d->retry);
                 close_fds(d);
                 free_unclean(c);
@@ -119,10 +119,9 @@ void disposal_put_fds(struct control *c, const int *fds, size_t n_fds) {
 void disposal_end(struct control *c) {
         struct disposal *d = &c->disposal;
 
-        helper_cancel(&d->helper);
-        d->running = false;
+        d->helper = helper_stop(d->helper);
         disposal_run(c);
-        helper_cancel(&d->helper);
+        helper_stop(d->helper);
         timer_stop(&d->retry);
         close_fds(d);
         free(d->fds);

@@ -7,18 +7,17 @@
 #ifndef CONTROL_DISPOSAL_H
 #define CONTROL_DISPOSAL_H
 
-#include <stdbool.h>
 #include <stddef.h>
 
-#include "core/helper.h"
+#include "core/loop.h"
 
 struct control;
+struct helper;
 
 struct disposal {
-        bool running;
-        int gate[2]; /* the child waits until our end is closed */
-        struct helper helper;
-        struct timer retry; /* there was no child to be had */
+        int gate[2];           /* the child waits until our end is closed */
+        struct helper *helper; /* it; NULL */
+        struct timer retry;    /* there was no child to be had */
         size_t n_fds, capacity;
         int *fds; /* owned; to be closed with the next child */
 };

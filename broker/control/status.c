@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "cleanup.h"
+#include "components/census.h"
 #include "components/component_table.h"
 #include "config/config.h"
 #include "control/answer.h"
@@ -364,10 +365,11 @@ static void finish(struct status_job *job, int result) {
 
 static void next_turn(struct control *c);
 
-static void on_census(void *owner) {
+static void on_census(void *owner, const char *result, size_t size) {
         struct control *c = owner;
 
-        c->status.counting = false;
+        c->status.census = NULL;
+        census_take(c->broker->components, result, size);
         next_turn(c);
 }
 
@@ -378,12 +380,9 @@ static bool starts_counting(struct status_job *job) {
         job->counted = true;
         if (job->named_listener && !job->named_component)
                 return false;
-        if (c->status.counting) /* for one that is gone */
-                return true;
-        if (c->broker->components &&
-            census_start(&c->status.census, c->broker->components, on_census, c) == 0)
-                c->status.counting = true;
-        return c->status.counting;
+        if (!c->status.census && c->broker->components) /* else it is for one that is gone */
+                (void) census_start(&c->status.census, c->broker->components, on_census, c);
+        return c->status.census;
 }
 
 /* One piece of the first job's work; true when it is done with. */
@@ -402,7 +401,7 @@ static bool work(struct status_job *job) {
 static void on_turn(void *owner);
 
 static void next_turn(struct control *c) {
-        if (!TAILQ_EMPTY(&c->status.queue) && !c->status.counting)
+        if (!TAILQ_EMPTY(&c->status.queue) && !c->status.census)
                 timer_start(&c->status.turn, c->broker->loop, 0, on_turn, c);
 }
 

@@ -6,13 +6,13 @@
 #include <stdint.h>
 #include <sys/queue.h>
 
-#include "components/census.h"
 #include "control/document.h"
 #include "control/serial.h"
 #include "core/loop.h"
 #include "names.h"
 
 struct control;
+struct helper;
 struct queue_map;
 struct session;
 
@@ -41,8 +41,7 @@ TAILQ_HEAD(status_queue, status_job);
 struct status_jobs {
         struct status_queue queue;
         struct timer turn;
-        struct census census;
-        bool counting; /* the first job waits for it */
+        struct helper *census; /* the first job waits for it; NULL */
 };
 
 void status_init(struct status_jobs *jobs);

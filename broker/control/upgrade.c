@@ -25,6 +25,7 @@
 #include "control/answer.h"
 #include "control/control_private.h"
 #include "control/session.h"
+#include "core/helper.h"
 #include "keeper/handover.h"
 #include "keeper/memory.h"
 
@@ -230,6 +231,7 @@ static void on_tried(void *owner, const char *result, size_t size) {
         char reason[768];
         int status;
 
+        c->upgrade.helper = NULL;
         if (!output || sscanf(result, "%d\n", &status) != 1) {
                 fail(c, "it did not say within 10 s that it could");
                 return;
@@ -285,7 +287,6 @@ static int start_trial(struct control *c) {
         trial.state_fd = memory_copy_state(m);
         if (trial.state_fd < 0)
                 return trial.state_fd;
-        /* It forks at once, so what it reads may be on our stack. */
         r = helper_start(&c->upgrade.helper, c->broker->loop, TRIAL_DEADLINE_USEC, try_program,
                          &trial, on_tried, c);
         close_fd(trial.state_fd);
@@ -323,7 +324,7 @@ void upgrade_forget(struct upgrade *u, const struct session *session) {
 void upgrade_cancel(struct control *c) {
         if (!c->upgrade.running)
                 return;
-        helper_cancel(&c->upgrade.helper);
+        c->upgrade.helper = helper_stop(c->upgrade.helper);
         if (c->broker->memory)
                 memory_cancel_barriers(c->broker->memory, c);
         forget(&c->upgrade);

@@ -5,12 +5,12 @@
 #include <stdbool.h>
 
 #include "control/serial.h"
-#include "core/helper.h"
 
 #define UPGRADE_PATH_MAX 4095 /* PATH_MAX, without its NUL */
 #define UPGRADE_VERSION_SIZE 64
 
 struct control;
+struct helper;
 struct session;
 
 struct upgrade {
@@ -20,7 +20,7 @@ struct upgrade {
         char *path;
         int executable_fd; /* what was checked is what is executed */
         char version[UPGRADE_VERSION_SIZE];
-        struct helper helper; /* tries the program */
+        struct helper *helper; /* tries the program */
 };
 
 /* The session ends: do not answer it. */

@@ -11,22 +11,41 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
-#include <string.h>
+#include <stdlib.h>
 #include <sys/pidfd.h>
-#include <sys/prctl.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "cleanup.h"
 #include "core/process.h"
 
-static void finish(struct helper *h) {
-        void (*done)(void *, const char *, size_t) = h->done;
-        void *owner = h->owner;
+struct helper {
+        struct io_watch pidfd_watch;
+        struct io_watch pipe_watch;
+        struct timer deadline;
+        struct loop *loop;
+        int pidfd;   /* owned */
+        int pipe_fd; /* owned */
+        size_t size;
+        char result[CHILD_RESULT_MAX + 1];
+        child_done *done;
+        void *owner;
+};
 
-        helper_cancel(h);
+/* Nothing of it is left but its result. */
+static void end(struct helper *h) {
+        io_watch_stop(&h->pidfd_watch);
+        io_watch_stop(&h->pipe_watch);
+        timer_stop(&h->deadline);
+        (void) pidfd_send_signal(h->pidfd, SIGKILL, NULL, 0);
+        loop_put_child(h->loop, take_fd(&h->pidfd));
+        h->pipe_fd = close_fd(h->pipe_fd);
+}
+
+static void finish(struct helper *h) {
+        end(h);
         h->result[h->size] = '\0';
-        done(owner, h->result, h->size);
+        h->done(h->owner, h->result, h->size);
+        free(h);
 }
 
 /* True while there may be more. */
@@ -35,9 +54,9 @@ static bool read_result(struct helper *h) {
         ssize_t n;
 
         for (;;) {
-                bool full = h->size == HELPER_RESULT_MAX;
+                bool full = h->size == CHILD_RESULT_MAX;
                 n = read(h->pipe_fd, full ? rest : h->result + h->size,
-                         full ? sizeof(rest) : HELPER_RESULT_MAX - h->size);
+                         full ? sizeof(rest) : CHILD_RESULT_MAX - h->size);
                 if (n <= 0)
                         return n < 0 && (errno == EAGAIN || errno == EINTR);
                 if (!full)
@@ -60,68 +79,56 @@ static void on_ended(void *owner, int events) {
 }
 
 static void on_deadline(void *owner) {
-        finish(owner); /* helper_cancel() kills */
+        finish(owner);
 }
 
-void helper_begin(void) {
-        struct sigaction by_default = {.sa_handler = SIG_DFL};
-        sigset_t none;
-
-        (void) prctl(PR_SET_PDEATHSIG, SIGKILL);
-        for (int s = 1; s < NSIG; s++)
-                (void) sigaction(s, &by_default, NULL);
-        (void) sigemptyset(&none);
-        (void) sigprocmask(SIG_SETMASK, &none, NULL);
+static _Noreturn void be_child(int result_fd, int pipe_fd, void (*work)(void *, int),
+                               void *argument) {
+        /* The writer may wait for room; only our end must not. */
+        (void) fcntl(result_fd, F_SETFL, 0);
+        (void) close(pipe_fd);
+        child_begin();
+        work(argument, result_fd);
+        _exit(0);
 }
 
-int helper_start(struct helper *h, struct loop *loop, uint64_t deadline_usec,
-                 void (*work)(void *argument, int result_fd), void *argument,
-                 void (*done)(void *owner, const char *result, size_t size), void *owner) {
-        int ends[2], pidfd;
+int helper_start(struct helper **ret, struct loop *loop, uint64_t deadline_usec,
+                 void (*work)(void *argument, int result_fd), void *argument, child_done *done,
+                 void *owner) {
+        _cleanup_free_ struct helper *h = NULL;
+        int ends[2];
         pid_t pid;
 
+        if (*ret)
+                return -EBUSY;
+        h = calloc(1, sizeof(*h));
+        if (!h)
+                return -ENOMEM;
         if (pipe2(ends, O_CLOEXEC | O_NONBLOCK) < 0)
                 return -errno;
-        pid = fork();
-        if (pid == 0) {
-                /* The writer may wait for room; only our end must not. */
-                (void) fcntl(ends[1], F_SETFL, 0);
-                (void) close(ends[0]);
-                helper_begin();
-                work(argument, ends[1]);
-                _exit(0);
-        }
-        int fork_error = pid < 0 ? -errno : 0;
+        pid = process_fork(&h->pidfd);
+        if (pid == 0)
+                be_child(ends[1], ends[0], work, argument);
         close_fd(ends[1]);
-        pidfd = pid > 0 ? process_open(pid) : fork_error;
-        if (pidfd < 0) {
-                if (pid > 0) {
-                        (void) kill(pid, SIGKILL); /* not yet reaped: the pid is surely ours */
-                        (void) waitpid(pid, NULL, 0);
-                }
+        if (pid < 0) {
                 close_fd(ends[0]);
-                return pidfd;
+                return -errno;
         }
-        memset(h, 0, sizeof(*h));
         h->loop = loop;
-        h->pidfd = pidfd;
         h->pipe_fd = ends[0];
         h->done = done;
         h->owner = owner;
-        io_watch_start(&h->pidfd_watch, loop, pidfd, IO_READ, on_ended, h);
+        io_watch_start(&h->pidfd_watch, loop, h->pidfd, IO_READ, on_ended, h);
         io_watch_start(&h->pipe_watch, loop, h->pipe_fd, IO_READ, on_pipe, h);
         timer_start(&h->deadline, loop, deadline_usec, on_deadline, h);
+        *ret = h;
+        h = NULL;
         return 0;
 }
 
-void helper_cancel(struct helper *h) {
-        if (!h->loop)
-                return;
-        io_watch_stop(&h->pidfd_watch);
-        io_watch_stop(&h->pipe_watch);
-        timer_stop(&h->deadline);
-        (void) pidfd_send_signal(h->pidfd, SIGKILL, NULL, 0);
-        loop_put_child(h->loop, take_fd(&h->pidfd));
-        h->pipe_fd = close_fd(h->pipe_fd);
-        h->loop = NULL;
+struct helper *helper_stop(struct helper *h) {
+        if (h)
+                end(h);
+        free(h);
+        return NULL;
 }

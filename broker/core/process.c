@@ -4,10 +4,13 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/pidfd.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "cleanup.h"
 
@@ -15,6 +18,23 @@ int process_open(pid_t pid) {
         int fd = pidfd_open(pid, 0); /* close-on-exec by definition, pidfd_open(2) */
 
         return fd < 0 ? -errno : fd;
+}
+
+pid_t process_fork(int *ret_pidfd) {
+        pid_t pid = fork();
+        int pidfd;
+
+        if (pid <= 0)
+                return pid;
+        pidfd = process_open(pid);
+        if (pidfd < 0) {
+                (void) kill(pid, SIGKILL); /* not yet collected: the pid is surely ours */
+                (void) waitpid(pid, NULL, 0);
+                errno = -pidfd;
+                return -1;
+        }
+        *ret_pidfd = pidfd;
+        return pid;
 }
 
 int process_has_ended(int pidfd) {

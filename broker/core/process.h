@@ -11,6 +11,9 @@
 /* pidfd_open(2), close-on-exec. The descriptor or -ESRCH, -EMFILE, … */
 int process_open(pid_t pid);
 
+/* As fork(2), with the child's pidfd, close-on-exec: where none is to be had there is no child. */
+pid_t process_fork(int *ret_pidfd);
+
 /* Has the process of this pidfd ended? 1, 0, or a negative errno. */
 int process_has_ended(int pidfd);
 

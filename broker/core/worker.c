@@ -13,11 +13,9 @@
 #include <sys/pidfd.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "cleanup.h"
-#include "core/helper.h"
 #include "core/process.h"
 #include "message.h"
 
@@ -30,10 +28,10 @@ struct worker {
         int pidfd; /* owned */
         struct io_watch watch;
         struct timer timer; /* at work: its deadline; spare: until it is ended */
-        void (*done)(void *owner, const char *result, size_t size); /* NULL: spare */
+        child_done *done;   /* NULL: spare */
         void *owner;
         size_t size;
-        char result[WORKER_RESULT_MAX + 1];
+        char result[CHILD_RESULT_MAX + 1];
 };
 
 /* Before the bytes of the request. The function is where it was when the child was forked. */
@@ -59,7 +57,7 @@ static void run_errand(int fd, struct message *message) {
 static _Noreturn void serve(int fd) {
         struct message message = {0};
 
-        helper_begin();
+        child_begin();
         (void) prctl(PR_SET_NAME, WORKER_NAME); /* so that ps tells it from broker and keeper */
         (void) close_range(STDERR_FILENO + 1, (unsigned) fd - 1, 0);
         (void) close_range((unsigned) fd + 1, ~0U, 0);
@@ -70,19 +68,17 @@ static _Noreturn void serve(int fd) {
 
 /* ---- in the broker ----------------------------------------------------------------------------*/
 
-static struct worker *worker_free(struct worker *w) {
+/* Nothing of it is left but its result. */
+static void end(struct worker *w) {
         io_watch_stop(&w->watch);
         timer_stop(&w->timer);
         (void) pidfd_send_signal(w->pidfd, SIGKILL, NULL, 0);
         loop_put_child(w->pool->loop, take_fd(&w->pidfd));
-        close_fd(w->fd);
-        free(w);
-        return NULL;
+        w->fd = close_fd(w->fd);
 }
 
 static void end_spare(struct worker_pool *pool) {
-        if (pool->spare)
-                pool->spare = worker_free(pool->spare);
+        pool->spare = worker_stop(pool->spare);
 }
 
 static void on_idle(void *owner) {
@@ -100,7 +96,7 @@ static void keep(struct worker *w) {
 }
 
 static void finish(struct worker *w) {
-        void (*done)(void *, const char *, size_t) = w->done;
+        child_done *done = w->done;
 
         w->result[w->size] = '\0';
         keep(w);
@@ -109,15 +105,11 @@ static void finish(struct worker *w) {
 
 static void on_deadline(void *owner) {
         struct worker *w = owner;
-        char result[WORKER_RESULT_MAX + 1];
-        void (*done)(void *, const char *, size_t) = w->done;
-        void *whose = w->owner;
-        size_t size = w->size;
 
-        memcpy(result, w->result, size);
-        result[size] = '\0';
-        (void) worker_free(w); /* it hangs, and is not fit for another errand */
-        done(whose, result, size);
+        end(w); /* it hangs, and is not fit for another errand */
+        w->result[w->size] = '\0';
+        w->done(w->owner, w->result, w->size);
+        free(w);
 }
 
 /* Packets that have no room are lost, like the rest of a helper's result. */
@@ -125,15 +117,15 @@ static void on_result(void *owner, int events) {
         struct worker *w = owner;
 
         for (;;) {
-                ssize_t n = recv(w->fd, w->result + w->size, WORKER_RESULT_MAX - w->size,
+                ssize_t n = recv(w->fd, w->result + w->size, CHILD_RESULT_MAX - w->size,
                                  MSG_DONTWAIT | MSG_TRUNC);
 
                 if (n < 0 && (errno == EAGAIN || errno == EINTR))
                         return;
                 if (n <= 0)
                         break;
-                w->size += (size_t) n < WORKER_RESULT_MAX - w->size ? (size_t) n
-                                                                    : WORKER_RESULT_MAX - w->size;
+                w->size += (size_t) n < CHILD_RESULT_MAX - w->size ? (size_t) n
+                                                                   : CHILD_RESULT_MAX - w->size;
         }
         if (w->done)
                 finish(w);
@@ -143,7 +135,7 @@ static void on_result(void *owner, int events) {
 
 static int worker_fork(struct worker **ret, struct worker_pool *pool) {
         struct worker *w = calloc(1, sizeof(*w));
-        int ends[2], r = 0;
+        int ends[2], r;
         pid_t pid;
 
         if (!w)
@@ -153,19 +145,12 @@ static int worker_fork(struct worker **ret, struct worker_pool *pool) {
                 free(w);
                 return r;
         }
-        pid = fork();
+        pid = process_fork(&w->pidfd);
         if (pid == 0)
                 serve(ends[1]);
-        if (pid < 0)
-                r = -errno;
         close_fd(ends[1]);
-        if (r == 0)
-                r = w->pidfd = process_open(pid);
-        if (r < 0) {
-                if (pid > 0) {
-                        (void) kill(pid, SIGKILL); /* not yet reaped: the pid is surely ours */
-                        (void) waitpid(pid, NULL, 0);
-                }
+        if (pid < 0) {
+                r = -errno;
                 close_fd(ends[0]);
                 free(w);
                 return r;
@@ -219,11 +204,13 @@ void worker_pool_clear(struct worker_pool *pool) {
 }
 
 int worker_start(struct worker **ret, struct worker_pool *pool, const struct errand *errand,
-                 uint64_t deadline_usec, void (*done)(void *owner, const char *result, size_t size),
-                 void *owner) {
+                 uint64_t deadline_usec, child_done *done, void *owner) {
         struct worker *w = NULL;
-        int r = give_to_spare(&w, pool, errand);
+        int r;
 
+        if (*ret)
+                return -EBUSY;
+        r = give_to_spare(&w, pool, errand);
         if (r < 0)
                 r = give_to_new(&w, pool, errand);
         if (r < 0) {
@@ -239,5 +226,8 @@ int worker_start(struct worker **ret, struct worker_pool *pool, const struct err
 }
 
 struct worker *worker_stop(struct worker *worker) {
-        return worker ? worker_free(worker) : NULL;
+        if (worker)
+                end(worker);
+        free(worker);
+        return NULL;
 }

@@ -15,10 +15,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "core/child.h"
 #include "core/loop.h"
 
 #define WORKER_REQUEST_MAX 4096
-#define WORKER_RESULT_MAX 4096
 
 struct worker;
 
@@ -42,13 +42,12 @@ void worker_pool_clear(struct worker_pool *pool); /* those at work are their own
 
 /*
  * done() is called once, from the loop, with what was written: all of it, or what there was at the
- * deadline or when the child died. The result is good until done() returns or asks for more.
- * *ret is the caller's to forget in done(), or to give to worker_stop() before. 0, -EAGAIN or
- * -ENOMEM (no process), -EMFILE, -EMSGSIZE.
+ * deadline or when the child died; good only until it asks for more.
+ * *ret is NULL before; the worker is the caller's to forget in done(), or to give to worker_stop()
+ * before. 0, -EBUSY (*ret is another), -EAGAIN or -ENOMEM (no process), -EMFILE, -EMSGSIZE.
  */
 int worker_start(struct worker **ret, struct worker_pool *pool, const struct errand *errand,
-                 uint64_t deadline_usec, void (*done)(void *owner, const char *result, size_t size),
-                 void *owner);
+                 uint64_t deadline_usec, child_done *done, void *owner);
 /* Kills it; done() is not called. NULL allowed. Returns NULL. */
 struct worker *worker_stop(struct worker *worker);
 

@@ -130,20 +130,14 @@ static int start_broker(struct keeper *k) {
         r = link_new(&k->link_fd, &broker_end);
         if (r < 0)
                 return r;
-        pid = fork();
+        pid = process_fork(&k->broker_fd);
         if (pid == 0)
                 be_broker(k, broker_end);
-        r = pid < 0 ? -errno : process_open(pid);
-        if (r < 0) {
-                if (pid > 0) {
-                        (void) kill(pid,
-                                    SIGKILL); /* a child that we have not reaped: surely ours */
-                        (void) waitpid(pid, NULL, 0);
-                }
+        if (pid < 0) {
+                r = -errno;
                 k->link_fd = close_fd(k->link_fd);
                 return r;
         }
-        k->broker_fd = r;
         if (k->apply_usec && k->started_usec - k->apply_usec < APPLY_AGAIN_USEC)
                 (void) pidfd_send_signal(k->broker_fd, SIGHUP, NULL, 0);
         k->apply_usec = 0;

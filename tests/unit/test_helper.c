@@ -1,23 +1,29 @@
-/* Disposable children: their result arrives, a hanging one is killed, a cancelled one is silent. */
+/* Disposable children: their result arrives, a hanging one is killed, a stopped one is silent. */
 #include <errno.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "core/helper.h"
 #include "support.h"
 
+#define LONG_USEC 60000000
+
 struct result {
         struct loop *loop;
+        struct helper *helper;
         int calls;
         size_t size;
-        char text[HELPER_RESULT_MAX + 1];
+        char text[CHILD_RESULT_MAX + 1];
 };
 
 static void keep(void *owner, const char *text, size_t size) {
         struct result *r = owner;
 
+        r->helper = NULL;
         r->calls++;
         r->size = size;
         memcpy(r->text, text, size + 1);
@@ -53,27 +59,48 @@ static void say_mask(void *argument, int result_fd) {
         (void) !write(result_fd, old.sa_handler == SIG_DFL ? &yes : &no, 1);
 }
 
-static void run(struct result *r, uint64_t deadline, void (*work)(void *, int), const char *text) {
-        struct helper h = {0};
+static void keep_and_start(void *owner, const char *text, size_t size) {
+        struct result *r = owner;
+        char next[] = "next";
 
+        r->helper = NULL;
+        ck_assert_int_eq(helper_start(&r->helper, r->loop, LONG_USEC, say, next, keep, r), 0);
+        ck_assert_str_eq(text, "first"); /* of the one before, still */
+}
+
+static void set_up(struct result *r) {
         memset(r, 0, sizeof(*r));
         ck_assert_int_eq(loop_new(&r->loop), 0);
-        ck_assert_int_eq(
-                helper_start(&h, r->loop, deadline, work, (void *) (uintptr_t) text, keep, r), 0);
-        loop_run(r->loop);
-        loop_run_once(r->loop, true); /* collects the child */
-        loop_free(r->loop);
-        ck_assert_int_eq(r->calls, 1);
-        ck_assert_int_lt(waitpid(-1, NULL, WNOHANG), 0);
+}
+
+/* Nothing is left: no child, and no zombie. */
+static void tear_down(struct result *r) {
+        while (waitid(P_ALL, 0, &(siginfo_t){0}, WEXITED | WNOHANG | WNOWAIT) == 0)
+                loop_run_once(r->loop, true);
         ck_assert_int_eq(errno, ECHILD);
+        ck_assert_ptr_null(r->helper);
+        loop_free(r->loop);
+}
+
+static int start(struct result *r, uint64_t deadline, void (*work)(void *, int), const char *text) {
+        return helper_start(&r->helper, r->loop, deadline, work, (void *) (uintptr_t) text, keep,
+                            r);
+}
+
+static void run(struct result *r, uint64_t deadline, void (*work)(void *, int), const char *text) {
+        set_up(r);
+        ck_assert_int_eq(start(r, deadline, work, text), 0);
+        loop_run(r->loop);
+        ck_assert_int_eq(r->calls, 1);
+        tear_down(r);
 }
 
 START_TEST(its_result_arrives) {
         struct result r;
 
-        run(&r, 60000000, say, "found it");
+        run(&r, LONG_USEC, say, "found it");
         ck_assert_str_eq(r.text, "found it");
-        run(&r, 60000000, say, "");
+        run(&r, LONG_USEC, say, "");
         ck_assert_uint_eq(r.size, 0);
 }
 END_TEST
@@ -81,8 +108,8 @@ END_TEST
 START_TEST(a_long_result_is_cut_and_does_not_hang_the_child) {
         struct result r;
 
-        run(&r, 60000000, say_much, NULL);
-        ck_assert_uint_eq(r.size, HELPER_RESULT_MAX);
+        run(&r, LONG_USEC, say_much, NULL);
+        ck_assert_uint_eq(r.size, CHILD_RESULT_MAX);
 }
 END_TEST
 
@@ -102,25 +129,106 @@ START_TEST(a_child_has_default_signals) {
         sigaddset(&set, SIGTERM);
         sigprocmask(SIG_BLOCK, &set, NULL);
         signal(SIGPIPE, SIG_IGN);
-        run(&r, 60000000, say_mask, NULL);
+        run(&r, LONG_USEC, say_mask, NULL);
         ck_assert_str_eq(r.text, "yy");
 }
 END_TEST
 
-START_TEST(a_cancelled_helper_says_nothing) {
-        struct helper h = {0};
-        struct result r = {0};
-        char x[] = "x";
+START_TEST(a_stopped_helper_is_silent) {
+        struct result r;
 
-        ck_assert_int_eq(loop_new(&r.loop), 0);
-        helper_cancel(&h); /* never started */
-        ck_assert_int_eq(helper_start(&h, r.loop, 60000000, say_and_hang, x, keep, &r), 0);
-        helper_cancel(&h);
-        helper_cancel(&h);
-        loop_run_once(r.loop, true);
+        set_up(&r);
+        ck_assert_int_eq(start(&r, LONG_USEC, say_and_hang, "x"), 0);
+        r.helper = helper_stop(r.helper);
+        ck_assert_ptr_null(helper_stop(r.helper));
         ck_assert_int_eq(r.calls, 0);
-        ck_assert_int_lt(waitpid(-1, NULL, WNOHANG), 0);
-        loop_free(r.loop);
+        tear_down(&r);
+}
+END_TEST
+
+START_TEST(one_is_not_forgotten_for_another) {
+        struct helper *first;
+        struct result r;
+
+        set_up(&r);
+        ck_assert_int_eq(start(&r, LONG_USEC, say, "first"), 0);
+        first = r.helper;
+        ck_assert_int_eq(start(&r, LONG_USEC, say, "second"), -EBUSY);
+        ck_assert_ptr_eq(r.helper, first);
+        loop_run(r.loop);
+        ck_assert_str_eq(r.text, "first");
+        tear_down(&r);
+}
+END_TEST
+
+START_TEST(the_end_of_one_may_start_another) {
+        struct result r;
+        char first[] = "first";
+
+        set_up(&r);
+        ck_assert_int_eq(helper_start(&r.helper, r.loop, LONG_USEC, say, first, keep_and_start, &r),
+                         0);
+        loop_run(r.loop);
+        ck_assert_int_eq(r.calls, 1);
+        ck_assert_str_eq(r.text, "next");
+        tear_down(&r);
+}
+END_TEST
+
+START_TEST(its_argument_need_not_outlive_the_start) {
+        struct result r;
+        char text[] = "then";
+
+        set_up(&r);
+        ck_assert_int_eq(start(&r, LONG_USEC, say, text), 0);
+        memcpy(text, "now!", 4);
+        loop_run(r.loop);
+        ck_assert_str_eq(r.text, "then");
+        tear_down(&r);
+}
+END_TEST
+
+/* It takes two for the pipe and one for the child. */
+START_TEST(without_descriptors_there_is_no_child) {
+        struct rlimit before, few;
+        int fd, n = 0, taken[64];
+        struct result r;
+
+        if (getenv("UNDER_VALGRIND")) /* it keeps RLIMIT_NOFILE for itself, not in the kernel */
+                return;
+        set_up(&r);
+        ck_assert_int_eq(getrlimit(RLIMIT_NOFILE, &before), 0);
+        few = (struct rlimit){64, before.rlim_max};
+        ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &few), 0);
+        while ((fd = dup(STDOUT_FILENO)) >= 0)
+                taken[n++] = fd;
+        for (int room = 0; room < 3; room++) {
+                ck_assert_int_eq(start(&r, LONG_USEC, say_and_hang, "x"), -EMFILE);
+                ck_assert_ptr_null(r.helper);
+                ck_assert_int_lt(waitpid(-1, NULL, WNOHANG), 0);
+                close(taken[--n]);
+        }
+        ck_assert_int_eq(start(&r, LONG_USEC, say, "x"), 0);
+        loop_run(r.loop);
+        ck_assert_str_eq(r.text, "x");
+        while (n > 0)
+                close(taken[--n]);
+        ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &before), 0);
+        tear_down(&r);
+}
+END_TEST
+
+START_TEST(a_result_is_whole_or_none) {
+        const struct pair { int a, b; } sent = {1, 2};
+        struct pair got = {3, 4};
+        const char *bytes = (const char *) &sent;
+
+        ck_assert(!child_result_read(bytes, sizeof(sent) - 1, &got, sizeof(got)));
+        ck_assert(!child_result_read(bytes, 0, &got, sizeof(got)));
+        ck_assert_int_eq(got.a, 3);
+        ck_assert(child_result_read(bytes, sizeof(sent), &got, sizeof(got)));
+        ck_assert_int_eq(got.a, 1);
+        ck_assert_int_eq(got.b, 2);
 }
 END_TEST
 
@@ -129,5 +237,10 @@ SUITE("helper", {
         TEST(a_long_result_is_cut_and_does_not_hang_the_child);
         TEST(a_hanging_child_is_killed_at_its_deadline);
         TEST(a_child_has_default_signals);
-        TEST(a_cancelled_helper_says_nothing);
+        TEST(a_stopped_helper_is_silent);
+        TEST(one_is_not_forgotten_for_another);
+        TEST(the_end_of_one_may_start_another);
+        TEST(its_argument_need_not_outlive_the_start);
+        TEST(without_descriptors_there_is_no_child);
+        TEST(a_result_is_whole_or_none);
 })

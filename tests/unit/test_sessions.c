@@ -9,6 +9,7 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "cleanup.h"
@@ -409,7 +410,7 @@ START_TEST(a_descriptor_that_blocks_its_closer_delays_nobody) {
         ck_assert_int_eq(strncmp(client_receive(f, fd), "ERROR=EINVAL\n", 13), 0);
         ask(f, other, "VERB=ACQUIRE\nNAME=web", "OK=1\n");
         ck_assert(has_ended(f, fd));
-        TURN_UNTIL(f, f->control->n_sessions == 1 && !f->control->disposal.running);
+        TURN_UNTIL(f, f->control->n_sessions == 1 && !f->control->disposal.helper);
         ck_assert_uint_lt(loop_now_usec() - begin, 2000000);
         close_fd(fd);
         close_fd(lingering[1]);
@@ -442,7 +443,7 @@ START_TEST(descriptors_that_were_never_received_delay_nobody_either) {
                 ask(f, other, "VERB=HELLO", "OK=1\n");
                 if (i == 2)
                         close_fd(fd);
-                TURN_UNTIL(f, f->control->n_sessions == 1 && !f->control->disposal.running);
+                TURN_UNTIL(f, f->control->n_sessions == 1 && !f->control->disposal.helper);
                 ck_assert_uint_lt(loop_now_usec() - begin, 2000000);
                 close_fd(lingering[1]);
         }
@@ -479,7 +480,7 @@ START_TEST(descriptors_sent_before_the_socket_was_adopted_delay_nobody) {
         for (int i = 0; i < 3; i++)
                 ck_assert_int_eq(strncmp(client_receive(f, fds[i]), "ERROR=EINVAL\n", 13), 0);
         ask(f, other, "VERB=HELLO", "OK=1\n");
-        TURN_UNTIL(f, f->control->n_sessions == 1 && !f->control->disposal.running);
+        TURN_UNTIL(f, f->control->n_sessions == 1 && !f->control->disposal.helper);
         ck_assert_uint_lt(loop_now_usec() - begin, 2000000);
         ck_assert(!f->control->accepts_early);
         for (int i = 0; i < 3; i++)
@@ -492,15 +493,19 @@ END_TEST
 
 START_TEST(an_ordinary_conversation_needs_no_child_on_old_kernels) {
         struct fixture *f = with_web();
+        struct rusage before, after; /* of children that were collected */
         int fd;
 
+        ck_assert_int_eq(getrusage(RUSAGE_CHILDREN, &before), 0);
         accept_descriptors(f);
         fd = client_connect(f);
         ask(f, fd, "VERB=ACQUIRE\nNAME=web", "OK=1\n");
         ask(f, fd, "VERB=STATUS", "OK=1\n");
         close_fd(fd);
         TURN_UNTIL(f, f->control->n_sessions == 0);
-        ck_assert(!f->control->disposal.helper.done); /* never started */
+        ck_assert_int_lt(waitpid(-1, NULL, WNOHANG), 0); /* nor one that was not */
+        ck_assert_int_eq(getrusage(RUSAGE_CHILDREN, &after), 0);
+        ck_assert_int_eq(after.ru_minflt, before.ru_minflt);
         fixture_free(f);
 }
 END_TEST

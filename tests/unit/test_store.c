@@ -100,8 +100,8 @@ START_TEST(a_session_that_may_hold_descriptors_ends_unclean) {
         client_send_fd(fd, "VERB=STORE\nNAME=a", ends[1], 0);
         close_fd(ends[1]);
         session_end(s);
-        ck_assert(f->control->disposal.running);
-        TURN_UNTIL(f, !f->control->disposal.running);
+        ck_assert_ptr_nonnull(f->control->disposal.helper);
+        TURN_UNTIL(f, !f->control->disposal.helper);
         ck_assert_uint_eq(f->control->n_sessions, 0);
         close_fd(fd);
         ck_assert(has_hung_up(ends[0]));

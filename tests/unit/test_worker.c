@@ -20,7 +20,7 @@ struct asked {
         struct worker *worker;
         int calls;
         size_t size;
-        char text[WORKER_RESULT_MAX + 1];
+        char text[CHILD_RESULT_MAX + 1];
 };
 
 static void set_up(void) {
@@ -215,6 +215,22 @@ START_TEST(one_that_dies_is_replaced) {
 }
 END_TEST
 
+START_TEST(one_is_not_forgotten_for_another) {
+        struct errand errand = {say, "second", sizeof("second"), -1};
+        struct worker *first;
+        struct asked a;
+
+        set_up();
+        ck_assert_int_eq(start(&a, say, "first", -1, LONG_USEC), 0);
+        first = a.worker;
+        ck_assert_int_eq(worker_start(&a.worker, &pool, &errand, LONG_USEC, keep, &a), -EBUSY);
+        ck_assert_ptr_eq(a.worker, first);
+        RUN_UNTIL(loop, a.calls > 0);
+        ck_assert_str_eq(a.text, "first");
+        tear_down();
+}
+END_TEST
+
 START_TEST(a_stopped_one_is_silent) {
         struct asked a;
 
@@ -253,7 +269,7 @@ START_TEST(a_long_result_is_cut) {
 
         set_up();
         ask(&a, say_much, "", -1);
-        ck_assert_uint_eq(a.size, WORKER_RESULT_MAX);
+        ck_assert_uint_eq(a.size, CHILD_RESULT_MAX);
         ck_assert_str_eq(ask(&a, say, "after it", -1), "after it");
         tear_down();
 }
@@ -277,6 +293,7 @@ SUITE("worker", {
         TEST(several_work_at_once_and_one_is_kept);
         TEST(a_hanging_one_is_killed_and_what_it_said_counts);
         TEST(one_that_dies_is_replaced);
+        TEST(one_is_not_forgotten_for_another);
         TEST(a_stopped_one_is_silent);
         TEST(it_has_the_descriptor_that_comes_with_the_errand_and_no_other);
         TEST(a_long_result_is_cut);
