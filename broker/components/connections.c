@@ -18,6 +18,7 @@
 #include "components/socket_owner.h"
 #include "core/helper.h"
 #include "core/process.h"
+#include "sockets/inode_set.h"
 #include "sockets/process_sockets.h"
 #include "sockets/socket_diag.h"
 
@@ -30,18 +31,13 @@ struct question {
         const struct listener_inodes *inodes;
 };
 
-struct accepted {
-        uint32_t inode;
-        bool counted;
-};
-
 struct counting {
         const struct process_tree *tree;
         const struct listener_inodes *inodes;
         size_t n_listeners;
         struct diag_socket listeners[LISTENER_INODES_MAX];
-        size_t n_accepted, capacity;
-        struct accepted *accepted; /* owned; by inode */
+        struct inode_set accepted;
+        bool *is_counted; /* owned: of each of these */
         struct connections result;
 };
 
@@ -66,46 +62,24 @@ static bool is_accepted(const struct counting *c, const struct diag_socket *s) {
 static int note_accepted(void *owner, const struct diag_socket *s) {
         struct counting *c = owner;
 
-        if (!is_accepted(c, s))
-                return 0;
-        if (c->n_accepted == c->capacity) {
-                size_t capacity = c->capacity ? c->capacity * 2 : 1024;
-                struct accepted *more = reallocarray(c->accepted, capacity, sizeof(*more));
-
-                if (!more)
-                        return -ENOMEM;
-                c->accepted = more;
-                c->capacity = capacity;
-        }
-        c->accepted[c->n_accepted++] = (struct accepted){.inode = s->inode};
-        return 0;
-}
-
-/* A kernel without one kind of list has no sockets of that kind that we could count. */
-static bool went_well(int r) {
-        return r == 0 || r == -ENOENT;
+        return is_accepted(c, s) ? inode_set_add(&c->accepted, s->inode) : 0;
 }
 
 static int find_accepted(struct counting *c) {
         static const int families[] = {AF_INET, AF_INET6};
-        bool well = true;
+        bool is_complete = true;
 
         for (size_t f = 0; f < 2; f++)
-                well &= went_well(socket_diag_tcp_listening(families[f], note_listener, c));
+                is_complete &= socket_diag_is_complete(
+                        socket_diag_tcp_listening(families[f], note_listener, c));
         for (size_t i = 0, n = c->n_listeners; i < n; i++)
-                well &= went_well(socket_diag_tcp(c->listeners[i].family,
-                                                  c->listeners[i].local_port, note_accepted, c));
+                is_complete &= socket_diag_is_complete(socket_diag_tcp(
+                        c->listeners[i].family, c->listeners[i].local_port, note_accepted, c));
         if (c->n_listeners < c->inodes->count) {
-                well &= went_well(socket_diag_unix(note_listener, c));
-                well &= went_well(socket_diag_unix(note_accepted, c));
+                is_complete &= socket_diag_is_complete(socket_diag_unix(note_listener, c));
+                is_complete &= socket_diag_is_complete(socket_diag_unix(note_accepted, c));
         }
-        return well ? 0 : -EIO;
-}
-
-static int compare(const void *a, const void *b) {
-        uint32_t x = ((const struct accepted *) a)->inode, y = ((const struct accepted *) b)->inode;
-
-        return x < y ? -1 : x > y;
+        return is_complete ? 0 : -EIO;
 }
 
 static void note_holder(struct connections *result, pid_t pid) {
@@ -127,13 +101,10 @@ static void note_holder(struct connections *result, pid_t pid) {
 
 static int count_socket(void *owner, const struct process_socket *found) {
         struct counting *c = owner;
-        struct accepted wanted = {.inode = found->inode};
-        struct accepted *a = c->n_accepted == 0 ? NULL
-                                                : bsearch(&wanted, c->accepted, c->n_accepted,
-                                                          sizeof(wanted), compare);
+        size_t which;
 
-        if (a && !a->counted) {
-                a->counted = true;
+        if (inode_set_find(&c->accepted, found->inode, &which) && !c->is_counted[which]) {
+                c->is_counted[which] = true;
                 note_holder(&c->result, found->pid);
         }
         return 0;
@@ -143,10 +114,12 @@ static int count_tree(struct counting *c) {
         _cleanup_free_ pid_t *pids = calloc(TREE_PIDS_MAX, sizeof(*pids));
         size_t n;
 
-        if (!pids)
+        if (c->accepted.count == 0)
+                return 0;
+        c->is_counted = calloc(c->accepted.count, sizeof(*c->is_counted));
+        if (!pids || !c->is_counted)
                 return -ENOMEM;
-        if (c->n_accepted > 0)
-                qsort(c->accepted, c->n_accepted, sizeof(*c->accepted), compare);
+        inode_set_sort(&c->accepted);
         n = process_tree_pids(c->tree, pids, TREE_PIDS_MAX);
         for (size_t i = 0; i < n; i++)
                 (void) process_sockets_of(pids[i], count_socket, c);
@@ -165,7 +138,8 @@ int connection_count_now(const struct process_tree *tree, const struct listener_
         r = find_accepted(c);
         if (r == 0)
                 r = count_tree(c);
-        free(c->accepted);
+        inode_set_clear(&c->accepted);
+        free(c->is_counted);
         *ret = c->result;
         return r;
 }

@@ -35,6 +35,7 @@
 #include "components/process_tree.h"
 #include "components/socket_owner.h"
 #include "core/worker.h"
+#include "sockets/inode_set.h"
 #include "sockets/process_sockets.h"
 #include "sockets/ring_info.h"
 #include "sockets/socket_diag.h"
@@ -202,8 +203,7 @@ static void look_at_descriptors(struct look *look, pid_t pid) {
 
 struct others {
         const struct listener_inodes *ours;
-        size_t count, room;
-        uint32_t *inodes; /* owned: of all that listen and are not ours, sorted */
+        struct inode_set inodes; /* of all that listen and are not ours */
 };
 
 static int note_listening(void *owner, const struct diag_socket *s) {
@@ -211,37 +211,13 @@ static int note_listening(void *owner, const struct diag_socket *s) {
 
         if (s->state != TCP_LISTEN || listener_inodes_have(others->ours, s->inode))
                 return 0;
-        if (others->count == others->room) {
-                size_t room = others->room > 0 ? 2 * others->room : 256;
-                uint32_t *more = reallocarray(others->inodes, room, sizeof(*more));
-
-                if (!more)
-                        return -ENOMEM;
-                others->inodes = more;
-                others->room = room;
-        }
-        others->inodes[others->count++] = s->inode;
-        return 0;
-}
-
-/* A kernel without one kind of list has no sockets of that kind. */
-static bool went_well(int r) {
-        return r == 0 || r == -ENOENT;
-}
-
-static int compare(const void *a, const void *b) {
-        uint32_t x = *(const uint32_t *) a, y = *(const uint32_t *) b;
-
-        return x < y ? -1 : x > y;
+        return inode_set_add(&others->inodes, s->inode);
 }
 
 static int is_other(void *owner, const struct process_socket *found) {
         const struct others *others = owner;
 
-        if (others->count == 0)
-                return found->inode == 0;
-        return found->inode == 0 || bsearch(&found->inode, others->inodes, others->count,
-                                            sizeof(*others->inodes), compare);
+        return found->inode == 0 || inode_set_find(&others->inodes, found->inode, NULL);
 }
 
 /* On one of ours, if it has no other that listens. */
@@ -249,14 +225,13 @@ static bool accepts_on_ours(const struct look *look, pid_t pid) {
         struct others others = {.ours = &look->request->inodes};
         bool on_ours = false;
 
-        if (went_well(socket_diag_tcp_listening(AF_INET, note_listening, &others)) &&
-            went_well(socket_diag_tcp_listening(AF_INET6, note_listening, &others)) &&
-            went_well(socket_diag_unix(note_listening, &others))) {
-                if (others.count > 1)
-                        qsort(others.inodes, others.count, sizeof(*others.inodes), compare);
+        if (socket_diag_is_complete(socket_diag_tcp_listening(AF_INET, note_listening, &others)) &&
+            socket_diag_is_complete(socket_diag_tcp_listening(AF_INET6, note_listening, &others)) &&
+            socket_diag_is_complete(socket_diag_unix(note_listening, &others))) {
+                inode_set_sort(&others.inodes);
                 on_ours = process_sockets_of(pid, is_other, &others) == 0;
         }
-        free(others.inodes);
+        inode_set_clear(&others.inodes);
         return on_ours;
 }
 

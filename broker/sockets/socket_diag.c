@@ -355,6 +355,10 @@ int socket_diag_tcp_one(const struct sockaddr *local, const struct sockaddr *rem
         return 0;
 }
 
+bool socket_diag_is_complete(int result) {
+        return result == 0 || result == -ENOENT;
+}
+
 int socket_diag_unix(socket_diag_handler *handler, void *owner) {
         struct unix_diag_req question = {
                 .sdiag_family = AF_UNIX,

@@ -82,6 +82,10 @@ int socket_diag_tcp_one(const struct sockaddr *local, const struct sockaddr *rem
 /* All Unix sockets. 0 or a negative errno (-ENOENT: a kernel without unix_diag). */
 int socket_diag_unix(socket_diag_handler *handler, void *owner);
 
+/* By what socket_diag_tcp(), _tcp_listening() or _unix() returned: has the handler been told of
+ * all? A kernel without one kind of list has no sockets of that kind. */
+bool socket_diag_is_complete(int result);
+
 /* All listening Unix sockets, with their clients. 0 or a negative errno. */
 int socket_diag_unix_clients(socket_diag_handler *handler, void *owner);
 
