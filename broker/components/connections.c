@@ -10,14 +10,15 @@
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "cleanup.h"
 #include "components/listener_inodes.h"
 #include "components/process_tree.h"
 #include "components/socket_owner.h"
-#include "core/helper.h"
 #include "core/process.h"
+#include "core/worker.h"
 #include "sockets/inode_set.h"
 #include "sockets/process_sockets.h"
 #include "sockets/socket_diag.h"
@@ -25,11 +26,6 @@
 #define DEADLINE_USEC (5 * 1000 * 1000)
 
 _Static_assert(sizeof(struct connections) <= CHILD_RESULT_MAX, "the result of one write");
-
-struct question {
-        const struct process_tree *tree;
-        const struct listener_inodes *inodes;
-};
 
 struct counting {
         const struct process_tree *tree;
@@ -144,17 +140,31 @@ int connection_count_now(const struct process_tree *tree, const struct listener_
         return r;
 }
 
-static void count(void *argument, int result_fd) {
-        const struct question *question = argument;
+/* ---- as an errand ---- */
+
+struct count_request {
+        struct process_tree tree; /* an outline */
+        struct listener_inodes inodes;
+};
+
+static void count(const void *data, int cgroup_fd, int result_fd) {
+        const struct count_request *request = data;
+        struct process_tree tree = request->tree;
         struct connections found;
 
-        if (connection_count_now(question->tree, question->inodes, &found) == 0)
+        tree.cgroup_fd = cgroup_fd;
+        if (connection_count_now(&tree, &request->inodes, &found) == 0)
                 (void) !write(result_fd, &found, sizeof(found));
 }
 
-int connection_count_start(struct helper **ret, struct loop *loop, const struct process_tree *tree,
-                           const struct listener_inodes *inodes, child_done *done, void *owner) {
-        struct question question = {tree, inodes};
+int connection_count_start(struct worker **ret, struct worker_pool *workers,
+                           const struct process_tree *tree, const struct listener_inodes *inodes,
+                           child_done *done, void *owner) {
+        struct count_request request;
+        struct errand errand = {count, &request, sizeof(request), tree->cgroup_fd};
 
-        return helper_start(ret, loop, DEADLINE_USEC, count, &question, done, owner);
+        memset(&request, 0, sizeof(request)); /* all of it is sent */
+        process_tree_outline(tree, &request.tree);
+        request.inodes = *inodes;
+        return worker_start(ret, workers, &errand, DEADLINE_USEC, done, owner);
 }

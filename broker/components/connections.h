@@ -1,7 +1,7 @@
 /*
  * Who is still talking: established connections (TCP, Unix stream and seqpacket) that were accepted
- * from given listeners and are owned by a tree; counted by sock_diag and /proc in a disposable
- * child.
+ * from given listeners and are owned by a tree; counted by sock_diag and /proc in a child that is
+ * kept, because each of many that drain is counted every second.
  */
 #ifndef COMPONENTS_CONNECTIONS_H
 #define COMPONENTS_CONNECTIONS_H
@@ -13,10 +13,10 @@
 #include "components/stray_search.h"
 #include "core/child.h"
 
-struct helper;
 struct listener_inodes;
-struct loop;
 struct process_tree;
+struct worker;
+struct worker_pool;
 
 #define CONNECTION_HOLDERS_MAX 8
 
@@ -41,13 +41,14 @@ struct connections {
  * The local addresses of a connection are those of the listeners: give their inodes, which
  * sock_diag turns into addresses.
  *
- * As helper_start(); the result is a struct connections, or none: it could not be found out in
+ * As worker_start(); the result is a struct connections, or none: it could not be found out in
  * time.
  */
-int connection_count_start(struct helper **ret, struct loop *loop, const struct process_tree *tree,
-                           const struct listener_inodes *inodes, child_done *done, void *owner);
+int connection_count_start(struct worker **ret, struct worker_pool *workers,
+                           const struct process_tree *tree, const struct listener_inodes *inodes,
+                           child_done *done, void *owner);
 
-/* The same count, here and now: it blocks, so it is for disposable children. 0, -ENOMEM, -EIO. */
+/* The same count, here and now: it blocks, so it is for children. 0, -ENOMEM, -EIO. */
 int connection_count_now(const struct process_tree *tree, const struct listener_inodes *inodes,
                          struct connections *ret);
 

@@ -432,8 +432,7 @@ int evidence_search_start(struct worker **ret, struct worker_pool *workers,
 
         memset(&request, 0, sizeof(request)); /* all of it is sent */
         process_tree_outline(tree, &request.tree);
-        request.inodes.count = inodes->count;
-        memcpy(request.inodes.of, inodes->of, inodes->count * sizeof(inodes->of[0]));
+        request.inodes = *inodes;
         request.accepted = accepted;
         return worker_start(ret, workers, &errand, DEADLINE_USEC, done, owner);
 }

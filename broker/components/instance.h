@@ -104,7 +104,7 @@ struct instance {
         enum health_result burst_result; /* the worst of this one */
         struct worker *search;           /* for evidence; NULL */
         struct accepting *accepting;     /* connections that ask whether it accepts; NULL */
-        struct helper *count;            /* of its connections, while it drains; NULL */
+        struct worker *count;            /* of its connections, while it drains; NULL */
         struct timer deadline;           /* of the state */
         uint64_t deadline_usec;
         struct timer turn; /* an event that an entry into a state found to have happened already */

@@ -4,7 +4,7 @@
 #include "components/component_table.h"
 
 void listener_inodes_get(const struct component *c, struct listener_inodes *ret) {
-        ret->count = 0;
+        *ret = (struct listener_inodes){0};
         for (size_t k = 0; k < c->config->n_sockets; k++) {
                 const struct listener *l =
                         listener_table_find(c->table->listeners, c->config->sockets[k]);

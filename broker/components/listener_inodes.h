@@ -16,7 +16,7 @@ struct listener_inodes {
         uint64_t of[LISTENER_INODES_MAX];
 };
 
-/* Of all its listeners. */
+/* Of all its listeners; every byte is set, so that it may be part of a request to a child. */
 void listener_inodes_get(const struct component *component, struct listener_inodes *ret);
 bool listener_inodes_have(const struct listener_inodes *inodes, uint64_t inode);
 

@@ -11,11 +11,13 @@
 
 #include "components/connections.h"
 #include "components/listener_inodes.h"
+#include "core/worker.h"
 #include "sockets_support.h"
 #include "support.h"
 #include "tree_support.h"
 
 static struct loop *loop;
+static struct worker_pool workers;
 static int listening;
 static bool done, failed;
 static struct connections result;
@@ -41,6 +43,16 @@ static void accept_two_and_fork(void *unused) {
         if (fork() == 0)
                 (void) prctl(PR_SET_PDEATHSIG, SIGKILL);
         (void) !write(told[1], "x", 1);
+        pause();
+}
+
+/* Of its cgroup, and not of its process group. */
+static void accept_in_another_session(void *unused) {
+        if (fork() == 0) {
+                (void) prctl(PR_SET_PDEATHSIG, SIGKILL);
+                (void) setsid();
+                accept_all(NULL);
+        }
         pause();
 }
 
@@ -72,12 +84,12 @@ static struct listener_inodes listening_inode(void) {
 }
 
 static void count(const struct process_tree *tree) {
-        struct helper *c = NULL;
+        struct worker *c = NULL;
         struct listener_inodes inode = listening_inode();
 
         done = false;
         memset(&result, 0, sizeof(result));
-        ck_assert_int_eq(connection_count_start(&c, loop, tree, &inode, on_counted, NULL), 0);
+        ck_assert_int_eq(connection_count_start(&c, &workers, tree, &inode, on_counted, NULL), 0);
         RUN_UNTIL(loop, done);
         ck_assert(!failed);
 }
@@ -112,6 +124,7 @@ static void wait_told(int n) {
 
 static void set_up(int fd) {
         ck_assert_int_eq(loop_new(&loop), 0);
+        worker_pool_init(&workers, loop);
         ck_assert_int_eq(pipe2(told, O_CLOEXEC), 0);
         listening = fd;
 }
@@ -120,6 +133,7 @@ static void tear_down(void) {
         close(listening);
         close(told[0]);
         close(told[1]);
+        worker_pool_clear(&workers);
         loop_free(loop);
 }
 
@@ -204,6 +218,44 @@ START_TEST(a_shared_connection_counts_once) {
 }
 END_TEST
 
+START_TEST(who_is_counted_is_of_the_cgroup_if_there_is_one) {
+        struct test_tree t;
+        int a;
+
+        set_up(test_tcp_listener());
+        a = client();
+        if (test_tree_start_in_cgroup(&t, loop, accept_in_another_session, NULL)) {
+                wait_told(1);
+                count(&t.tree);
+                ck_assert_uint_eq(result.count, 1);
+                test_tree_end(&t);
+        }
+        close(a);
+        tear_down();
+}
+END_TEST
+
+START_TEST(a_count_that_is_stopped_is_silent_and_one_that_is_not_leaves_its_child) {
+        struct listener_inodes inode;
+        struct worker *c = NULL;
+        struct test_tree t;
+
+        set_up(test_tcp_listener());
+        inode = listening_inode();
+        test_tree_start(&t, loop, hold, NULL);
+        count(&t.tree);
+        ck_assert_ptr_nonnull(workers.spare); /* for the next one */
+        done = false;
+        ck_assert_int_eq(connection_count_start(&c, &workers, &t.tree, &inode, on_counted, NULL),
+                         0);
+        ck_assert_ptr_null(workers.spare);
+        worker_stop(c);
+        test_tree_end(&t);
+        ck_assert(!done);
+        tear_down();
+}
+END_TEST
+
 /* A grandchild that left its group, whose parent has ended: nobody's child, with the listener. */
 static pid_t make_stray(void) {
         int ends[2];
@@ -263,5 +315,7 @@ SUITE("connections", {
         TEST(connections_count_for_who_accepted_them);
         TEST(a_connection_in_the_queue_or_of_another_listener_does_not_count);
         TEST(a_shared_connection_counts_once);
+        TEST(who_is_counted_is_of_the_cgroup_if_there_is_one);
+        TEST(a_count_that_is_stopped_is_silent_and_one_that_is_not_leaves_its_child);
         TEST(strays_are_who_has_the_listener_and_is_not_known);
 })
