@@ -103,13 +103,38 @@ static void print_kept(const json_t *item, FILE *stream) {
                 fputs("no other was started", stream);
 }
 
+/* Of a broker that does not say whether there are listeners, they are spoken of. */
 static void print_failed(const json_t *item, FILE *stream) {
+        const json_t *listeners = json_object_get(item, "listeners");
+
         if (number(item, "generation") > 0)
                 fprintf(stream, "failed: generation %llu does not serve",
                         number(item, "generation"));
         else
                 fputs("failed", stream);
-        fputs(", and its listeners are held", stream);
+        if (!listeners || json_integer_value(listeners) > 0)
+                fputs(", and its listeners are held", stream);
+}
+
+/* A reload changes nothing of what serves, whatever becomes of it. */
+static void print_not_reloaded(const json_t *item, FILE *stream) {
+        fputs("not reloaded", stream);
+        if (number(item, "generation_before") > 0)
+                fprintf(stream, ", and generation %llu goes on", number(item, "generation_before"));
+}
+
+static void print_stopped(const json_t *item, FILE *stream) {
+        fputs("stopped", stream);
+        print_drain(item, stream);
+}
+
+static void print_paused(const json_t *item, FILE *stream) {
+        fputs("paused", stream);
+        print_drain(item, stream);
+}
+
+static void print_reloaded(const json_t *item, FILE *stream) {
+        fputs("reloaded", stream);
 }
 
 static void print_done(const json_t *item, FILE *stream) {
@@ -141,9 +166,24 @@ static const struct verdict_text {
         {"canceled", false, print_canceled},
 };
 
-static const struct verdict_text *verdict_of(const json_t *item) {
+/* Where it matters what was asked for. */
+static const struct kind_text {
+        const char *kind;
+        struct verdict_text verdict;
+} kind_verdicts[] = {
+        {"stop", {"done", true, print_stopped}},
+        {"pause", {"done", true, print_paused}},
+        {"reload", {"done", true, print_reloaded}},
+        {"reload", {"failed", false, print_not_reloaded}},
+};
+
+static const struct verdict_text *verdict_of(const char *kind, const json_t *item) {
         const char *name = document_text(item, "verdict");
 
+        for (size_t i = 0; i < sizeof(kind_verdicts) / sizeof(kind_verdicts[0]); i++)
+                if (strcmp(kind_verdicts[i].kind, kind) == 0 &&
+                    strcmp(kind_verdicts[i].verdict.name, name) == 0)
+                        return &kind_verdicts[i].verdict;
         for (size_t i = 0; i < sizeof(verdicts) / sizeof(verdicts[0]); i++)
                 if (strcmp(verdicts[i].name, name) == 0)
                         return &verdicts[i];
@@ -193,8 +233,22 @@ static void print_lines(const json_t *item, FILE *stream) {
                       stream);
 }
 
-static void print_item(const json_t *item, bool color, FILE *stream) {
-        const struct verdict_text *verdict = verdict_of(item);
+/* Who reads "failed" and turns away is not to be surprised by what comes up later, or goes on
+ * failing. */
+static void print_back_off(const json_t *item, FILE *stream) {
+        const json_t *wait = json_object_get(item, "back_off_ms");
+
+        if (!json_is_integer(wait))
+                return;
+        fputs("  It is started again in ", stream);
+        print_time(stream, number(item, "back_off_ms"));
+        fputs("; 'fdpass stop ", stream);
+        print_escaped(stream, document_text(item, "name"));
+        fputs("' ends that.\n", stream);
+}
+
+static void print_item(const char *kind, const json_t *item, bool color, FILE *stream) {
+        const struct verdict_text *verdict = verdict_of(kind, item);
         const char *reason = document_text(item, "reason");
         bool good = verdict && verdict->is_good;
 
@@ -218,14 +272,17 @@ static void print_item(const json_t *item, bool color, FILE *stream) {
         print_processes(item, "held_on", "had", stream);
         print_processes(item, "strays", "left it and has its listener open", stream);
         print_lines(item, stream);
+        if (!good)
+                print_back_off(item, stream);
 }
 
 void receipt_print(const json_t *document, bool color, FILE *stream) {
+        const char *kind = document_text(document, "kind");
         const json_t *item;
         size_t i;
 
         json_array_foreach(json_object_get(document, "components"), i, item)
-                print_item(item, color, stream);
+                print_item(kind, item, color, stream);
         if (json_array_size(json_object_get(document, "components")) == 0)
                 fputs("There is no component. Write a [Component NAME] section with ExecStart= "
                       "into "

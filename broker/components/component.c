@@ -189,8 +189,8 @@ static void give_up(struct component *c, const char *prefix, const char *how) {
 
         (void) snprintf(reason, sizeof(reason), "%s%s", prefix, how);
         log_error(c->table->log, ABOUT(.component = c->name),
-                  "%s failed: %s; its listeners are held. `fdpass start %s` tries again", c->name,
-                  reason, c->name);
+                  "%s failed: %s%s. `fdpass start %s` tries again", c->name, reason,
+                  c->config->n_sockets > 0 ? "; its listeners are held" : "", c->name);
         component_set_goal(c, GOAL_FAILED, reason);
 }
 

@@ -309,8 +309,9 @@ static void advance_stop(struct operation *op) {
         }
         if (TAILQ_EMPTY(&c->instances) && !runtime_directory_is_busy(c) && !op->decided)
                 operation_decide(op,
-                                 op->found || op->receipt.generation_before > 0 ? VERDICT_DONE
-                                                                                : VERDICT_NOTHING,
+                                 op->found || op->changed || op->receipt.generation_before > 0
+                                         ? VERDICT_DONE
+                                         : VERDICT_NOTHING,
                                  "");
 }
 
@@ -398,11 +399,13 @@ static void set_goal(struct component *c, enum job_kind kind) {
 
 void operation_begin(struct operation *op) {
         struct component *c = op->component;
+        enum component_goal before = c->goal;
 
         op->receipt.generation_before = component_generation(c);
         op->served = component_served_places(c);
         keep_progress(op);
         set_goal(c, op->kind);
+        op->changed = c->goal != before;
         if (op->kind != JOB_RELOAD)
                 component_stop_back_off(c, !LIST_EMPTY(&op->items));
         operation_sample_start(op);

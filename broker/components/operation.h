@@ -31,6 +31,7 @@ struct operation {
         uint64_t begun;      /* bit by place: an instance of this generation was started there */
         uint64_t served;     /* bit by place: one served there when it began */
         bool found;          /* there was something to stop */
+        bool changed;        /* what is wanted of the component is not what was */
         bool decided;
         bool is_over; /* being finished: not to be looked at again */
         struct receipt receipt;

@@ -1,7 +1,9 @@
 /* The receipts of a job, an object for each component, while nothing of it changes any more. */
 #include "control/receipt_document.h"
 
+#include "components/component.h"
 #include "components/job.h"
+#include "control/status_components.h"
 #include "core/json_writer.h"
 
 static void write_held_on(struct json_writer *j, const struct connections *c) {
@@ -32,6 +34,10 @@ static void write_item(struct json_writer *j, const struct job_item *item) {
         json_bool(j, "asked_for", item->asked_for);
         json_text(j, "verdict", verdict_name(r->verdict));
         json_text(j, "reason", r->reason);
+        if (item->component) { /* one that is gone has none, and is not tried again */
+                json_u64(j, "listeners", item->component->config->n_sockets);
+                status_write_back_off(j, item->component);
+        }
         json_u64(j, "generation_before", r->generation_before);
         json_u64(j, "generation", r->generation);
         json_u64(j, "instances", r->instances);

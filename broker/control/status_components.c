@@ -67,7 +67,7 @@ static void write_last_end(struct json_writer *j, const struct component *c) {
         json_close_object(j);
 }
 
-static void write_back_off(struct json_writer *j, const struct component *c) {
+void status_write_back_off(struct json_writer *j, const struct component *c) {
         uint64_t now = loop_now_usec();
 
         if (component_state(c) != COMPONENT_BACK_OFF)
@@ -97,7 +97,7 @@ void status_write_component(struct json_writer *j, const struct component *c) {
         write_text(j, "reason", c->reason);
         json_u64(j, "generation", component_generation(c));
         json_u64(j, "restarts", c->restarts);
-        write_back_off(j, c);
+        status_write_back_off(j, c);
         write_last_end(j, c);
         write_listeners(j, c->config);
         json_bool(j, "stalled", stall_is_stalled(c));

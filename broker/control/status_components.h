@@ -6,5 +6,7 @@ struct component;
 struct json_writer;
 
 void status_write_component(struct json_writer *json, const struct component *component);
+/* Its member back_off_ms: until it is started again, or null. */
+void status_write_back_off(struct json_writer *json, const struct component *component);
 
 #endif

@@ -418,8 +418,10 @@ def test_on_demand_the_first_connection_starts_it_and_it_may_end_again(scene):
         leave.touch()
         s.wait_state("hermes", "waiting")
         leave.unlink()
-    assert s.receipt("STOP", "hermes")["verdict"] == "nothing"
+    assert s.receipt("STOP", "hermes")["verdict"] == "done"  # no process ended, but no connection starts one now
     assert s.state("hermes") == "stopped"
+    assert s.receipt("STOP", "hermes")["verdict"] == "nothing"
+    assert s.receipt("PAUSE", "hermes")["verdict"] == "done"
 
 
 def test_trigger_limits_pause_and_never_close(scene):

@@ -161,13 +161,13 @@ def test_a_restart_that_fails_keeps_the_old_generation_and_shows_the_last_lines(
 
 def test_stop_start_pause_resume_and_reload(hermes):
     h = hermes("ExecReload=/bin/echo reloaded")
-    assert "1 drained in" not in h.broker.fdpass("reload", "hermes").stdout
+    assert h.broker.fdpass("reload", "hermes").stdout == "hermes: reloaded\n"
     assert "reloaded" in [line["text"] for line in h.lines()]
-    assert h.broker.fdpass("stop", "hermes").stdout.startswith("hermes: done; 1 drained in ")
+    assert h.broker.fdpass("stop", "hermes").stdout.startswith("hermes: stopped; 1 drained in ")
     assert h.component()["state"] == "stopped"
     assert h.broker.fdpass("stop", "--all").stdout == "hermes: nothing to do\n"
     assert h.broker.fdpass("start", "--all").stdout.startswith("hermes: generation 2 serves; ready after ")
-    h.broker.fdpass("pause", "hermes")
+    assert h.broker.fdpass("pause", "hermes").stdout.startswith("hermes: paused; 2 drained in ")
     assert h.component()["state"] == "paused"
     with socket.create_connection(h.address, timeout=DEADLINE) as waits:
         h.broker.fdpass("resume", "hermes")
@@ -302,8 +302,26 @@ def test_a_reload_does_not_end_who_does_not_catch_sighup(broker):
     b = broker("[Component a]\nExecStart=sleep 3600\n")
     until(lambda: b.status()["components"][0]["state"] == "ready", "it")
     done = b.fdpass("reload", "a", check=False)
-    assert done.returncode == 1 and "it does not catch SIGHUP, which would end it: set ExecReload=" in done.stderr
+    assert done.returncode == 1
+    assert done.stderr.startswith("a: not reloaded, and generation 1 goes on: it does not catch SIGHUP, which would end "
+                                  "it: set ExecReload=")
     assert [i["state"] for i in b.status()["components"][0]["instances"]] == ["ready"]
+    b.fdpass("stop", "a")
+    assert b.fdpass("reload", "a", check=False).stderr == "a: not reloaded: it does not run\n"
+
+
+def test_who_fails_and_is_tried_again_says_so_and_a_stop_ends_that(broker):
+    config = ("[Component a]\nExecStart=false\nType=notify\nStart=manual\nRestartSec=60\n"
+              "[Component b]\nExecStart=false\nType=notify\nStart=manual\nRestart=no\n")
+    b = broker(config)
+    said = b.fdpass("start", "a", check=False).stderr
+    assert "a: failed: generation 1 does not serve: exited with status 1 before it was ready\n" in said
+    assert said.endswith(" s; 'fdpass stop a' ends that.\n") and "  It is started again in " in said
+    assert b.fdpass("stop", "a").stdout == "a: stopped\n"
+    assert b.fdpass("stop", "a").stdout == "a: nothing to do\n"
+    said = b.fdpass("start", "b", check=False).stderr
+    assert "started again" not in said and "listeners" not in said
+    assert "b failed: exited with status 1 before it was ready. `fdpass start b` tries again" in b.log()
 
 
 def test_apply_says_which_components_run_on_as_they_were_and_which_have_failed(broker):

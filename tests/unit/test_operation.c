@@ -116,7 +116,7 @@ START_TEST(a_stop_while_conditions_are_looked_at_wins) {
         ck_assert(TAILQ_EMPTY(&a()->instances));
         stop = life_begin_job(&l, JOB_STOP, "", "a");
         ck_assert_int_eq(life_receipt(&l, start, "a")->verdict, VERDICT_CANCELED);
-        ck_assert_int_eq(life_receipt(&l, stop, "a")->verdict, VERDICT_NOTHING);
+        ck_assert_int_eq(life_receipt(&l, stop, "a")->verdict, VERDICT_DONE);
         ck_assert_uint_eq(a()->last_generation, 0);
         /* and met they let all begin */
         start = life_begin_job(&l, JOB_START, "", "a");
