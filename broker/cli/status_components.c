@@ -14,7 +14,7 @@
 
 enum { NAME, STATE, GENERATION, PIDS, UPTIME, RESTARTS, LAST_END, CONNECTIONS, QUEUE, NOTES };
 static const struct table_column columns[] = {
-        [NAME] = {"COMPONENT"},
+        [NAME] = {"COMPONENT", .abbreviate = true},
         [STATE] = {"STATE"},
         [GENERATION] = {"GEN", .right = true, .drop = 6},
         [PIDS] = {"PID", .drop = 4},

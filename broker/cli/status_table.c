@@ -17,15 +17,17 @@
 
 enum { NAME, ADDRESS, QUEUE, HOLDERS, SINCE, NOTES };
 static const struct table_column listener_columns[] = {
-        [NAME] = {"NAME"},         [ADDRESS] = {"ADDRESS"},
-        [QUEUE] = {"QUEUE", true}, [HOLDERS] = {"HOLDERS", true},
-        [SINCE] = {"SINCE"},       [NOTES] = {"NOTES"}};
+        [NAME] = {"NAME", .abbreviate = true}, [ADDRESS] = {"ADDRESS"}, [QUEUE] = {"QUEUE", true},
+        [HOLDERS] = {"HOLDERS", true},         [SINCE] = {"SINCE"},     [NOTES] = {"NOTES"}};
 
 enum { L_LISTENER, L_PID, L_PROGRAM, L_USER, L_SINCE, L_READY, L_STATUS };
-static const struct table_column lease_columns[] = {
-        [L_LISTENER] = {"LISTENER"}, [L_PID] = {"PID", true}, [L_PROGRAM] = {"PROGRAM"},
-        [L_USER] = {"USER"},         [L_SINCE] = {"SINCE"},   [L_READY] = {"READY"},
-        [L_STATUS] = {"STATUS"}};
+static const struct table_column lease_columns[] = {[L_LISTENER] = {"LISTENER", .abbreviate = true},
+                                                    [L_PID] = {"PID", true},
+                                                    [L_PROGRAM] = {"PROGRAM"},
+                                                    [L_USER] = {"USER"},
+                                                    [L_SINCE] = {"SINCE"},
+                                                    [L_READY] = {"READY"},
+                                                    [L_STATUS] = {"STATUS"}};
 
 #define N_COLUMNS(columns) (sizeof(columns) / sizeof((columns)[0]))
 

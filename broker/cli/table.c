@@ -16,7 +16,8 @@
 #include "cli/display.h"
 
 #define COLUMNS_MAX 16
-#define CUT_WIDTH 24 /* what is cut keeps so much as long as there are columns to be left out */
+#define CUT_WIDTH 24    /* what is cut keeps so much as long as there are columns to be left out */
+#define CUT_DOTS_FROM 8 /* narrower, "..." would be most of it */
 
 struct table {
         struct libscols_table *scols;
@@ -131,8 +132,8 @@ static void add_flag(const struct table *table, size_t column, int flag) {
         (void) scols_column_set_flags(c, scols_column_get_flags(c) | flag);
 }
 
-/* Of a line, with what is cut if it is. */
-static size_t line_width(const struct table *table, bool cut) {
+/* Of a line whose cells may be cut. */
+static size_t line_width(const struct table *table) {
         size_t sum = 0;
 
         for (size_t i = 0; i < table->n_columns; i++) {
@@ -140,7 +141,7 @@ static size_t line_width(const struct table *table, bool cut) {
 
                 if (has_flag(table, i, SCOLS_FL_HIDDEN))
                         continue;
-                if (cut && table->columns[i].cut && width > CUT_WIDTH)
+                if ((table->columns[i].cut || table->columns[i].abbreviate) && width > CUT_WIDTH)
                         width = CUT_WIDTH;
                 sum += width + (sum > 0); /* a space before it */
         }
@@ -159,14 +160,78 @@ static size_t least_column(const struct table *table) {
         return least;
 }
 
-static void fit(const struct table *table, size_t width) {
+/* By bytes, which are no fewer than columns, and not within a character. Without memory a cell
+ * stays as it is. */
+static char *shorten(const char *text, size_t width) {
+        const char *end = width >= CUT_DOTS_FROM ? "..." : "";
+        size_t n = width - strlen(end);
+        char *shorter;
+
+        while (n > 0 && ((unsigned char) text[n] & 0xc0) == 0x80)
+                n--;
+        return asprintf(&shorter, "%.*s%s", (int) n, text, end) < 0 ? NULL : shorter;
+}
+
+static void shorten_cells(struct table *table, size_t column, size_t width) {
+        for (size_t i = 0; i < scols_table_get_nlines(table->scols); i++) {
+                struct libscols_line *line = scols_table_get_line(table->scols, i);
+                const char *text = scols_cell_get_data(scols_line_get_cell(line, column));
+                char *shorter = text && width_of(text) > width ? shorten(text, width) : NULL;
+
+                if (shorter)
+                        (void) scols_line_refer_data(line, column, shorter);
+        }
+        table->widths[column] = width;
+}
+
+/* Names, by no more than is too much, and so that they can still be told apart. */
+static void abbreviate(struct table *table, size_t width) {
+        for (size_t i = 0; i < table->n_columns; i++) {
+                size_t others, room;
+
+                if (!table->columns[i].abbreviate || table->widths[i] <= CUT_WIDTH)
+                        continue;
+                others = line_width(table) - CUT_WIDTH; /* so much of it is for this one */
+                room = width > others + CUT_WIDTH ? width - others : CUT_WIDTH;
+                if (room < table->widths[i])
+                        shorten_cells(table, i, room);
+        }
+}
+
+/* Of the line, when the cells that are cut have no more than this. */
+static size_t width_with(const struct table *table, size_t most) {
+        size_t sum = 0;
+
+        for (size_t i = 0; i < table->n_columns; i++) {
+                size_t width = table->widths[i];
+
+                if (!has_flag(table, i, SCOLS_FL_HIDDEN))
+                        sum += (table->columns[i].cut && width > most ? most : width) + (sum > 0);
+        }
+        return sum;
+}
+
+/* To the same width, of those that are wider; a title stays whole. */
+static void cut(struct table *table, size_t width) {
+        size_t most = width;
+
+        while (most > 0 && width_with(table, most) > width)
+                most--;
+        for (size_t i = 0; i < table->n_columns; i++) {
+                size_t title = strlen(table->columns[i].title);
+
+                if (table->columns[i].cut && table->widths[i] > most)
+                        shorten_cells(table, i, most > title ? most : title);
+        }
+}
+
+static void fit(struct table *table, size_t width) {
         size_t least;
 
-        while (line_width(table, true) > width && (least = least_column(table)) < table->n_columns)
+        while (line_width(table) > width && (least = least_column(table)) < table->n_columns)
                 add_flag(table, least, SCOLS_FL_HIDDEN);
-        for (size_t i = 0; i < table->n_columns && line_width(table, false) > width; i++)
-                if (table->columns[i].cut)
-                        add_flag(table, i, SCOLS_FL_TRUNC);
+        abbreviate(table, width);
+        cut(table, width);
 }
 
 int table_print(struct table *table, FILE *stream) {

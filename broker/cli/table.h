@@ -14,8 +14,9 @@ struct table_column {
         const char *title;
         bool right; /* numbers */
         /* On a terminal that is too narrow: */
-        bool cut;      /* its cells may be cut; */
-        unsigned drop; /* left out, lowest number first; 0: never */
+        bool cut;        /* its cells may be cut; */
+        bool abbreviate; /* so may long names, which end in "..." then; */
+        unsigned drop;   /* left out, lowest number first; 0: never */
 };
 
 enum tint { TINT_NONE, TINT_GOOD, TINT_WARNING, TINT_BAD };

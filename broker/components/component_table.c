@@ -14,6 +14,7 @@
 #include "config/config.h"
 #include "core/log.h"
 
+#define ALIGNED_NAME_MAX 24
 #define STRAYS_USEC (10ULL * 1000 * 1000)
 
 /* ---- components -------------------------------------------------------------------------------*/
@@ -228,13 +229,17 @@ static void remove_gone(struct component_table *t, const struct config *config) 
         }
 }
 
-/* On a terminal the lines of all components begin in the same column. */
+/* On a terminal the lines of all components begin in the same column, but for those with a name so
+ * long that all others would stand behind a wall of blanks. */
 static void align_output(struct component_table *t) {
         unsigned width = 0;
 
-        for (const struct component *c = t->by_name; c; c = c->hh.next)
-                if (output_name_width(&c->output) > width)
-                        width = output_name_width(&c->output);
+        for (const struct component *c = t->by_name; c; c = c->hh.next) {
+                unsigned own = output_name_width(&c->output);
+
+                if (own > width && own <= ALIGNED_NAME_MAX)
+                        width = own;
+        }
         for (struct component *c = t->by_name; c; c = c->hh.next)
                 c->output.width = width;
 }

@@ -176,6 +176,20 @@ def test_a_narrow_terminal_gets_what_matters_in_lines_that_fit(broker):
         assert "CONNECTIONS" in whole and "it has not said READY=1; killed by SIGTERM" in whole
 
 
+def test_one_long_name_leaves_room_for_what_is_told_of_all(broker):
+    name = "worker-" + "x" * 60
+    b = broker(f"[Component {name}]\nExecStart=sleep 3600\n[Socket {name}]\nListenStream={tcp()}\n"
+               "[Component iris]\nType=notify\nStartLimitBurst=1\nRestartSec=1ms\nExecStart=sh -c 'exit 3'\n")
+    until(lambda: [one["state"] for one in b.status()["components"]] == ["failed", "ready"], "both")
+    for columns in (80, 120):
+        lines = on_terminal(b, "status", columns=columns, NO_COLOR="1").decode().splitlines()
+        assert all(len(line) <= columns for line in lines[:3]), lines
+        assert "exited with status" in lines[1] and "it was started" in lines[1] and "..." in lines[1], lines
+        assert name[:20] in lines[2] and name not in lines[2] and "... ready" in lines[2], lines
+        assert (name in lines[5]) == (columns == 120), lines  # no more is left out than has to be
+    assert name in b.fdpass("status").stdout
+
+
 def test_output_that_does_not_get_out_is_a_failure(broker):
     b = broker(section("web", tcp()))
     with open("/dev/full", "w", encoding="ascii") as full:

@@ -2,6 +2,8 @@
 import contextlib
 import json
 import os
+import pty
+import select
 import signal
 import subprocess
 import sys
@@ -179,3 +181,21 @@ def test_lines_of_a_component_that_is_gone_are_gone(scene):
     s.wait_state("hermes", "ready")
     kill_broker(s)
     assert shown(s) == []
+
+
+def test_on_a_terminal_a_long_name_does_not_indent_the_lines_of_others(broker):
+    sections = "".join(f"[Component {name}]\nExecStart=sh -c 'echo here; exec sleep 3600'\n"
+                       for name in ("a", "hermes", "x" * 25))
+    terminal, theirs = pty.openpty()
+    b = broker(sections, stderr=theirs, env={"TERM": "xterm", "NO_COLOR": "1"})
+    os.close(theirs)
+    text = b""
+    try:
+        while text.count(b" | here\r\n") < 3 and select.select([terminal], [], [], DEADLINE)[0]:
+            text += os.read(terminal, 4096)
+        lines = text.decode().split("\r\n")
+        for wanted in ("a      | here", "hermes | here", "x" * 25 + " | here"):
+            assert wanted in lines, lines
+        b.stop()
+    finally:
+        os.close(terminal)
