@@ -390,7 +390,7 @@ void component_instance_changed(struct component *c, struct instance *i, enum li
 }
 
 void component_instance_sick(struct component *c, struct instance *i) {
-        if (c->operation || c->goal != GOAL_RUNNING || !(i->config->restart & RESTART_ON_WATCHDOG))
+        if (c->operation || c->goal != GOAL_RUNNING)
                 return;
         if (!restart_policy_may_start(&c->policy, c->config, loop_now_usec())) {
                 if (!i->is_left_sick)

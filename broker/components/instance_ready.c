@@ -133,14 +133,15 @@ static void stop_probes(struct instance *i) {
 /* ---- health -----------------------------------------------------------------------------------*/
 
 /* Again and again while it lasts: what was asked for may have been refused, or the next generation
- * was no better. */
+ * was no better. Restart= says whether it is asked for; for a stall StallAction= does. */
 static void is_sick(struct instance *i) {
         if (i->is_healthy)
                 log_warning(instance_table(i)->log, INSTANCE_ABOUT(i),
                             "%s: generation %llu is not healthy: %s", i->component->name,
                             (unsigned long long) i->generation, i->health_text);
         i->is_healthy = false;
-        component_instance_sick(i->component, i);
+        if (i->config->restart & RESTART_ON_WATCHDOG)
+                component_instance_sick(i->component, i);
 }
 
 static void probe_failed(struct instance *i) {

@@ -42,9 +42,9 @@ static void report(struct stall *s) {
 
         s->reported = true;
         log_warning(c->table->log, ABOUT(.component = c->name),
-                    "%s is stalled: %llu connections wait and none was accepted for %llu ms "
+                    "%s is stalled: %llu connection%s and none was accepted for %llu ms "
                     "(StallSec=)",
-                    c->name, (unsigned long long) s->length,
+                    c->name, (unsigned long long) s->length, s->length == 1 ? " waits" : "s wait",
                     (unsigned long long) (c->config->stall_usec / 1000));
 }
 

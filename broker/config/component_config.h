@@ -42,7 +42,7 @@ enum restart_when {
         RESTART_ON_EXIT = 2,    /* another exit status */
         RESTART_ON_SIGNAL = 4,  /* another signal, or a core dump */
         RESTART_ON_TIMEOUT = 8,
-        RESTART_ON_WATCHDOG = 16 /* also: unhealthy, stalled */
+        RESTART_ON_WATCHDOG = 16 /* also: unhealthy */
 };
 
 /* Ways to end: by exit status, by signal. */
