@@ -60,7 +60,8 @@ static size_t print_diagnostics(const struct cli *cli, const json_t *document) {
 
 static int print_json(const struct answer *answer, bool ok, const char *message,
                       const json_t *document) {
-        static const char *const lists[] = {"diagnostics", "removed_components"};
+        static const char *const lists[] = {"diagnostics", "added_components",
+                                            "removed_components"};
         json_t *root = json_pack("{s:i,s:b}", "schema", 1, "ok", ok);
         uint64_t count;
 
@@ -93,18 +94,17 @@ static void print_counts(const struct answer *answer) {
         puts(*before == ',' ? "" : "The configuration is applied.");
 }
 
-/* They are told to stop, and their listeners stay or go as the line before says. */
-static void print_removed(const json_t *document) {
+/* Those removed are told to stop; listeners open, stay or go as the line before says. */
+static void print_names(const json_t *document, const char *list, const char *what) {
         const json_t *name;
         size_t i;
 
-        json_array_foreach(json_object_get(document, "removed_components"), i, name) {
+        json_array_foreach(json_object_get(document, list), i, name) {
                 const char *text = json_string_value(name);
                 _cleanup_free_ char *shown = display_escape(text ? text : "?");
 
                 if (shown)
-                        printf("%s%s",
-                               i > 0 ? " " : "Components removed, which are stopped now: ", shown);
+                        printf("%s%s", i > 0 ? " " : what, shown);
         }
         if (i > 0)
                 puts("");
@@ -166,7 +166,8 @@ static int applied(const struct cli *cli, struct fdpass *c, const struct answer 
                 return print_json(answer, true, "", document);
         (void) print_diagnostics(cli, document);
         print_counts(answer);
-        print_removed(document);
+        print_names(document, "added_components", "Components added: ");
+        print_names(document, "removed_components", "Components removed, which are stopped now: ");
         print_components(c);
         return STATUS_OK;
 }

@@ -379,11 +379,9 @@ void component_instance_changed(struct component *c, struct instance *i, enum li
         if (op && !i->asked_to_stop && !i->leaves && i->life >= LIFE_DRAINING)
                 operation_instance_failed(op, i);
         if (op && i->leaves && before < LIFE_DRAINING)
-                operation_tell(op, "draining", i, "%s: generation %llu draining: %s", c->name,
-                               (unsigned long long) i->generation, instance_reason(i));
+                operation_tell(op, "draining", i, instance_reason(i));
         if (op && before < LIFE_READY && i->life == LIFE_READY)
-                operation_tell(op, "ready", i, "%s: generation %llu ready", c->name,
-                               (unsigned long long) i->generation);
+                operation_tell(op, "ready", i, "");
         else if (i->life == LIFE_STOPPED)
                 tell_ended(c, i);
         component_touch(c);

@@ -127,16 +127,14 @@ static void start_instance(struct operation *op, unsigned index) {
                 return;
         instance_begin(i);
         if (instance_is_starting(i))
-                operation_tell(op, "starting", i, "%s: generation %llu starting", c->name,
-                               (unsigned long long) i->generation);
+                operation_tell(op, "starting", i, "");
 }
 
 static void send_away(struct operation *op, struct instance *i) {
         if (i->life >= LIFE_DRAINING)
                 return;
         i->drain_by_operation = true;
-        operation_tell(op, "draining", i, "%s: generation %llu draining", op->component->name,
-                       (unsigned long long) i->generation);
+        operation_tell(op, "draining", i, "");
         instance_stop(i);
 }
 

@@ -82,9 +82,9 @@ struct operation *operation_free(struct operation *operation);
 
 /* ---- operation_verdict.c --------------------------------------------------------------------- */
 
-/* A line of progress to those who wait for it. */
+/* A line of progress to those who wait for it; the reason may be "". */
 void operation_tell(struct operation *operation, const char *step, const struct instance *instance,
-                    const char *format, ...) __attribute__((format(printf, 4, 5)));
+                    const char *reason);
 void operation_tell_ended(struct operation *operation, const struct instance *instance);
 
 /* The receipt is told how its generation became ready; */

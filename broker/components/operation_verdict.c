@@ -1,5 +1,4 @@
 /* What is told of an operation: lines of progress, the receipt that grows, and the verdict. */
-#include <stdarg.h>
 #include <stdio.h>
 
 #include "components/component_table.h"
@@ -9,28 +8,26 @@
 /* ---- telling ----------------------------------------------------------------------------------*/
 
 void operation_tell(struct operation *op, const char *step, const struct instance *i,
-                    const char *format, ...) {
-        char text[512];
-        struct job_event event = {.component = op->component->name, .step = step, .text = text};
+                    const char *reason) {
+        char label[NAME_LENGTH_MAX + 16], text[512];
+        struct job_event event = {.component = op->component->name,
+                                  .step = step,
+                                  .text = text,
+                                  .generation = i->generation,
+                                  .pid = i->tree.pid};
         struct job_item *item;
-        va_list arguments;
 
         if (LIST_EMPTY(&op->items))
                 return;
-        va_start(arguments, format);
-        (void) vsnprintf(text, sizeof(text), format, arguments);
-        va_end(arguments);
-        if (i) {
-                event.generation = i->generation;
-                event.pid = i->tree.pid;
-        }
+        (void) snprintf(text, sizeof(text), "%s: generation %llu %s%s%s",
+                        instance_label(i, label, sizeof(label)), (unsigned long long) i->generation,
+                        step, reason[0] ? ": " : "", reason);
         LIST_FOREACH (item, &op->items, in_operation)
                 job_progress(item->job, &event);
 }
 
 void operation_tell_ended(struct operation *op, const struct instance *i) {
-        operation_tell(op, "ended", i, "%s: generation %llu ended%s%s", op->component->name,
-                       (unsigned long long) i->generation, i->reason[0] ? ": " : "", i->reason);
+        operation_tell(op, "ended", i, i->reason);
 }
 
 /* ---- the receipt ------------------------------------------------------------------------------*/

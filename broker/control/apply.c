@@ -29,16 +29,33 @@
 
 #define EXPLAIN_DEADLINE_USEC (3 * 1000 * 1000)
 
+static void clear_names(struct component_names *list) {
+        for (size_t i = 0; i < list->count; i++)
+                free(list->names[i]);
+        free(list->names);
+        *list = (struct component_names){0};
+}
+
+static void add_name(struct component_names *list, const char *name) {
+        list->names[list->count] = strdup(name);
+        list->count += list->names[list->count] != NULL;
+}
+
 static void clear(struct apply *a) {
         diagnostics_clear(&a->diagnostics);
-        for (size_t i = 0; i < a->n_removed; i++)
-                free(a->removed[i]);
-        free(a->removed);
-        a->removed = NULL;
-        a->n_removed = 0;
+        clear_names(&a->added);
+        clear_names(&a->removed);
 }
 
 /* ---- the outcome ------------------------------------------------------------------------------*/
+
+static void write_names(struct json_writer *j, const char *key,
+                        const struct component_names *list) {
+        json_open_array(j, key);
+        for (size_t i = 0; i < list->count; i++)
+                json_text(j, NULL, list->names[i]);
+        json_close_array(j);
+}
 
 static int write_document(const struct apply *a, int *ret_fd, size_t *ret_size) {
         const struct diagnostics *diagnostics = &a->diagnostics;
@@ -62,10 +79,8 @@ static int write_document(const struct apply *a, int *ret_fd, size_t *ret_size) 
                 json_close_object(&d.json);
         }
         json_close_array(&d.json);
-        json_open_array(&d.json, "removed_components");
-        for (size_t i = 0; i < a->n_removed; i++)
-                json_text(&d.json, NULL, a->removed[i]);
-        json_close_array(&d.json);
+        write_names(&d.json, "added_components", &a->added);
+        write_names(&d.json, "removed_components", &a->removed);
         json_close_object(&d.json);
         return document_end(&d, ret_fd, ret_size);
 }
@@ -145,7 +160,7 @@ static void answer(const struct apply *a, int result) {
         int document = -1;
         size_t size = 0;
 
-        if (a->diagnostics.count > 0 || a->n_removed > 0)
+        if (a->diagnostics.count > 0 || a->added.count > 0 || a->removed.count > 0)
                 (void) write_document(a, &document, &size);
         if (result == 0 && a->session->control->broker->memory) {
                 answer_when_kept(a, document, size);
@@ -234,17 +249,26 @@ static int start_explaining(struct control *c) {
 
 /* ---- applying ---------------------------------------------------------------------------------*/
 
-/* Those that are about to be removed; who is short of memory has them in the log. */
-static void note_removed(struct apply *a, const struct component_table *t,
+/* Those that are about to be removed. */
+static void note_removed(struct component_names *removed, const struct component_table *t,
                          const struct config *config) {
         const struct component *c;
 
-        a->removed = calloc(t->count + 1, sizeof(*a->removed));
-        for (c = component_first(t); a->removed && c; c = component_next(c)) {
-                if (c->removed || config_find_component(config, c->name))
-                        continue;
-                a->removed[a->n_removed] = strdup(c->name);
-                a->n_removed += a->removed[a->n_removed] != NULL;
+        removed->names = calloc(t->count + 1, sizeof(*removed->names));
+        for (c = component_first(t); removed->names && c; c = component_next(c))
+                if (!c->removed && !config_find_component(config, c->name))
+                        add_name(removed, c->name);
+}
+
+/* And made: one that is still on its way out comes back. */
+static void note_added(struct component_names *added, const struct component_table *t,
+                       const struct config *config) {
+        added->names = calloc(config->n_components + 1, sizeof(*added->names));
+        for (size_t i = 0; added->names && i < config->n_components; i++) {
+                const struct component *c = component_find(t, config->components[i]->name);
+
+                if (!c || c->removed)
+                        add_name(added, config->components[i]->name);
         }
 }
 
@@ -265,8 +289,10 @@ static void put_in_force(struct control *c, struct config *config, const struct 
         b->limits = *limits;
         if (!b->log_level_is_fixed)
                 log_set_level(b->log, config->broker.log_level);
-        if (b->components)
-                note_removed(&c->apply, b->components, config);
+        if (b->components) {
+                note_removed(&c->apply.removed, b->components, config);
+                note_added(&c->apply.added, b->components, config);
+        }
         if (b->components && component_table_apply(b->components, config, true) < 0)
                 diagnostics_add(&c->apply.diagnostics, SEVERITY_WARNING, b->config_path, 0,
                                 "out of memory: not all new components could be made; apply again");

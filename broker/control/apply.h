@@ -26,6 +26,12 @@ struct apply_answer {
         size_t size;
 };
 
+/* Those for which there is memory; all are in the log. */
+struct component_names {
+        char **names;
+        size_t count;
+};
+
 struct apply {
         bool running;
         bool again; /* a reload came meanwhile */
@@ -35,8 +41,8 @@ struct apply {
         struct apply_answer answer;
         struct diagnostics diagnostics;
         struct apply_result result;
-        char **removed; /* components that are not configured any more; names */
-        size_t n_removed;
+        /* components that are configured only now, or no more */
+        struct component_names added, removed;
         struct helper *helper; /* finds out who has the addresses that are in use */
 };
 

@@ -125,7 +125,7 @@ def test_apply_prints_what_it_did_as_json(broker):
     b.write_config("[Socket web]\nListenStream=%s:%d\n" % free_address())
     done = json.loads(b.fdpass("apply", "--json").stdout)
     assert done == {"schema": 1, "ok": True, "opened": 1, "adopted": 0, "kept": 0, "changed": 0, "closed": 0,
-                    "diagnostics": [], "removed_components": []}
+                    "diagnostics": [], "added_components": [], "removed_components": []}
     b.write_config("[Socket web]\nListenStream=x\nBacklog=y\n")
     failed = b.fdpass("apply", "--json", check=False)
     document = json.loads(failed.stdout)
@@ -156,7 +156,8 @@ def test_apply_claims_no_counts_that_the_answer_does_not_have(tmp_path):
                                       stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=30, check=True)
                 thread.join()
                 if arguments:
-                    assert set(json.loads(done.stdout)) == {"schema", "ok", "diagnostics", "removed_components"} | more
+                    assert set(json.loads(done.stdout)) == {"schema", "ok", "diagnostics", "added_components",
+                                                             "removed_components"} | more
                 else:
                     assert done.stdout == said
 

@@ -131,6 +131,14 @@ def test_a_restart_tells_what_happens_and_ends_with_a_receipt(hermes):
     assert h.who_answers() == 2
 
 
+def test_of_several_instances_each_is_named_in_the_progress(hermes):
+    h = hermes("Instances=2\n")
+    said = h.broker.fdpass("restart", "hermes").stderr
+    for n in (1, 2):
+        for what in ("2 starting", "2 ready", "1 draining", "1 ended"):
+            assert f"\nhermes.{n}: generation {what} (pid " in "\n" + said, said
+
+
 def test_a_restart_as_json_is_the_receipt_alone(hermes):
     h = hermes()
     done = h.broker.fdpass("restart", "hermes", "--json")
@@ -336,14 +344,19 @@ def test_apply_says_which_components_run_on_as_they_were_and_which_have_failed(b
     assert "run on" not in b.fdpass("apply").stdout
 
 
-def test_apply_names_the_components_that_it_removes(broker):
+def test_apply_names_the_components_that_it_adds_and_removes(broker):
     sections = {name: f"[Component {name}]\nExecStart=sleep 3600\n" for name in "abc"}
     web = "[Socket web]\nListenStream=%s:%d\n" % free_address()
     b = broker("".join(sections.values()) + web)
     b.write_config(sections["b"] + web)
     assert "Components removed, which are stopped now: a c\n" in b.fdpass("apply").stdout
     until(lambda: [c["name"] for c in b.status()["components"]] == ["b"], "their end")
-    assert "removed" not in b.fdpass("apply").stdout
+    assert "Components" not in b.fdpass("apply").stdout
+    b.write_config("".join(sections.values()) + web)
+    assert "Components added: a c\n" in b.fdpass("apply").stdout
+    b.write_config(sections["b"] + web)
+    assert json.loads(b.fdpass("apply", "--json").stdout)["added_components"] == []
+    until(lambda: [c["name"] for c in b.status()["components"]] == ["b"], "their end")
     b.write_config("")
     said = json.loads(b.fdpass("apply", "--json", check=False).stdout)
     assert (said["ok"], said["removed_components"]) == (False, [])  # it would close web, and has done nothing
