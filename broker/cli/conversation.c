@@ -5,6 +5,7 @@
 #include "cli/conversation.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -201,7 +202,24 @@ static const char *missing_of(const json_t *components, char *const *names, size
         return names[0];
 }
 
+/* Of the component that systemctl would call so; NULL: there is none. The caller's. */
+static char *unit_stem(const json_t *components, const char *name) {
+        static const char suffix[] = ".service";
+        size_t length = strlen(name), end = sizeof(suffix) - 1;
+        char *stem;
+
+        if (length <= end || strcmp(name + length - end, suffix) != 0)
+                return NULL;
+        stem = strndup(name, length - end);
+        if (stem && !document_has(components, stem)) {
+                free(stem);
+                stem = NULL;
+        }
+        return stem;
+}
+
 int conversation_failed_components(struct fdpass *c, char *const *names, size_t n_names, int r) {
+        _cleanup_free_ char *stem = NULL;
         const json_t *components;
         json_t *document = NULL;
         const char *missing;
@@ -211,7 +229,8 @@ int conversation_failed_components(struct fdpass *c, char *const *names, size_t 
         (void) document_status(c, NULL, &document);
         components = json_object_get(document, "components");
         missing = missing_of(components, names, n_names);
-        say_none("component", missing, "", nearest_in(components, missing, NULL));
+        stem = unit_stem(components, missing);
+        say_none("component", missing, "", stem ? stem : nearest_in(components, missing, NULL));
         json_decref(document);
         return STATUS_NO_LISTENER;
 }

@@ -169,6 +169,20 @@ int command_parse(struct cli *cli, void *values, int argc, char **argv, int *ret
         return first;
 }
 
+/* What others call it. */
+static const char *said_elsewhere(const char *name) {
+        static const struct {
+                const char *word, *command;
+        } words[] = {{"list", "status"},  {"ls", "status"},    {"ps", "status"},
+                     {"up", "start"},     {"down", "stop"},    {"kill", "stop"},
+                     {"journal", "logs"}, {"verify", "check"}, {"daemon-reload", "apply"}};
+
+        for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++)
+                if (strcmp(words[i].word, name) == 0)
+                        return words[i].command;
+        return NULL;
+}
+
 static const struct command *find_command(const char *name) {
         const char *nearest = NULL;
 
@@ -177,12 +191,33 @@ static const struct command *find_command(const char *name) {
                         return &commands[i];
                 nearest = suggestion_better(name, nearest, commands[i].name);
         }
+        if (said_elsewhere(name))
+                nearest = said_elsewhere(name);
         if (nearest)
                 display_error("there is no command '%s'. Did you mean '%s'?", name, nearest);
         else
                 display_error("there is no command '%s'. 'fdpass --help' shows those there are.",
                               name);
         return NULL;
+}
+
+/* "help", and "help COMMAND". */
+static int help(int argc, char **argv) {
+        const struct command *command = NULL;
+
+        if (argc > 2) {
+                display_error("help is for one command: 'fdpass help %s'", argv[1]);
+                return STATUS_USAGE;
+        }
+        if (argc == 1) {
+                print_help();
+                return STATUS_OK;
+        }
+        command = find_command(argv[1]);
+        if (!command)
+                return STATUS_USAGE;
+        print_command_help(command);
+        return STATUS_OK;
 }
 
 /* Options before the command, the command, and then its own. */
@@ -204,6 +239,8 @@ static int run(struct cli *cli, int argc, char **argv) {
                 puts("\n'fdpass --help' says more, 'fdpass status' is a good beginning.");
                 return STATUS_USAGE;
         }
+        if (strcmp(argv[first], "help") == 0)
+                return help(argc - first, argv + first);
         cli->command = find_command(argv[first]);
         if (!cli->command)
                 return STATUS_USAGE;

@@ -93,6 +93,9 @@ def test_a_path_that_does_not_exist_is_3_and_named():
     (["status", "--version"], 0, "fdpass 0."),
     (["stauts"], 2, "Did you mean 'status'?"),
     (["frobnicate"], 2, "there is no command 'frobnicate'"),
+    (["ps"], 2, "there is no command 'ps'. Did you mean 'status'?"),
+    (["help", "down"], 2, "there is no command 'down'. Did you mean 'stop'?"),
+    (["help", "stop", "start"], 2, "help is for one command"),
     (["--jsn", "status"], 2, "Did you mean '--json'?"),
     (["status", "--verbos=1"], 2, "takes no argument"),
     (["--color=blue", "status"], 2, "auto|always|never"),
@@ -118,6 +121,8 @@ def test_help_of_every_command_comes_from_the_table():
         done = run(command, "--help")
         assert done.returncode == 0 and done.stdout.startswith(f"Usage: fdpass {command} "), done
         assert ("--json" in done.stdout) == (command != "exec")
+        assert run("help", command).stdout == done.stdout
+    assert run("help").stdout == run("--help").stdout
 
 
 def test_apply_prints_what_it_did_as_json(broker):
@@ -185,8 +190,9 @@ def test_completion(broker):
                + "[Component hermes]\nExecStart=/bin/true\nStart=manual\n"
                + "[Component app]\nExecStart=/bin/true\nStart=manual\nSockets=web\n")
     env = b.environment()
-    assert complete(env, "fdpass", "") == ["apply", "check", "exec", "logs", "pause", "reload", "restart", "resume",
-                                           "start", "status", "stop", "store", "upgrade"]
+    assert complete(env, "fdpass", "") == ["apply", "check", "exec", "help", "logs", "pause", "reload", "restart",
+                                           "resume", "start", "status", "stop", "store", "upgrade"]
+    assert complete(env, "fdpass", "help", "re") == ["reload", "restart", "resume"]
     assert complete(env, "fdpass", "st") == ["start", "status", "stop", "store"]
     assert complete(env, "fdpass", "restart", "") == ["app", "hermes"]
     assert complete(env, "fdpass", "logs", "-n", "5", "h") == ["hermes"]
@@ -208,7 +214,7 @@ def test_completion(broker):
 def test_completion_knows_every_command_and_option():
     env = clean_environment()
     listed = [line.split()[0] for line in run("--help").stdout.split("Commands:\n")[1].split("\n\n")[0].splitlines()]
-    assert complete(env, "fdpass", "") == sorted(listed)
+    assert complete(env, "fdpass", "") == sorted([*listed, "help"])
     for command in listed:
         lines = run(command, "--help").stdout.split("Options:\n")[1].splitlines()
         options = {line.split("--")[1].split("=")[0].split("[")[0].split()[0] for line in lines}

@@ -200,6 +200,8 @@ def test_stop_without_waiting_comes_back_while_the_component_still_drains(hermes
     (("restart",), 2, "name a component, or say --all"),
     (("restart", "--all", "hermes"), 2, "do not go together"),
     (("restart", "hermez"), 6, "there is no component 'hermez'. Did you mean 'hermes'?"),
+    (("restart", "hermes.service"), 6, "there is no component 'hermes.service'. Did you mean 'hermes'?"),
+    (("restart", "x.service"), 6, "there is no component 'x.service'. 'fdpass status' shows"),
     (("stop", "hermes", "engram"), 6, "there is no component 'engram'"),
     (("stop", "a/b"), 6, "there is no component 'a/b'"),
     (("start", *(["hermes"] * 65)), 2, "at most 64 at once"),
