@@ -137,6 +137,20 @@ static bool can_be_done(struct job_item *item) {
         return false;
 }
 
+/* Nobody may be waiting for the receipt: of a start with the broker the log and the status have to
+ * tell it. Whoever runs, or was stopped or paused meanwhile, is as it should be. */
+static void note_skipped(const struct job_item *item) {
+        struct component *c = item->component;
+
+        if (c->goal == GOAL_RUNNING || c->goal == GOAL_PAUSED || c->table->stopping)
+                return;
+        log_error(c->table->log, ABOUT(.component = c->name),
+                  "%s is not started: %s. `fdpass start %s` tries again", c->name,
+                  item->receipt.reason, c->name);
+        component_set_goal(c, GOAL_FAILED, item->receipt.reason);
+        component_touch(c);
+}
+
 static void begin_item(struct job_item *item) {
         struct job *j = item->job;
         const struct job_item *missing;
@@ -149,6 +163,8 @@ static void begin_item(struct job_item *item) {
                 settle(item, VERDICT_SKIPPED, "it requires ", missing->name,
                        missing->receipt.verdict == VERDICT_CANCELED ? ", which was not started"
                                                                     : ", which failed");
+                if (missing->receipt.verdict != VERDICT_CANCELED)
+                        note_skipped(item);
                 return;
         }
         item->begun = true;

@@ -334,6 +334,26 @@ def test_who_fails_and_is_tried_again_says_so_and_a_stop_ends_that(broker):
     assert "b failed: exited with status 1 before it was ready. `fdpass start b` tries again" in b.log()
 
 
+def test_who_was_not_started_with_the_broker_because_another_failed_is_shown_as_that(broker):
+    b = broker("[Component db]\nType=notify\nRestart=no\nExecStart=false\n"
+               "[Component api]\nRequires=db\nAfter=db\nExecStart=sleep 3600\n")
+    until(lambda: [c["state"] for c in b.status()["components"]] == ["failed", "failed"], "both")
+    reason = "it requires db, which failed"
+    assert reason in next(line for line in b.fdpass("status").stdout.splitlines() if line.startswith("api "))
+    assert f"api is not started: {reason}. `fdpass start api` tries again" in b.log()
+    b.write_config("[Component db]\nExecStart=sleep 3600\n"
+                   "[Component api]\nRequires=db\nAfter=db\nExecStart=sleep 3600\n")
+    assert "have failed before: 'fdpass start api db'\n" in b.fdpass("apply").stdout
+    b.fdpass("restart", "--all")
+    assert [(c["state"], c["reason"]) for c in b.status()["components"]] == [("ready", None)] * 2
+    b.write_config("[Component db]\nType=notify\nRestart=no\nExecStart=false\n"
+                   "[Component api]\nRequires=db\nAfter=db\nExecStart=sleep 3600\n")
+    b.fdpass("apply")
+    b.fdpass("stop", "db")
+    assert "api: not started: it requires db, which failed" in b.fdpass("start", "api", check=False).stderr
+    assert b.status()["components"][0]["state"] == "ready"  # it was running, and does
+
+
 def test_apply_says_which_components_run_on_as_they_were_and_which_have_failed(broker):
     config = "[Component a]\nExecStart=sleep 3600\n[Component b]\nExecStart=false\nType=notify\nRestart=no\n"
     b = broker(config)
