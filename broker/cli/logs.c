@@ -245,6 +245,9 @@ int logs_run(struct cli *cli, int argc, char **argv) {
                 status = conversation_open(cli, 0, &logs.c);
         if (status == STATUS_OK)
                 status = fetch(&logs, values.lines);
+        if (status == STATUS_OK && !values.follow && !cli->json && logs.last_usec == 0 &&
+            !(values.lines && atoi(values.lines) == 0)) /* who asks for none */
+                fprintf(stderr, "%s has written nothing that the broker remembers.\n", logs.name);
         if (status == STATUS_OK && values.follow)
                 status = follow(&logs);
         fdpass_close(logs.c);

@@ -312,6 +312,9 @@ def test_a_reload_does_not_end_who_does_not_catch_sighup(broker):
     b = broker("[Component a]\nExecStart=sleep 3600\n")
     until(lambda: b.status()["components"][0]["state"] == "ready", "it")
     done = b.fdpass("reload", "a", check=False)
+    logs = b.fdpass("logs", "a")  # nothing at all would look like a failure of the command
+    assert (logs.stdout, logs.stderr) == ("", "a has written nothing that the broker remembers.\n")
+    assert b.fdpass("logs", "a", "--json").stderr == "" == b.fdpass("logs", "a", "-n", "0").stderr
     assert done.returncode == 1
     assert done.stderr.startswith("a: not reloaded, and generation 1 goes on: it does not catch SIGHUP, which would end "
                                   "it: set ExecReload=")
