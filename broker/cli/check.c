@@ -176,6 +176,8 @@ static int check(const struct cli *cli, const char *path, bool quiet) {
                 diagnostics_clear(&diagnostics);
                 return STATUS_FAILED;
         }
+        for (size_t i = 0; config && i < config->n_components; i++)
+                check_component_paths(config->components[i], &diagnostics);
         if (cli->json)
                 print_json(path, &diagnostics, config);
         else

@@ -1,9 +1,14 @@
-/* What `fdpass check --json` says of a component: what it is to the others and how it is run. */
+/* What `fdpass check` says of a component: what it is to the others and how it is run, and what is
+ * not there that its start will need. */
 #include "cli/check_component.h"
+
+#include <errno.h>
+#include <sys/stat.h>
 
 #include "cli/document.h"
 #include "config/choices.h"
 #include "config/component_config.h"
+#include "config/diagnostics.h"
 
 static json_t *json_names(char *const *names, size_t n) {
         json_t *array = json_array();
@@ -52,4 +57,39 @@ json_t *check_component(const struct component_config *c) {
         for (size_t i = 0; i < sizeof(members) / sizeof(members[0]); i++)
                 (void) json_object_set_new(object, members[i].key, members[i].value);
         return object;
+}
+
+/* ---- what is not there ------------------------------------------------------------------------*/
+
+/* Only what is certain: a path that this user may not look into may well be there. */
+static void warn_if_missing(const struct component_config *c, const char *key, const char *path,
+                            struct diagnostics *d) {
+        struct stat st;
+
+        if (path && *path == '/' && stat(path, &st) < 0 && (errno == ENOENT || errno == ENOTDIR))
+                diagnostics_add(d, SEVERITY_WARNING, c->file, c->line,
+                                "%s: %s=%s is not there now; without it a start fails", c->name,
+                                key, path);
+}
+
+static bool makes_directories(const struct component_config *c) {
+        for (size_t k = 0; k < N_DIRECTORY_KINDS; k++)
+                if (c->directories[k].names)
+                        return true;
+        return false;
+}
+
+/* Whose conditions are not met need not be there, and what comes before may make the rest. */
+void check_component_paths(const struct component_config *c, struct diagnostics *d) {
+        if (c->conditions.count > 0)
+                return;
+        if (!c->start.ignore_failure)
+                warn_if_missing(c, "ExecStart", c->start.path, d);
+        if (c->start_pre.count > 0 || makes_directories(c))
+                return;
+        if (!c->working_directory_optional)
+                warn_if_missing(c, "WorkingDirectory", c->working_directory, d);
+        for (size_t i = 0; i < c->n_environment_files; i++)
+                if (!c->environment_files[i].optional)
+                        warn_if_missing(c, "EnvironmentFile", c->environment_files[i].path, d);
 }

@@ -114,6 +114,28 @@ def test_exit_statuses_and_what_is_said(arguments, status, said):
     assert (done.stdout == "") == (status != 0 and arguments != []), done
 
 
+def test_what_a_start_needs_and_is_not_there_is_a_warning(tmp_path):
+    def said(text, *more):
+        path = tmp_path / "fdpass.conf"
+        path.write_text(f"[Component a]\n{text}")
+        done = run("check", "--quiet", str(path), *more)
+        assert done.returncode == 0, done
+        return done.stdout if more else done.stderr
+    gone = tmp_path / "gone"
+    for key, more in (("ExecStart", ""), ("WorkingDirectory", "ExecStart=true\n"),
+                      ("EnvironmentFile", "ExecStart=true\n")):
+        line = f"{more}{key}={gone}\n"
+        wanted = f"fdpass.conf:1: warning: a: {key}={gone} is not there now; without it a start fails\n"
+        assert wanted in said(line) and said(line).endswith("1 component, ok, 1 warning\n")
+        assert json.loads(said(line, "--json"))["diagnostics"][0]["severity"] == "warning"
+        for excuse in (line.replace("=/", "=-/"), line + f"ConditionPathExists={gone}\n"):
+            assert "warning" not in said(excuse)
+        if more:
+            assert "warning" not in said(line + "ExecStartPre=true\n")
+            assert "warning" not in said(line + "RuntimeDirectory=x\n")
+    assert "warning" not in said("ExecStart=sleep 1\nWorkingDirectory=/tmp\n")
+
+
 def test_help_of_every_command_comes_from_the_table():
     listed = [line.split()[0] for line in run("--help").stdout.split("Commands:\n")[1].split("\n\n")[0].splitlines()]
     assert {"status", "exec", "check", "apply"} <= set(listed)
