@@ -375,7 +375,7 @@ static bool check_right(struct request *request) {
         if (permission_to_operate(request->session))
                 return true;
         answer_error(request, EACCES,
-                     "%s is for operators of the broker: see Operators= in [Broker]",
+                     "%s is for root, the broker's own user, and whom Operators= in [Broker] names",
                      request->verb->name);
         return false;
 }

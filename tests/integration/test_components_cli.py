@@ -229,6 +229,16 @@ def last_answer(client):
     return packet
 
 
+@pytest.mark.root
+def test_who_may_not_operate_is_told_who_may(broker):
+    b = broker("[Component a]\nExecStart=sleep 3600\n")
+    for command in (("restart", "a"), ("stop", "--all"), ("logs", "a"), ("apply",)):
+        done = b.fdpass(*command, check=False, user=65534, group=65534, extra_groups=[])
+        assert done.returncode == 5 and not done.stdout, done
+        assert done.stderr == (f"fdpass: {command[0].upper()} is for root, the broker's own user, and whom Operators= "
+                               "in [Broker] names\n")
+
+
 def test_ctrl_c_ends_the_waiting_and_not_the_job(hermes):
     h = hermes()
     h.tell("wait")
