@@ -188,6 +188,7 @@ struct component_table *component_table_free(struct component_table *t) {
                         job_free(TAILQ_FIRST(&t->jobs));
                 while (t->by_name)
                         component_free(t->by_name);
+                killed_trees_clear(&t->killed_trees);
                 timer_stop(&t->turns);
                 worker_pool_clear(&t->workers);
                 kept_lines_close(&t->kept_lines);

@@ -10,6 +10,7 @@
 #include "components/component.h"
 #include "components/job.h"
 #include "components/kept_lines.h"
+#include "components/killed_trees.h"
 #include "components/process_tree.h"
 #include "core/log.h"
 #include "core/worker.h"
@@ -46,6 +47,7 @@ struct component_table {
         struct worker_pool workers;
         struct kept_lines kept_lines; /* that components wrote */
         struct cgroup_root cgroups;
+        struct killed_tree_list killed_trees;
         struct rate_limit strays; /* searches for them, with cgroups */
         bool has_cgroup_root;     /* it was looked for: with the first component */
         struct component *by_name;

@@ -377,7 +377,7 @@ void instance_commands_stop(struct instance *i) {
         spawn_watch_stop(&i->control_watch);
         i->commands = NULL;
         if (i->control_tree.pidfd >= 0) {
-                process_tree_kill(&i->control_tree);
+                killed_trees_take(&instance_table(i)->killed_trees, &i->control_tree);
                 clear_control_tree(i);
         }
         output_pipe_drain(&i->command_output);

@@ -252,7 +252,7 @@ static void start_watching(struct process_tree *tree, void (*on_main_end)(void *
         tree->on_main_end = on_main_end;
         tree->on_end = on_end;
         tree->owner = owner;
-        if (tree->pidfd >= 0)
+        if (tree->pidfd >= 0 && !tree->main_ended)
                 io_watch_start(&tree->exit_watch, tree->loop, tree->pidfd, IO_READ, on_exit_of_main,
                                tree);
         else
@@ -356,12 +356,28 @@ void process_tree_remove_cgroup(struct process_tree *tree) {
                 close_cgroup(tree);
 }
 
+static void stop_watching(struct process_tree *tree) {
+        io_watch_stop(&tree->exit_watch);
+        io_watch_stop(&tree->cgroup_watch);
+        timer_stop(&tree->poll);
+        tree->search = helper_stop(tree->search);
+}
+
+void process_tree_move(struct process_tree *tree, struct process_tree *ret,
+                       void (*on_main_end)(void *owner), void (*on_end)(void *owner), void *owner) {
+        stop_watching(tree);
+        *ret = *tree;
+        tree->loop = NULL;
+        tree->pidfd = tree->cgroup_fd = tree->events_fd = tree->events_set = tree->leader_fd = -1;
+        tree->cgroup[0] = '\0';
+        ret->on_main_exit = NULL;
+        start_watching(ret, on_main_end, on_end, owner);
+}
+
 void process_tree_clear(struct process_tree *tree) {
         if (!tree->loop)
                 return;
-        io_watch_stop(&tree->exit_watch);
-        timer_stop(&tree->poll);
-        tree->search = helper_stop(tree->search);
+        stop_watching(tree);
         close_cgroup(tree);
         tree->leader_fd = close_fd(tree->leader_fd);
         if (tree->collected)

@@ -110,6 +110,12 @@ size_t process_tree_pids(const struct process_tree *tree, pid_t *ret, size_t max
  */
 void process_tree_outline(const struct process_tree *tree, struct process_tree *ret);
 
+/*
+ * What is still to come of it is told elsewhere: *ret becomes the tree, and *tree is as after
+ * process_tree_clear().
+ */
+void process_tree_move(struct process_tree *tree, struct process_tree *ret,
+                       void (*on_main_end)(void *owner), void (*on_end)(void *owner), void *owner);
 /* Removes its cgroup when all has ended, ahead of process_tree_clear(); else nothing. */
 void process_tree_remove_cgroup(struct process_tree *tree);
 /* Stops watching, closes, removes its cgroup when that is empty; kills nothing. */

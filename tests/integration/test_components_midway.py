@@ -1,6 +1,7 @@
 """
 The broker goes away while a component is in the middle of something that takes more than one step: a reload of its own,
-an end that does not come, instances that are replaced one by one. And the keeper goes away alone.
+an end that does not come, instances that are replaced one by one. And the keeper goes away alone. And a component is
+asked for something else in the middle of that.
 """
 import os
 import signal
@@ -11,7 +12,7 @@ import time
 import pytest
 
 from testing.load import Load
-from testing.process import alive, until
+from testing.process import alive, cgroups, end, until
 from testing.scene import REQUEST
 from testing.ways import (WAYS, Command, collector, kill_broker, kill_keeper, scene,  # noqa: F401  (fixtures, too)
                           upgrade, wait_no_zombies)
@@ -173,6 +174,82 @@ def test_instances_are_replaced_one_by_one_whatever_becomes_of_the_broker(scene,
             wait_no_zombies(*s.broker.pids())
         load.wait_served(5)
     assert load.refused == 0 and load.made == load.served, str(load)
+
+
+def test_a_place_that_fails_leaves_the_others_to_their_start(scene):
+    s = scene(NOTIFY + "Instances=3\nStart=manual\nRestart=on-failure\nRestartSec=10ms\n")
+    gate = s.file("gate")
+    s.do("hermes", f"starts-while={gate}")
+    job = s.job("START", "hermes")
+    until(lambda: len(states(s)) == 3, "three")
+    before = states(s)
+    end(before[1, 0][1])
+    assert job.wait()["hermes"]["verdict"] == "failed"
+    until(lambda: len([state for state, _ in states(s).values() if state == "starting"]) == 3, "another in its place")
+    assert set(states(s)) == set(before), states(s)
+    gate.unlink()
+    s.wait_state("hermes", "ready")
+    until(lambda: [state for state, _ in states(s).values()] == ["ready"] * 3, lambda: states(s))
+    assert all(states(s)[1, index][1] == before[1, index][1] for index in (1, 2)), "they were started anew"
+
+
+def test_a_restart_of_what_is_starting_in_other_places_leaves_one_generation_starting(scene):
+    s = scene(NOTIFY + "Instances=3\nStart=manual\nRestart=no\n")
+    gate = s.file("gate")
+    s.do("hermes", f"starts-while={gate}")
+    job = s.job("START", "hermes")
+    until(lambda: len(states(s)) == 3, "three")
+    end(states(s)[1, 0][1])
+    assert job.wait()["hermes"]["verdict"] == "failed"
+    assert {place: state for place, (state, _) in states(s).items()} == {(1, 1): "starting", (1, 2): "starting"}
+    job = s.job("RESTART", "hermes").step("starting", generation=2)
+    assert [place for place, (state, _) in states(s).items() if state == "starting"] == [(2, 0)], states(s)
+    gate.unlink()
+    receipt = job.wait()["hermes"]
+    assert (receipt["verdict"], receipt["generation"], receipt["instances"]) == ("serves", 2, 3), receipt
+
+
+def test_a_place_is_begun_again_in_its_generation_when_what_was_there_is_gone(scene, tmp_path):
+    """The two have one name, and with it one notify socket."""
+    s = scene(NOTIFY + "Instances=2\nStart=manual\nRestart=no\n"
+              f"ExecStartPre=/bin/sh -c 'while [ -e {tmp_path}/gate-$FDPASS_INSTANCE ]; do sleep 0.01; done'\n"
+              "ExecStartPost=/bin/sh -c 'test $FDPASS_INSTANCE != $BAD'\n")
+    first, linger, gate = s.file("gate-0"), s.file("gate-linger"), s.file("gate")
+    s.do("hermes", f"linger={linger}", "BAD=1\n")
+    failed = s.job("START", "hermes")
+    until(lambda: states(s).get((1, 1), [""])[0] == "draining", lambda: states(s))
+    pid = states(s)[1, 1][1]
+    s.do("hermes", f"starts-while={gate}", "BAD=none\n")
+    with s.broker.client() as client:
+        assert client.request("START", NAMES="hermes", JOB="again", NO_WAIT=1).ok
+    assert states(s)[1, 0][0] == "starting" and len(s.component("hermes")["instances"]) == 2
+    linger.unlink()
+    until(lambda: not alive(pid) and states(s).get((1, 1), ["", pid])[1] != pid, "the end of what failed")
+    gate.unlink()
+    first.unlink()
+    receipt = s.receipt("START", "hermes", JOB="again")
+    assert (receipt["verdict"], receipt["instances"], receipt["last_lines"]) == ("serves", 2, []), receipt
+    assert failed.wait()["hermes"]["verdict"] == "failed"
+
+
+# ---- a command -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("verb, directive", [("START", "ExecStartPre"), ("START", "ExecStartPost"),
+                                             ("RELOAD", "ExecReload"), ("STOP", "ExecStop")])
+def test_a_command_that_is_cut_short_leaves_no_cgroup(scene, verb, directive):
+    name = f"hermes{os.getpid()}"  # cgroups of its own
+    s = scene(NOTIFY + f"Start=manual\nTimeoutStopSec=300ms\n{directive}=/bin/sleep 100\n", name)
+    if "components run in cgroups" not in s.broker.log():
+        pytest.skip("no cgroup v2 that may be written")
+    job = s.job("START", name)
+    if verb != "START":
+        assert job.wait()[name]["verdict"] == "serves"
+        job = s.job(verb, name)
+    until(lambda: any(one.endswith("-control") for one in cgroups(name)), lambda: cgroups(name))
+    s.receipt("STOP", name)
+    until(lambda: cgroups(name) == [], lambda: f"these to be removed: {cgroups(name)}")
+    job.wait()
 
 
 # ---- the keeper alone ------------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ import pytest
 
 from testing.broker import DEADLINE, children_of, memory_is_measurable
 from testing.load import Load
-from testing.process import alive, end, fds_at_rest, resident, until
+from testing.process import alive, cgroups, end, fds_at_rest, resident, until
 from testing.scene import REQUEST, Scene
 from testing.ways import (WAYS, Command, collector, kill_broker, kill_keeper, scene,  # noqa: F401  (fixtures, too)
                           upgrade, wait_no_zombies)
@@ -172,18 +172,6 @@ def test_killed_at_some_moment_of_a_restart_under_load(scene):
     assert len(cgroups(name)) <= 1, cgroups(name)
     if memory_is_measurable():
         assert max(sizes[len(sizes) // 2:]) < min(sizes) + 1024, f"KiB resident in the keeper: {sizes}"
-
-
-def cgroups(component):
-    """Of a component, below our own one."""
-    with open("/proc/self/cgroup", encoding="ascii") as file:
-        path = next((line.strip()[3:] for line in file if line.startswith("0::/")), None)
-    with open("/proc/self/mounts", encoding="utf-8") as file:
-        mount = next((line.split()[1] for line in file if line.split()[2] == "cgroup2"), None)
-    try:
-        return [name for name in os.listdir(mount + path) if name.startswith(f"fdpass-{component}-")]
-    except (OSError, TypeError):
-        return []
 
 
 # ---- other things under way ------------------------------------------------------------------------------------

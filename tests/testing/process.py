@@ -82,3 +82,15 @@ def memfd_of(pid, name):
         if os.readlink(path).startswith(f"/memfd:{name}"):
             return path
     raise AssertionError(f"{pid} has no {name}")
+
+
+def cgroups(component):
+    """Of a component, below our own one."""
+    with open("/proc/self/cgroup", encoding="ascii") as file:
+        path = next((line.strip()[3:] for line in file if line.startswith("0::/")), None)
+    with open("/proc/self/mounts", encoding="utf-8") as file:
+        mount = next((line.split()[1] for line in file if line.split()[2] == "cgroup2"), None)
+    try:
+        return [name for name in os.listdir(mount + path) if name.startswith(f"fdpass-{component}-")]
+    except (OSError, TypeError):
+        return []
