@@ -108,11 +108,21 @@ static void keep_progress(const struct operation *op) {
         }
 }
 
+/* A start that failed in one place leaves others that are starting. */
+static void stop_starting(const struct component *c) {
+        struct instance *i;
+
+        TAILQ_FOREACH (i, &c->instances, entry)
+                if (instance_is_starting(i))
+                        instance_stop(i);
+}
+
 static void start_instance(struct operation *op, unsigned index) {
         struct component *c = op->component;
         struct instance *i;
 
         if (op->generation == 0) {
+                stop_starting(c); /* never two generations at a time, in whatever places */
                 op->generation = component_new_generation(c);
                 op->receipt.generation = op->generation;
                 op->begun = 0;
@@ -192,6 +202,32 @@ static bool is_being_left(const struct operation *op, unsigned index) {
         return false;
 }
 
+/* It is on its way already in some places: what is started in others is part of it, and those that
+ * are starting are left in peace. */
+static void join_starting(struct operation *op) {
+        const struct instance *i;
+
+        TAILQ_FOREACH (i, &op->component->instances, entry) {
+                if (!instance_is_starting(i) ||
+                    (op->generation > 0 && i->generation != op->generation))
+                        continue;
+                op->generation = op->receipt.generation = i->generation;
+                op->begun |= bit(i->index);
+        }
+        if (op->generation > 0)
+                keep_progress(op);
+}
+
+/* One of this generation is still on its way out of this place: they would share their names. */
+static bool is_occupied(const struct operation *op, unsigned index) {
+        const struct instance *i;
+
+        TAILQ_FOREACH (i, &op->component->instances, entry)
+                if (i->index == index && i->generation == op->generation)
+                        return true;
+        return false;
+}
+
 static enum step advance_place(struct operation *op, unsigned index) {
         struct component *c = op->component;
         struct instance *serving = component_serving(c, index),
@@ -202,11 +238,8 @@ static enum step advance_place(struct operation *op, unsigned index) {
                 (void) stop_older(op, index, serving->generation);
                 return STEP_DONE;
         }
-        if (starting && op->generation == 0 && op->kind != JOB_RESTART) {
-                op->generation = op->receipt.generation = starting->generation; /* on its way */
-                op->begun |= bit(index);
-                keep_progress(op);
-        }
+        if (op->generation == 0 && op->kind != JOB_RESTART)
+                join_starting(op);
         if (starting && starting->generation == op->generation)
                 return STEP_WAIT;
         if (starting) { /* by itself, after it had ended: what was asked for comes later */
@@ -223,7 +256,8 @@ static enum step advance_place(struct operation *op, unsigned index) {
                 return STEP_FAILED;
         if (c->config->handover == HANDOVER_STOP_FIRST && stop_older(op, index, op->generation))
                 return STEP_WAIT;
-        if (component_is_crowded(c, index) || runtime_directory_is_busy(c))
+        if (is_occupied(op, index) || component_is_crowded(c, index) ||
+            runtime_directory_is_busy(c))
                 return STEP_WAIT;
         start_instance(op, index);
         return component_starting(c, index) ? STEP_WAIT : STEP_FAILED;

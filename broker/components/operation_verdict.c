@@ -55,7 +55,8 @@ static void take_lines(struct operation *op, const struct instance *i) {
 }
 
 void operation_instance_failed(struct operation *op, struct instance *i) {
-        if (op->decided || i->generation != op->generation)
+        if (op->decided || i->generation != op->generation ||
+            !(op->begun & UINT64_C(1) << i->index)) /* of a start before this one */
                 return;
         if (!op->receipt.reason[0])
                 (void) snprintf(op->receipt.reason, sizeof(op->receipt.reason), "%s",
