@@ -543,6 +543,16 @@ static bool has_older(const struct component *c, uint64_t generation, uint64_t p
         return false;
 }
 
+/* It may not have come to all places yet. A back-off starts what is missing at its end. */
+static bool is_started_unasked(const struct component *c) {
+        const struct instance *i;
+
+        TAILQ_FOREACH (i, &c->instances, entry)
+                if (instance_is_starting(i))
+                        return c->goal == GOAL_RUNNING && !timer_is_started(&c->back_off);
+        return false;
+}
+
 void operation_resume_unasked(struct component *c) {
         const struct instance *i;
         struct operation *op;
@@ -554,7 +564,14 @@ void operation_resume_unasked(struct component *c) {
         TAILQ_FOREACH (i, &c->instances, entry)
                 if (i->generation == newest)
                         places |= bit(i->index);
-        if (c->operation || !has_older(c, newest, places) || operation_new(c, JOB_RESTART, &op) < 0)
+        if (c->operation)
+                return;
+        if (!has_older(c, newest, places)) {
+                if (is_started_unasked(c))
+                        (void) operation_request(c, JOB_START, NULL);
+                return;
+        }
+        if (operation_new(c, JOB_RESTART, &op) < 0)
                 return;
         op->generation = newest;
         resume_begun(op, NULL, places);

@@ -61,8 +61,8 @@ int operation_request(struct component *component, enum job_kind kind, struct jo
  * 0 or -ENOMEM.
  */
 int operation_resume(struct component *component, enum job_kind kind, struct job_item *item);
-/* The same with a restart that nobody had asked for: there is a newer generation, and none that
- * takes its place. */
+/* The same with what nobody had asked for: a restart, when there is a newer generation and none
+ * that takes its place, or a start. */
 void operation_resume_unasked(struct component *component);
 
 /* It is the component's turn to do this one. */

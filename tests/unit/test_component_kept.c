@@ -108,6 +108,23 @@ START_TEST(each_of_several_has_its_own_again) {
 }
 END_TEST
 
+/* The broker died when the first of them had begun. */
+START_TEST(a_start_that_nobody_asked_for_comes_to_all_places) {
+        const struct instance *i;
+
+        begin("Instances=1\n");
+        ck_assert_int_eq(operation_request(life_component(&l, "a"), JOB_START, NULL), 0);
+        LIFE_UNTIL(&l, life_component(&l, "a")->n_instances == 1);
+        die("Instances=3\n");
+        LIFE_UNTIL(&next, life_component(&next, "a")->n_instances == 3);
+        test_write("go1", "");
+        LIFE_UNTIL(&next, component_served_places(life_component(&next, "a")) == 7);
+        TAILQ_FOREACH (i, &life_component(&next, "a")->instances, entry)
+                ck_assert_uint_eq(i->generation, 1);
+        life_end(&next);
+}
+END_TEST
+
 START_TEST(what_it_said_comes_back) {
         struct instance *i;
 
@@ -681,6 +698,7 @@ END_TEST
 SUITE("component_kept", {
         TEST(a_component_that_runs_is_found_again);
         TEST(each_of_several_has_its_own_again);
+        TEST(a_start_that_nobody_asked_for_comes_to_all_places);
         TEST(what_it_said_comes_back);
         TEST(why_a_reload_failed_does_not);
         TEST(one_that_leaves_does_so_under_the_next_broker);
