@@ -307,11 +307,15 @@ static void enter_preparing(struct instance *i) {
 }
 
 static void enter_starting(struct instance *i) {
-        if (i->started_usec == 0) {
+        bool is_prepared = i->started_usec > 0;
+
+        if (!is_prepared) {
                 i->started_usec = loop_now_usec();
                 i->since_usec = clock_realtime_usec();
         }
         instance_set_deadline(i, i->config->timeout_start_usec);
+        if (is_prepared)
+                instance_keep(i); /* ExecStartPre= is not to be run again, if we die now */
         instance_spawn_main(i);
 }
 

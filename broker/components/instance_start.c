@@ -336,7 +336,10 @@ static void next_command(struct instance *i) {
                 instance_commands_ended(i, true);
                 return;
         }
-        r = spawn_command(i, &i->commands->items[i->next_command++]);
+        i->next_command++;
+        if (i->next_command > 1)
+                instance_keep(i); /* the one before has ended: not to be run again, if we die now */
+        r = spawn_command(i, &i->commands->items[i->next_command - 1]);
         if (r == 0)
                 return;
         clear_control_tree(i);

@@ -286,6 +286,28 @@ def test_killed_at_each_system_call_of_a_components(broker, processes, tmp_path,
     stop(scene)
 
 
+def test_killed_between_the_commands_of_a_component_none_is_run_twice(broker, processes, tmp_path):
+    """Where a process is about to be started: what ran before it has ended, and is not to be begun again."""
+    scene = ComponentScene(broker, processes)
+    ran = tmp_path / "ran"
+    steps = [("ExecStartPre", "one"), ("ExecStartPre", "two"), ("ExecStartPost", "three"), ("ExecStartPost", "four")]
+    scene.base += "".join(f"{key}=/bin/sh -c 'echo {word} >>{ran}'\n" for key, word in steps)
+    scene.begin()
+    calls = count_calls(scene, restart, tmp_path / "trace")
+    deaths = []
+    for point in (n for n, name in enumerate(calls, 1) if name in ("clone", "clone3", "fork")):
+        ran.unlink()
+        pid = scene.broker_pid()
+        tracer = attach(pid, death_at(calls, point), tmp_path / "killed")
+        assert restart(scene).returncode == 0
+        detach(tracer)
+        deaths.append(scene.broker_pid() != pid)
+        assert ran.read_text().split() == [word for _, word in steps], (point, scene.b.log()[-4000:])
+        scene.check(point)
+    check_deaths(deaths)
+    stop(scene)
+
+
 def start_under_strace(scene, expression, log):
     """The next broker, from its first system call on: strace follows the keeper, which starts it."""
     pid = scene.broker_pid()
