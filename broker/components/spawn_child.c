@@ -20,6 +20,7 @@
 #include "components/credentials.h"
 #include "components/directory.h"
 #include "components/environment.h"
+#include "components/output_file.h"
 #include "components/spawn_private.h"
 #include "core/limits.h"
 #include "core/slice.h"
@@ -114,16 +115,8 @@ static int make_directories(struct child *c) {
 
 /* ---- descriptors -----------------------------------------------------------------------------*/
 
-static const int file_flags[] = {
-        [OUTPUT_FILE] = 0,
-        [OUTPUT_APPEND] = O_APPEND,
-        [OUTPUT_TRUNCATE] = O_TRUNC,
-};
-
 /* The descriptor for 1 or 2, or -errno. */
 static int open_output(struct child *c, const struct output_config *output, int inherited_fd) {
-        int fd;
-
         switch (output->kind) {
         case OUTPUT_SAME:
                 return c->standard[1];
@@ -132,10 +125,7 @@ static int open_output(struct child *c, const struct output_config *output, int 
         case OUTPUT_NULL:
                 return c->standard[0];
         default:
-                fd = open(output->path,
-                          O_WRONLY | O_CREAT | O_NOCTTY | O_CLOEXEC | file_flags[output->kind],
-                          0644);
-                return fd < 0 ? fail(c, output->path, -errno) : fd;
+                return output_file_open(c->config, output, c->what, sizeof(c->what));
         }
 }
 

@@ -162,3 +162,23 @@ def test_what_cannot_be_removed_is_said_and_holds_up_nothing(scene, place):
         assert (s.folder / "hermes.env").exists()
     finally:
         place.path.unlink()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be led astray")
+def test_a_link_in_the_place_of_its_log_leaves_the_old_generation(scene, place, tmp_path):
+    place.path.mkdir()
+    log, victim = place.path / "out", tmp_path / "victim"
+    victim.write_text("as it was")
+    s = scene({"hermes": NOTIFY + f"StandardOutput=append:{log}\nExecStartPre=/bin/echo mark\n"})
+    assert log.read_text().count("mark\n") == 1
+    os.chown(place.path, 12345, 12345)
+    assert s.receipt("RESTART", "hermes")["verdict"] == "serves"
+    assert log.read_text().count("mark\n") == 2
+    log.rename(place.path / "before")
+    log.symlink_to(victim)
+    receipt = s.receipt("RESTART", "hermes")
+    assert (receipt["verdict"], receipt["reason"]) == \
+        ("kept", "opening its standard output (out is a symbolic link that not only root can change, so name its target: "
+                 f"{log}): Operation not permitted")
+    assert victim.read_text() == "as it was"
+    assert s.generation("hermes") == 2
