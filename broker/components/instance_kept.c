@@ -286,6 +286,8 @@ static void adopt_parts(struct instance *i, const struct parts *parts, const cha
 }
 
 static void read_record(struct instance *i, const struct assignments *a) {
+        uint64_t said = assignments_u64(a, "EXIT_STATUS", UINT64_MAX);
+
         i->adopted = true;
         i->since_usec = record_u64(a, "SINCE");
         i->started_usec = record_u64(a, "STARTED");
@@ -306,9 +308,8 @@ static void read_record(struct instance *i, const struct assignments *a) {
         i->evidence = (enum evidence) record_choice(a, "EVIDENCE", EVIDENCE_SERVES, EVIDENCE_NONE);
         i->executed = record_u64(a, "EXECUTED") != 0;
         i->was_given_stored = record_u64(a, "STORED") != 0;
-        i->notify_error = (int) record_u64(a, "ERRNO");
-        if (assignments_get(a, "EXIT_STATUS"))
-                i->said_exit_status = (int) record_u64(a, "EXIT_STATUS");
+        i->notify_error = (int) record_choice(a, "ERRNO", NOTIFY_ERROR_MAX, 0);
+        i->said_exit_status = said <= NOTIFY_EXIT_STATUS_MAX ? (int) said : -1;
         record_text(a, "REASON", i->reason, sizeof(i->reason));
         record_text(a, "STATUS", i->status, sizeof(i->status));
         record_text(a, "READY_BY", i->ready_by, sizeof(i->ready_by));

@@ -18,6 +18,7 @@
 #define KIND_JOB "job"
 #define KIND_JOB_ITEM "job_item"
 
+#define LAST_STATUS_MAX 255 /* of exit(3); signals are fewer */
 #define LINES_KEPT 8
 #define LINE_KEPT 400
 
@@ -80,7 +81,7 @@ static void read_component(struct component *c, const struct assignments *a) {
         record_text(a, "REASON", c->reason, sizeof(c->reason));
         c->last_end =
                 (enum process_end) record_choice(a, "LAST_END", PROCESS_UNKNOWN, PROCESS_UNKNOWN);
-        c->last_status = (int) record_u64(a, "LAST_STATUS");
+        c->last_status = (int) record_choice(a, "LAST_STATUS", LAST_STATUS_MAX, 0);
         c->last_end_usec = record_u64(a, "LAST_TIME");
         record_text(a, "LAST_REASON", c->last_reason, sizeof(c->last_reason));
         c->policy.steps = (unsigned) record_u64(a, "STEPS");

@@ -84,11 +84,11 @@ static bool set_main_pid(struct notify_packet *packet, unsigned flag, struct tex
 }
 
 static bool set_error(struct notify_packet *packet, unsigned flag, struct text value) {
-        return to_int(value, 1, 4095, &packet->error); /* MAX_ERRNO of the kernel */
+        return to_int(value, 1, NOTIFY_ERROR_MAX, &packet->error);
 }
 
 static bool set_exit_status(struct notify_packet *packet, unsigned flag, struct text value) {
-        if (!to_int(value, 0, 255, &packet->exit_status))
+        if (!to_int(value, 0, NOTIFY_EXIT_STATUS_MAX, &packet->exit_status))
                 return false;
         packet->flags |= flag;
         return true;

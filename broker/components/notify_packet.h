@@ -17,6 +17,9 @@
 
 #define NOTIFY_STATUS_SIZE 256
 
+#define NOTIFY_ERROR_MAX 4095 /* MAX_ERRNO of the kernel */
+#define NOTIFY_EXIT_STATUS_MAX 255
+
 enum notify_flags {
         NOTIFY_READY = 1,         /* READY=1 */
         NOTIFY_RELOADING = 2,     /* RELOADING=1 */

@@ -620,17 +620,23 @@ START_TEST(numbers_that_mean_nothing_here) {
         i = life_instance(&l, "a", 1);
         i->evidence = (enum evidence)(EVIDENCE_SERVES + 1);
         i->cause = (enum end_cause)(END_BY_WATCHDOG + 1);
+        i->notify_error = 4096;
+        i->said_exit_status = 256;
         instance_keep(i);
         c = life_component(&l, "a");
         c->last_end = (enum process_end)(PROCESS_UNKNOWN + 1);
+        c->last_status = 256;
         component_keep(c);
         die("");
         i = life_instance(&next, "a", 1);
         ck_assert_int_eq(i->evidence, EVIDENCE_NONE);
         ck_assert_int_eq(i->cause, END_BY_ITSELF);
+        ck_assert_int_eq(i->notify_error, 0);
+        ck_assert_int_eq(i->said_exit_status, -1); /* not even 0 */
         c = life_component(&next, "a");
         ck_assert_str_eq(process_end_text(c->last_end, 0, text, sizeof(text)),
                          "ended, nobody knows how");
+        ck_assert_int_eq(c->last_status, 0);
         test_write("go1", "");
         LIFE_UNTIL(&next, life_is(&next, "a", COMPONENT_READY));
         ck_assert_str_eq(i->ready_by, "running");
@@ -646,11 +652,18 @@ START_TEST(the_last_of_a_few_is_one_of_them) {
         i = life_instance(&l, "a", 1);
         i->evidence = EVIDENCE_SERVES;
         i->cause = END_BY_WATCHDOG;
+        i->notify_error = 4095;
+        i->said_exit_status = 255;
         instance_keep(i);
+        life_component(&l, "a")->last_status = 255;
+        component_keep(life_component(&l, "a"));
         die("");
         i = life_instance(&next, "a", 1);
         ck_assert_int_eq(i->evidence, EVIDENCE_SERVES);
         ck_assert_int_eq(i->cause, END_BY_WATCHDOG);
+        ck_assert_int_eq(i->notify_error, 4095);
+        ck_assert_int_eq(i->said_exit_status, 255);
+        ck_assert_int_eq(life_component(&next, "a")->last_status, 255);
         life_end(&next);
 }
 END_TEST
