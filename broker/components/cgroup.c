@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -22,7 +23,10 @@
 int cgroup_open(const struct cgroup_root *root, const char *name) {
         int fd = openat(root->fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 
-        return fd < 0 ? -errno : fd;
+        if (fd < 0)
+                return -errno;
+        (void) flock(fd, LOCK_SH | LOCK_NB); /* refused only to who comes while it is looked at */
+        return fd;
 }
 
 int cgroup_make(const struct cgroup_root *root, const char *name, char ret_name[CGROUP_NAME_SIZE],

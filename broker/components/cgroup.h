@@ -15,10 +15,20 @@
  * folder. 0 or -errno. */
 int cgroup_make(const struct cgroup_root *root, const char *name, char ret_name[CGROUP_NAME_SIZE],
                 int *ret_fd);
-/* The folder of one that was made, or -errno. */
+/*
+ * The folder of one that was made, or -errno. As that of cgroup_make() it is locked, flock(2), as
+ * long as it is open: so other brokers know that one lives whose it is.
+ */
 int cgroup_open(const struct cgroup_root *root, const char *name);
 /* Remove it with what was made below it, as far as no process is in it. */
 void cgroup_remove(const struct cgroup_root *root, const char *name);
+
+#define CGROUP_STALE_SECONDS 60
+/*
+ * Remove what brokers left below the root that are no more: what has the name of a place, nobody in
+ * it or below, and no lock. True: some of it was made too lately, and can go so much later.
+ */
+bool cgroup_remove_stale(const struct cgroup_root *root);
 
 /* cgroup.events, to be polled for EPOLLPRI; or -errno. */
 int cgroup_open_events(int cgroup_fd);

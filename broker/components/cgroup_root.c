@@ -3,22 +3,16 @@
  * cgroup v2 is mounted beside v1, in a container only a part of it may be, and read-only: so it is
  * looked for among the mounts, and tried.
  */
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "cleanup.h"
 #include "components/cgroup.h"
 #include "core/log.h"
-
-#define STALE_SECONDS 60
-#define STALE_MAX 4096 /* looked at in one start */
 
 /* "0::/system.slice/fdpassd.service": our place in the cgroup v2 hierarchy. NULL: in none. */
 static char *own_path(void) {
@@ -118,40 +112,19 @@ static int try(const struct cgroup_root *root) {
 
 static int find(struct cgroup_root *root) {
         _cleanup_free_ char *folder = NULL;
-        int r;
 
         root->path = own_path();
         folder = root->path ? own_folder(root->path) : NULL;
         if (!folder)
                 return -ENOENT;
         root->fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-        if (root->fd < 0)
-                return -errno;
-        r = try(root);
-        return r;
+        return root->fd < 0 ? -errno : 0;
 }
 
-/*
- * Empty ones of brokers that died with their keeper. Not those that were made just now: another
- * broker may have a place here, and one of its processes on the way into it.
- */
-static void remove_stale(const struct cgroup_root *root) {
-        int fd = openat(root->fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-        DIR *folder = fd < 0 ? NULL : fdopendir(fd);
-        time_t now = time(NULL);
-        const struct dirent *entry;
-        struct stat st;
-
-        if (!folder) {
-                close_fd(fd);
-                return;
-        }
-        for (unsigned n = 0; n < STALE_MAX && (entry = readdir(folder)); n++)
-                if (strncmp(entry->d_name, PLACE_PREFIX, strlen(PLACE_PREFIX)) == 0 &&
-                    fstatat(root->fd, entry->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
-                    S_ISDIR(st.st_mode) && now - st.st_mtime > STALE_SECONDS)
-                        (void) unlinkat(root->fd, entry->d_name, AT_REMOVEDIR); /* if it is empty */
-        (void) closedir(folder);
+void cgroup_root_find(struct cgroup_root *root) {
+        *root = (struct cgroup_root){.fd = -1};
+        if (find(root) < 0)
+                cgroup_root_close(root);
 }
 
 void cgroup_root_open(struct cgroup_root *root, struct log *log) {
@@ -159,8 +132,9 @@ void cgroup_root_open(struct cgroup_root *root, struct log *log) {
 
         *root = (struct cgroup_root){.fd = -1};
         r = find(root);
+        if (r == 0)
+                r = try(root);
         if (r == 0) {
-                remove_stale(root);
                 log_info(log, NULL, "components run in cgroups of their own below %s", root->path);
                 return;
         }

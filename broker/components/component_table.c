@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "components/cgroup.h"
 #include "components/job.h"
 #include "components/kept.h"
 #include "components/operation.h"
@@ -16,6 +17,7 @@
 
 #define ALIGNED_NAME_MAX 24
 #define STRAYS_USEC (10ULL * 1000 * 1000)
+#define STALE_USEC (UINT64_C(1000000) * (CGROUP_STALE_SECONDS + 1))
 
 /* ---- components -------------------------------------------------------------------------------*/
 
@@ -190,6 +192,7 @@ struct component_table *component_table_free(struct component_table *t) {
                         component_free(t->by_name);
                 killed_trees_clear(&t->killed_trees);
                 timer_stop(&t->turns);
+                timer_stop(&t->stale);
                 worker_pool_clear(&t->workers);
                 kept_lines_close(&t->kept_lines);
                 cgroup_root_close(&t->cgroups);
@@ -283,14 +286,42 @@ static int start_new(struct component_table *t) {
         return r;
 }
 
+/* Those that run may be none that is configured. */
+static void open_cgroups(struct component_table *t, const struct config *config) {
+        if (t->has_cgroup_root || (config->n_components == 0 && !kept_has_instances(t)))
+                return;
+        cgroup_root_open(&t->cgroups, t->log);
+        t->has_cgroup_root = true;
+}
+
+static void look_again(void *owner) {
+        struct component_table *t = owner;
+
+        (void) cgroup_remove_stale(&t->cgroups);
+}
+
+/* Of former brokers: now that we have ours again. */
+static void remove_stale_cgroups(struct component_table *t) {
+        struct cgroup_root root;
+
+        if (t->cgroups.fd >= 0) {
+                if (cgroup_remove_stale(&t->cgroups))
+                        timer_start(&t->stale, t->loop, STALE_USEC, look_again, t);
+                return;
+        }
+        if (t->has_cgroup_root)
+                return; /* they could not be made here */
+        cgroup_root_find(&root);
+        if (root.fd >= 0)
+                (void) cgroup_remove_stale(&root);
+        cgroup_root_close(&root);
+}
+
 int component_table_apply(struct component_table *t, const struct config *config, bool start) {
         bool first = !t->applied;
         int r = 0;
 
-        if (!t->has_cgroup_root && config->n_components > 0) {
-                cgroup_root_open(&t->cgroups, t->log);
-                t->has_cgroup_root = true;
-        }
+        open_cgroups(t, config);
         for (size_t k = 0; r == 0 && k < config->n_components; k++) {
                 struct component *c = component_find(t, config->components[k]->name);
 
@@ -308,6 +339,7 @@ int component_table_apply(struct component_table *t, const struct config *config
                 t->applied = true;
                 kept_load(t);
                 kept_resume_jobs(t);
+                remove_stale_cgroups(t);
         }
         if (r == 0 && start)
                 r = start_new(t);

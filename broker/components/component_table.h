@@ -50,6 +50,7 @@ struct component_table {
         struct killed_tree_list killed_trees;
         struct rate_limit strays; /* searches for them, with cgroups */
         bool has_cgroup_root;     /* it was looked for: with the first component */
+        struct timer stale;       /* another look at cgroups that were too young */
         struct component *by_name;
         size_t count;
         struct job_list jobs; /* under way, and the last finished ones */

@@ -380,6 +380,10 @@ static void load_jobs(struct component_table *t) {
 
 /* ---- all --------------------------------------------------------------------------------------*/
 
+bool kept_has_instances(const struct component_table *t) {
+        return t->memory && memory_first(t->memory, KIND_INSTANCE);
+}
+
 void kept_load(struct component_table *t) {
         if (!t->memory)
                 return;

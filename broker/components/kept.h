@@ -6,6 +6,8 @@
 #ifndef COMPONENTS_KEPT_H
 #define COMPONENTS_KEPT_H
 
+#include <stdbool.h>
+
 struct component;
 struct component_table;
 struct job;
@@ -18,6 +20,8 @@ void job_keep(struct job *job);
 void job_item_keep(struct job_item *item); /* of a job that is kept */
 void job_forget(struct job *job);
 
+/* Is there something that ran, of a component that may not be configured any more? */
+bool kept_has_instances(const struct component_table *table);
 /* Find all again, for the components that are configured. What cannot be found again is logged. */
 void kept_load(struct component_table *table);
 /* After all components are there: jobs that were under way go on. */

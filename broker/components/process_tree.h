@@ -27,6 +27,8 @@ struct cgroup_root {
 
 /* Finds the broker's own cgroup and tries it; says once in the log what is used. Never fails. */
 void cgroup_root_open(struct cgroup_root *root, struct log *log);
+/* Only finds it: fd is -1 when there is none. What may be done there is not known. */
+void cgroup_root_find(struct cgroup_root *root);
 void cgroup_root_close(struct cgroup_root *root);
 
 #define CGROUP_NAME_SIZE 128

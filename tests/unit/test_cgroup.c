@@ -8,6 +8,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "cleanup.h"
 #include "component_support.h"
 #include "components/cgroup.h"
 #include "core/log.h"
@@ -131,8 +132,7 @@ static void set_age(const char *name, time_t age) {
 }
 
 START_TEST(empty_cgroups_of_a_former_life_are_removed) {
-        bool was_there[N_PLACES], is_used;
-        struct cgroup_root next;
+        bool was_there[N_PLACES], is_used, some_stay;
 
         if (!tree_life_open(&life, WITH_CGROUP))
                 return;
@@ -142,8 +142,7 @@ START_TEST(empty_cgroups_of_a_former_life_are_removed) {
                 ck_assert_int_eq(mkdirat(life.root.fd, place(k), 0755), 0);
                 set_age(place(k), places[k].age);
         }
-        cgroup_root_open(&next, NULL);
-        cgroup_root_close(&next);
+        some_stay = cgroup_remove_stale(&life.root);
         for (size_t k = 0; k < N_PLACES; k++)
                 was_there[k] = unlinkat(life.root.fd, place(k), AT_REMOVEDIR) == 0;
         is_used = faccessat(life.root.fd, life.tree.cgroup, F_OK, 0) == 0 &&
@@ -153,6 +152,70 @@ START_TEST(empty_cgroups_of_a_former_life_are_removed) {
         for (size_t k = 0; k < N_PLACES; k++)
                 ck_assert_msg(was_there[k] == places[k].stays, "%s", place(k));
         ck_assert(is_used);
+        ck_assert(some_stay);
+        tree_life_close(&life);
+}
+END_TEST
+
+static void make_below(const char *name, const char *below) {
+        char path[2 * CGROUP_NAME_SIZE];
+
+        (void) snprintf(path, sizeof(path), "%s/%s", name, below);
+        ck_assert_int_eq(mkdirat(life.root.fd, path, 0755), 0);
+        set_age(path, 3600);
+        set_age(name, 3600);
+}
+
+static bool is_there(const char *name, const char *below) {
+        char path[2 * CGROUP_NAME_SIZE];
+
+        (void) snprintf(path, sizeof(path), "%s/%s", name, below);
+        return faccessat(life.root.fd, path, F_OK, 0) == 0;
+}
+
+START_TEST(what_a_program_made_below_its_own_goes_with_it_when_all_is_empty) {
+        bool is_left, lives;
+
+        if (!tree_life_open(&life, WITH_CGROUP))
+                return;
+        tree_life_run(&life, "sleep 1000");
+        close_fd(life.tree.cgroup_fd); /* as of a broker that locks nothing */
+        life.tree.cgroup_fd = openat(life.root.fd, life.tree.cgroup, O_RDONLY | O_CLOEXEC);
+        make_below(life.tree.cgroup, "inner");
+        ck_assert_int_eq(mkdirat(life.root.fd, place(0), 0755), 0);
+        make_below(place(0), "inner");
+        make_below(place(0), "inner/most");
+        (void) cgroup_remove_stale(&life.root);
+        is_left = is_there(place(0), ".");
+        lives = is_there(life.tree.cgroup, "inner");
+        cgroup_remove(&life.root, place(0));
+        process_tree_kill(&life.tree);
+        tree_life_until_end(&life);
+        ck_assert(!is_left);
+        ck_assert(lives);
+        tree_life_close(&life);
+}
+END_TEST
+
+/* Empty between two commands: how long ago it was made says nothing. */
+START_TEST(a_living_broker_keeps_its_own_though_they_are_empty) {
+        char made[CGROUP_NAME_SIZE];
+        int fd, again;
+
+        if (!tree_life_open(&life, WITH_CGROUP))
+                return;
+        ck_assert_int_eq(cgroup_make(&life.root, place(0), made, &fd), 0);
+        set_age(made, 3600);
+        (void) cgroup_remove_stale(&life.root);
+        ck_assert(is_there(made, "."));
+        again = cgroup_open(&life.root, made); /* by the next broker */
+        ck_assert_int_ge(again, 0);
+        close(fd);
+        (void) cgroup_remove_stale(&life.root);
+        ck_assert(is_there(made, "."));
+        close(again);
+        (void) cgroup_remove_stale(&life.root);
+        ck_assert(!is_there(made, "."));
         tree_life_close(&life);
 }
 END_TEST
@@ -161,4 +224,6 @@ SUITE("cgroup", {
         TEST(where_no_cgroup_can_be_made_one_line_says_so);
         TEST(cgroups_of_one_name_are_two);
         TEST(empty_cgroups_of_a_former_life_are_removed);
+        TEST(what_a_program_made_below_its_own_goes_with_it_when_all_is_empty);
+        TEST(a_living_broker_keeps_its_own_though_they_are_empty);
 })

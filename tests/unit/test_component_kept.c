@@ -2,10 +2,12 @@
  * What components leave for the broker after this one: everything that is written is read again,
  * what runs goes on, and what is broken or unknown does no harm.
  */
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "components/kept.h"
@@ -483,6 +485,48 @@ START_TEST(one_that_is_not_configured_any_more_is_ended_by_the_next) {
 }
 END_TEST
 
+START_TEST(its_cgroup_goes_too_when_none_is_configured_any_more) {
+        char name[CGROUP_NAME_SIZE], stale[CGROUP_NAME_SIZE], young[CGROUP_NAME_SIZE];
+        struct timespec times[2] = {{.tv_sec = 1}, {.tv_sec = 1}};
+        struct cgroup_root root;
+        bool left[2], looks_again;
+
+        run("");
+        (void) strcpy(name, life_instance(&l, "a", 1)->tree.cgroup);
+        life_die(&l, &next);
+        cgroup_root_open(&root, NULL);
+        (void) snprintf(stale, sizeof(stale), PLACE_PREFIX "unit-none%d-1-1", (int) getpid());
+        if (root.fd >= 0) {
+                ck_assert_int_eq(mkdirat(root.fd, stale, 0755), 0);
+                ck_assert_int_eq(utimensat(root.fd, stale, times, 0), 0);
+        }
+        (void) snprintf(young, sizeof(young), PLACE_PREFIX "unit-young%d-1-1", (int) getpid());
+        if (root.fd >= 0)
+                ck_assert_int_eq(mkdirat(root.fd, young, 0755), 0);
+        life_apply(&next, "[Broker]\n");
+        looks_again = timer_is_started(&next.table->stale);
+        if (root.fd >= 0)
+                (void) unlinkat(root.fd, young, AT_REMOVEDIR);
+        LIFE_UNTIL(&next, !component_find(next.table, "a"));
+        left[0] = root.fd >= 0 && faccessat(root.fd, name, F_OK, 0) == 0;
+        left[1] = root.fd >= 0 && faccessat(root.fd, stale, F_OK, 0) == 0;
+        life_end(&next);
+        /* nothing of components is left, and nothing is configured */
+        if (root.fd >= 0 && !left[1]) {
+                ck_assert_int_eq(mkdirat(root.fd, stale, 0755), 0);
+                ck_assert_int_eq(utimensat(root.fd, stale, times, 0), 0);
+                life_begin(&l, true);
+                life_apply(&l, "[Broker]\n");
+                left[1] = unlinkat(root.fd, stale, AT_REMOVEDIR) == 0;
+                life_end(&l);
+        }
+        ck_assert(!left[0]);
+        ck_assert(!left[1]);
+        ck_assert_int_eq(looks_again, root.fd >= 0);
+        cgroup_root_close(&root);
+}
+END_TEST
+
 /* Nor does what was asked for go on: a generation of it would be started only to be stopped. */
 START_TEST(what_was_asked_for_one_that_is_not_configured_any_more_ends) {
         struct job *job;
@@ -725,6 +769,7 @@ SUITE("component_kept", {
         TEST(how_a_generation_failed_is_kept_where_the_old_one_was);
         TEST(records_go_with_what_they_are_of);
         TEST(one_that_is_not_configured_any_more_is_ended_by_the_next);
+        TEST(its_cgroup_goes_too_when_none_is_configured_any_more);
         tcase_add_loop_test(tests_, what_was_asked_for_one_that_is_not_configured_any_more_ends, 0,
                             2);
         TEST(a_verdict_outlives_what_it_is_of);
