@@ -26,7 +26,8 @@ void cgroup_remove(const struct cgroup_root *root, const char *name);
 #define CGROUP_STALE_SECONDS 60
 /*
  * Remove what brokers left below the root that are no more: what has the name of a place, nobody in
- * it or below, and no lock. True: some of it was made too lately, and can go so much later.
+ * it or below, and no lock. Who is in one of health commands is killed. True: some of it was made
+ * too lately, or is on its way out, and can go so much later.
  */
 bool cgroup_remove_stale(const struct cgroup_root *root);
 

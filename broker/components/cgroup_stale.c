@@ -38,13 +38,25 @@ static bool is_young(int cgroup_fd) {
         return fstat(cgroup_fd, &st) < 0 || time(NULL) - st.st_mtime <= CGROUP_STALE_SECONDS;
 }
 
+/*
+ * What is left of one has lost the broker that waited for it, and nobody has a record of it. A
+ * living broker's is locked before anybody is in it.
+ */
+static bool end_health_command(int cgroup_fd) {
+        if (!is_held(cgroup_fd))
+                (void) cgroup_kill(cgroup_fd);
+        return true; /* or held by a child of the dead one, which is about to end */
+}
+
 /* True: it may be removed later. */
 static bool look_at(const struct cgroup_root *root, const char *name) {
         _cleanup_close_ int fd =
                 openat(root->fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 
-        if (fd < 0 || is_populated(fd))
+        if (fd < 0)
                 return false;
+        if (is_populated(fd))
+                return strstr(name, PLACE_OF_HEALTH) && end_health_command(fd);
         if (is_young(fd)) /* and is not locked here, so that whoever made it can */
                 return true;
         if (!is_held(fd))

@@ -109,7 +109,7 @@ int health_command_start(struct health_command **ret, struct loop *loop, struct 
         c->name = target->config->command.path;
         c->done = done;
         c->owner = owner;
-        (void) snprintf(name, sizeof(name), PLACE_PREFIX "%.80s.health-%llx",
+        (void) snprintf(name, sizeof(name), PLACE_PREFIX "%.64s" PLACE_OF_HEALTH "-%llx",
                         target->component->name, (unsigned long long) loop_now_usec());
         r = process_tree_prepare(&c->tree, target->cgroups ? target->cgroups : &c->no_cgroups, loop,
                                  log, name);

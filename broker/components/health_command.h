@@ -1,7 +1,8 @@
 /*
  * The command of HealthCheck=exec: one run in a process tree of its own, killed when it is not
  * wanted any more. It outlives its caller then, until the kernel has ended all of it. When the
- * broker dies the command is killed, too, but not what it had started itself.
+ * broker dies the command is killed, too, and what it had started by the next broker's start, which
+ * knows its cgroup by the name; without cgroups, or before Linux 5.14, that goes on.
  */
 #ifndef COMPONENTS_HEALTH_COMMAND_H
 #define COMPONENTS_HEALTH_COMMAND_H

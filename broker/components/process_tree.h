@@ -33,6 +33,8 @@ void cgroup_root_close(struct cgroup_root *root);
 
 #define CGROUP_NAME_SIZE 128
 #define PLACE_PREFIX "fdpass-" /* of the names of trees */
+/* In the name of one that nobody takes over when its broker dies; no component can have it. */
+#define PLACE_OF_HEALTH "+health"
 
 enum process_end { PROCESS_RUNS, PROCESS_EXITED, PROCESS_KILLED, PROCESS_DUMPED, PROCESS_UNKNOWN };
 

@@ -566,3 +566,22 @@ def test_what_drains_of_a_removed_component_is_ended_by_the_next_broker(broker, 
     assert time.monotonic() - began > 3.9
     assert time.monotonic() - killed < 3.9, "its time began anew"
     until(lambda: s.component("hermes") is None, "hermes to be gone")
+
+
+def test_what_a_health_command_forked_ends_with_the_broker_that_ran_it(scene, tmp_path):
+    hang, record = tmp_path / "hang", tmp_path / "sleeper"
+    script = tmp_path / "health.sh"
+    script.write_text(f"rm {hang} 2>/dev/null || exit 0\nsleep 1000 &\necho $! > {record}.new\nmv {record}.new {record}\nwait\n")
+    s = scene(NOTIFY + f"HealthCheck=exec:/bin/sh {script}\nHealthCheckIntervalSec=100ms\nHealthCheckTimeoutSec=1h\n")
+    if "in cgroups of their own" not in s.broker.log():
+        pytest.skip("no cgroup v2 that may be written")
+    pid, = s.pids("hermes").values()
+    hang.touch()
+    until(record.exists, "the health command")
+    sleeper = int(record.read_text())
+    assert alive(sleeper)
+    kill_broker(s)
+    until(lambda: not alive(sleeper), "the end of what it forked")
+    assert list(s.pids("hermes").values()) == [pid] and alive(pid)
+    hang.touch()
+    until(lambda: not hang.exists(), "the next health command")

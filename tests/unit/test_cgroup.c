@@ -2,9 +2,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/mount.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -220,10 +223,83 @@ START_TEST(a_living_broker_keeps_its_own_though_they_are_empty) {
 }
 END_TEST
 
+/* A process in the cgroup, that has nothing of ours open. */
+static pid_t enter(int cgroup_fd) {
+        int fd = openat(cgroup_fd, "cgroup.procs", O_WRONLY | O_CLOEXEC), ready[2];
+        char byte;
+        pid_t pid;
+
+        ck_assert_int_eq(pipe2(ready, O_CLOEXEC), 0);
+        pid = fork();
+        if (pid == 0) {
+                (void) prctl(PR_SET_PDEATHSIG, SIGKILL);
+                if (write(fd, "0", 1) != 1 || dup2(ready[1], STDOUT_FILENO) < 0)
+                        _exit(1);
+                (void) close_range(STDERR_FILENO + 1, ~0U, 0);
+                (void) !write(STDOUT_FILENO, "x", 1);
+                for (;;)
+                        pause();
+        }
+        close(ready[1]);
+        ck_assert_int_eq(read(ready[0], &byte, 1), 1);
+        close(ready[0]);
+        close(fd);
+        return pid;
+}
+
+/* The last is a component's: its name may look so. Who was killed ends by no other signal. */
+START_TEST(what_is_left_of_a_health_command_ends_when_its_broker_is_gone) {
+        static const struct {
+                const char *kind;
+                bool is_held;
+                int end;
+        } of[3] = {{PLACE_OF_HEALTH, true, SIGUSR1},
+                   {PLACE_OF_HEALTH, false, SIGKILL},
+                   {".health", false, SIGUSR1}};
+        char name[CGROUP_NAME_SIZE], made[3][CGROUP_NAME_SIZE];
+        struct cgroup_root root = {.fd = -1};
+        int fds[3], status[3];
+        bool can_kill, looks_again[2];
+        pid_t pids[3];
+
+        if (!tree_life_open(&life, WITH_CGROUP))
+                return;
+        (void) snprintf(name, sizeof(name), "unit-root%d", (int) getpid());
+        ck_assert_int_eq(mkdirat(life.root.fd, name, 0755), 0);
+        root.fd = openat(life.root.fd, name, O_RDONLY | O_CLOEXEC);
+        for (int k = 0; k < 3; k++) {
+                char place[CGROUP_NAME_SIZE];
+
+                (void) snprintf(place, sizeof(place), PLACE_PREFIX "%d%s-1-1", k, of[k].kind);
+                ck_assert_int_eq(cgroup_make(&root, place, made[k], &fds[k]), 0);
+                pids[k] = enter(fds[k]);
+                if (!of[k].is_held)
+                        fds[k] = close_fd(fds[k]);
+        }
+        can_kill = faccessat(fds[0], "cgroup.kill", F_OK, 0) == 0;
+        looks_again[0] = cgroup_remove_stale(&root);
+        for (int k = 0; k < 3; k++) {
+                (void) kill(pids[k], SIGUSR1);
+                ck_assert_int_eq(waitpid(pids[k], &status[k], 0), pids[k]);
+                cgroup_remove(&root, made[k]);
+        }
+        looks_again[1] = cgroup_remove_stale(&root);
+        close(fds[0]);
+        close(root.fd);
+        cgroup_remove(&life.root, name);
+        for (int k = 0; k < 3; k++)
+                ck_assert_int_eq(status[k], can_kill ? of[k].end : SIGUSR1);
+        ck_assert(looks_again[0]);
+        ck_assert(!looks_again[1]);
+        tree_life_close(&life);
+}
+END_TEST
+
 SUITE("cgroup", {
         TEST(where_no_cgroup_can_be_made_one_line_says_so);
         TEST(cgroups_of_one_name_are_two);
         TEST(empty_cgroups_of_a_former_life_are_removed);
         TEST(what_a_program_made_below_its_own_goes_with_it_when_all_is_empty);
         TEST(a_living_broker_keeps_its_own_though_they_are_empty);
+        TEST(what_is_left_of_a_health_command_ends_when_its_broker_is_gone);
 })
