@@ -2,34 +2,32 @@
 #include "components/trigger.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
+#include <sys/epoll.h>
 
 #include "cleanup.h"
 #include "components/component_table.h"
 #include "components/operation.h"
 #include "sockets/listener_table.h"
 
-#define TRIGGER_SOCKETS_MAX 64
 #define TRIGGER_RETRY_USEC (1000 * 1000)
 
 struct trigger {
         struct component *component;
         struct timer pause;
-        size_t count;
-        /* Duplicates, because a listener's own descriptor belongs to the set of the guards. They
-         * would keep a socket open that is closed or replaced: trigger_renew(). */
-        int fds[TRIGGER_SOCKETS_MAX];
-        struct io_watch watches[TRIGGER_SOCKETS_MAX];
+        /*
+         * The sockets, however many, in an epoll set of their own, because a listener's descriptor
+         * belongs to the set of the guards in the loop's. One that is closed stays in it as long as
+         * the keeper has it: trigger_renew().
+         */
+        int set; /* owned; -1: nothing is watched */
+        struct io_watch watch;
 };
 
 static void stop_watching(struct trigger *t) {
         timer_stop(&t->pause);
-        for (size_t k = 0; k < t->count; k++) {
-                io_watch_stop(&t->watches[k]);
-                t->fds[k] = close_fd(t->fds[k]);
-        }
-        t->count = 0;
+        io_watch_stop(&t->watch);
+        t->set = close_fd(t->set);
 }
 
 void trigger_stop(struct component *c) {
@@ -41,8 +39,9 @@ void trigger_stop(struct component *c) {
 }
 
 static void on_pause_over(void *owner) {
-        const struct trigger *t = owner;
+        struct trigger *t = owner;
 
+        stop_watching(t);
         trigger_update(t->component);
 }
 
@@ -70,21 +69,37 @@ static void on_connection(void *owner, int events) {
                     on_pause_over, t);
 }
 
-static void watch_listener(struct trigger *t, const struct listener *l) {
-        for (size_t m = 0; m < l->n_sockets && t->count < TRIGGER_SOCKETS_MAX; m++) {
-                int fd = fcntl(l->fds[m], F_DUPFD_CLOEXEC, 0);
+static bool add_sockets(int set, const struct listener *l) {
+        struct epoll_event event = {.events = EPOLLIN};
+        bool all = true;
 
-                if (fd < 0)
-                        continue;
-                t->fds[t->count] = fd;
-                io_watch_start(&t->watches[t->count], t->component->table->loop, fd, IO_READ,
-                               on_connection, t);
-                t->count++;
+        for (size_t m = 0; m < l->n_sockets; m++)
+                if (l->fds[m] < 0 || epoll_ctl(set, EPOLL_CTL_ADD, l->fds[m], &event) < 0)
+                        all = false;
+        return all && l->n_sockets > 0;
+}
+
+/* False when some could not be watched: a connection to them would wait for ever. */
+static bool start_watching(struct trigger *t) {
+        const struct component *c = t->component;
+        bool all = true;
+
+        t->set = epoll_create1(EPOLL_CLOEXEC);
+        if (t->set < 0)
+                return false;
+        for (size_t k = 0; k < c->config->n_sockets; k++) {
+                const struct listener *l =
+                        listener_table_find(c->table->listeners, c->config->sockets[k]);
+
+                if (!l || !add_sockets(t->set, l))
+                        all = false;
         }
+        io_watch_start(&t->watch, c->table->loop, t->set, IO_READ, on_connection, t);
+        return all;
 }
 
 void trigger_renew(struct component *c) {
-        if (!c->trigger || c->trigger->count == 0)
+        if (!c->trigger || c->trigger->set < 0)
                 return;
         stop_watching(c->trigger);
         component_touch(c);
@@ -102,21 +117,16 @@ void trigger_update(struct component *c) {
                 trigger_stop(c);
                 return;
         }
-        if (t && (t->count > 0 || timer_is_started(&t->pause)))
+        if (t && (t->set >= 0 || timer_is_started(&t->pause)))
                 return;
-        if (!t)
+        if (!t) {
                 t = calloc(1, sizeof(*t));
-        if (!t)
-                return;
-        t->component = c;
-        c->trigger = t;
-        for (size_t k = 0; k < c->config->n_sockets; k++) {
-                const struct listener *l =
-                        listener_table_find(c->table->listeners, c->config->sockets[k]);
-
-                if (l)
-                        watch_listener(t, l);
+                if (!t)
+                        return;
+                t->component = c;
+                t->set = -1;
+                c->trigger = t;
         }
-        if (t->count == 0 && c->config->n_sockets > 0)
+        if (c->config->n_sockets > 0 && !start_watching(t))
                 timer_start(&t->pause, c->table->loop, TRIGGER_RETRY_USEC, on_pause_over, t);
 }

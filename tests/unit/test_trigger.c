@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -14,6 +15,8 @@
 #include "life_support.h"
 #include "sockets_support.h"
 #include "support.h"
+
+#define MANY 200
 
 static struct scene l;
 static unsigned port;
@@ -63,6 +66,45 @@ START_TEST(the_first_connection_starts_it) {
         ck_assert(life_said(&l, "a is started: a connection waits"));
         ck_assert_ptr_null(a()->trigger); /* the connection is its affair */
         ck_assert_uint_eq(a()->last_generation, 1);
+        life_end(&l);
+}
+END_TEST
+
+/* None is beyond a bound of ours. */
+START_TEST(a_connection_to_the_last_of_many_sockets_starts_it) {
+        char sockets[MANY * 64] = "", *end = sockets, last[64];
+
+        for (int k = 0; k < MANY; k++) {
+                (void) snprintf(last, sizeof(last), "many-%d", k);
+                end += sprintf(end, "ListenStream=%s\n", test_path(last));
+        }
+        begin(sockets, "Start=on-demand\nExecStart=sleep 60\n");
+        life_pass(&l, 20);
+        ck_assert(life_is(&l, "a", COMPONENT_WAITING));
+        ck_assert_int_ge(test_unix_connect(test_path(last), SOCK_STREAM), 0);
+        LIFE_UNTIL(&l, life_is(&l, "a", COMPONENT_READY));
+        life_end(&l);
+}
+END_TEST
+
+START_TEST(what_cannot_be_watched_now_is_watched_later) {
+        struct rlimit limit, none;
+        int lowest;
+
+        begin("", "Start=on-demand\nExecStart=sleep 60\n");
+        life_pass(&l, 20);
+        trigger_stop(a());
+        lowest = dup(STDIN_FILENO);
+        close(lowest);
+        ck_assert_int_eq(getrlimit(RLIMIT_NOFILE, &limit), 0);
+        none = (struct rlimit){(rlim_t) lowest, limit.rlim_max};
+        ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &none), 0);
+        trigger_update(a());
+        ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &limit), 0);
+        ck_assert_int_eq(test_tcp_connect(port), 0);
+        life_pass(&l, 20);
+        ck_assert(life_is(&l, "a", COMPONENT_WAITING));
+        LIFE_UNTIL(&l, life_is(&l, "a", COMPONENT_READY));
         life_end(&l);
 }
 END_TEST
@@ -283,6 +325,8 @@ END_TEST
 
 SUITE("trigger", {
         TEST(the_first_connection_starts_it);
+        TEST(a_connection_to_the_last_of_many_sockets_starts_it);
+        TEST(what_cannot_be_watched_now_is_watched_later);
         TEST(one_that_ends_well_waits_for_the_next);
         TEST(too_many_starts_pause_it_and_the_listener_is_held);
         tcase_add_loop_test(tests_, one_that_is_stopped_or_paused_is_not_started_by_connections, 0,
