@@ -247,7 +247,8 @@ void job_unlisten(struct job_listener *l) {
 
 bool job_is_good(const struct job *j) {
         for (size_t k = 0; k < j->n_items; k++)
-                if (!verdict_is_good(j->items[k].receipt.verdict))
+                if (!verdict_is_good(j->items[k].receipt.verdict) &&
+                    (j->items[k].asked_for || !kinds[j->kind].expands))
                         return false;
         return true;
 }

@@ -131,7 +131,9 @@ bool job_table_is_full(const struct component_table *table);
 /* Listen to it; when it is finished done() is called from here. */
 void job_listen(struct job *job, struct job_listener *listener);
 void job_unlisten(struct job_listener *listener); /* nothing when it is not listening */
-bool job_is_good(const struct job *job);          /* every verdict is */
+/* Every verdict is, but for what was only to be started with others: those that require it and were
+ * asked for are not good without it, and those that want it do without. */
+bool job_is_good(const struct job *job);
 
 /* ---- for component_table.c and kept.c ----------------------------------------------------------
  */

@@ -367,6 +367,17 @@ def test_who_was_not_started_with_the_broker_because_another_failed_is_shown_as_
     assert b.status()["components"][0]["state"] == "ready"  # it was running, and does
 
 
+def test_what_is_only_wanted_may_fail_and_is_told(broker):
+    db = "[Component db]\nType=notify\nStart=manual\nRestart=no\nExecStart=false\n"
+    web = "[Component web]\nAfter=db\nStart=manual\nExecStart=sleep 3600\n"
+    b = broker(f"{db}{web}Wants=db\n[Component api]\nAfter=db\nStart=manual\nExecStart=sleep 3600\nRequires=db\n")
+    done = b.fdpass("start", "web")
+    assert "web: generation 1 serves" in done.stdout and "db: failed: " in done.stdout
+    b.fdpass("stop", "web")
+    assert b.fdpass("start", "web", "db", check=False).returncode == 1
+    assert b.fdpass("start", "api", check=False).returncode == 1
+
+
 def test_apply_says_which_components_run_on_as_they_were_and_which_have_failed(broker):
     config = "[Component a]\nExecStart=sleep 3600\n[Component b]\nExecStart=false\nType=notify\nRestart=no\n"
     b = broker(config)
