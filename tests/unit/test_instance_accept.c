@@ -85,13 +85,16 @@ START_TEST(one_connection_waits_for_as_long_as_it_takes) {
 END_TEST
 
 START_TEST(of_those_that_were_left_in_a_queue_there_are_few) {
+        uint64_t restarts;
         int fd;
 
         begin(tcp(), "TimeoutStartSec=60ms\nRestart=always\nRestartSec=1ms\nRestartSteps=0\n"
                      "StartLimitIntervalSec=0\n");
         (void) life_begin_job(&l, JOB_START, "", "a");
-        LIFE_UNTIL(&l, a()->restarts >= 10);
-        ck_assert_uint_ge(waiting(0), 2);
+        /* On a busy machine TimeoutStartSec= passes for some before they are asked at all. */
+        LIFE_UNTIL(&l, waiting(0) >= 2);
+        restarts = a()->restarts;
+        LIFE_UNTIL(&l, a()->restarts >= restarts + 10);
         ck_assert_uint_le(waiting(0), 4);
         /* Whoever takes them makes room. */
         while ((fd = accept4(socket_at(0)->fd, NULL, NULL, SOCK_CLOEXEC)) >= 0)
