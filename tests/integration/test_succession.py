@@ -266,10 +266,9 @@ def test_a_keeper_that_a_broker_made_is_known_after_that_brokers_death_and_upgra
     assert b.inode("web") == inode
 
 
-def test_one_that_dies_before_it_has_everything_costs_nothing(broker, start_again):
-    """Stopped as soon as it is there and then killed; the broker makes itself another keeper."""
-    b = broker(section("web", free_address()))
-    inode, pid = b.inode("web"), b.broker_pid
+def stopped_as_soon_as_it_is_there(b, start_again):
+    """One that the broker takes for its keeper, and that has nothing yet: it, and the keeper that is still there."""
+    pid = b.broker_pid
     end(b.process.pid)
     b.process.wait()
     made = keeper_of(b)
@@ -279,6 +278,14 @@ def test_one_that_dies_before_it_has_everything_costs_nothing(broker, start_agai
     os.kill(second.pid, signal.SIGSTOP)
     os.kill(pid, signal.SIGCONT)
     until(lambda: "is our keeper now" in b.log(), b.log)
+    return second, made
+
+
+def test_one_that_dies_before_it_has_everything_costs_nothing(broker, start_again):
+    """It is killed; the broker makes itself another keeper."""
+    b = broker(section("web", free_address()))
+    inode, pid = b.inode("web"), b.broker_pid
+    second, made = stopped_as_soon_as_it_is_there(b, start_again)
     assert program_of(made), "the old keeper was ended before the new one had everything"
     second.process.kill()
     second.process.wait()
@@ -296,15 +303,7 @@ def test_one_that_dies_before_it_has_everything_costs_nothing(broker, start_agai
 def test_the_broker_that_dies_before_the_new_one_has_everything_is_started_by_the_old_one(broker, start_again):
     b = broker(section("web", free_address()))
     inode, pid = b.inode("web"), b.broker_pid
-    end(b.process.pid)
-    b.process.wait()
-    made = keeper_of(b)
-    os.kill(pid, signal.SIGSTOP)
-    second = start_again(b, wait=False)
-    until(lambda: unread(b) == 1, "it does not call")
-    os.kill(second.pid, signal.SIGSTOP)
-    os.kill(pid, signal.SIGCONT)
-    until(lambda: "is our keeper now" in b.log(), b.log)
+    second, made = stopped_as_soon_as_it_is_there(b, start_again)
     end(pid)
     until(lambda: b.broker_pid != pid, b.log)
     os.kill(second.pid, signal.SIGCONT)
