@@ -13,6 +13,8 @@
 #include "cleanup.h"
 #include "core/clock.h"
 
+#define LATE_USEC (100 * 1000)
+
 /* A killed child that has not been collected yet. */
 struct child {
         int pidfd;
@@ -172,9 +174,22 @@ bool io_watch_is_started(const struct io_watch *w) {
         return w->loop && ev_is_active(&w->io);
 }
 
+/*
+ * A broker that was not scheduled for a while, or was stopped, finds both: deadlines that passed,
+ * and the word in time that they were for. What has come is heard before its sender is held to have
+ * been silent: in a turn descriptors come first, and who is very late waits for one more, because
+ * of an epoll_wait(2) that a stop has interrupted no descriptor is told.
+ */
 static void on_timer(struct ev_loop *ev, ev_timer *timer, int events) {
         struct timer *t = timer->data;
+        bool is_late = t->due_usec > 0 && loop_now_usec() > t->due_usec + LATE_USEC;
 
+        if (is_late) {
+                t->due_usec = 0; /* once */
+                ev_timer_set(timer, 0., 0.);
+                ev_timer_start(ev, timer);
+                return;
+        }
         t->handler(t->owner);
 }
 
@@ -184,9 +199,12 @@ void timer_start(struct timer *t, struct loop *loop, uint64_t usec, void (*handl
         t->loop = loop;
         t->handler = handler;
         t->owner = owner;
+        t->due_usec = usec > 0 ? loop_now_usec() + usec : 0; /* the next turn is no deadline */
         /* libev counts from the start of this turn, which may lie well back after long work. */
         ev_now_update(loop->ev);
         ev_timer_init(&t->timer, on_timer, (double) usec / 1e6, 0.);
+        /* Among equals libev tells timers first. */
+        ev_set_priority(&t->timer, EV_MINPRI);
         t->timer.data = t;
         ev_timer_start(loop->ev, &t->timer);
 }

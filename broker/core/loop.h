@@ -7,6 +7,9 @@
  *
  * A handler may stop and free its own object; the loop does not touch a watch after its handler was
  * called.
+ *
+ * Descriptors come before timers: who is waited for until a deadline is heard first, also when we
+ * are late.
  */
 #ifndef CORE_LOOP_H
 #define CORE_LOOP_H
@@ -55,6 +58,7 @@ void loop_put_child(struct loop *loop, int pidfd);
 struct timer {
         ev_timer timer;
         struct loop *loop;
+        uint64_t due_usec;
         void (*handler)(void *owner);
         void *owner;
 };

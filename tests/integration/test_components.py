@@ -690,6 +690,20 @@ def test_who_feeds_no_watchdog_is_ended_and_started_again(scene):
     assert "SIGABRT" in s.component("hermes")["last_end"]["text"]
 
 
+def test_a_broker_that_was_held_up_takes_nobody_for_silent(scene):
+    """As on a machine that had no time for it: the deadline has passed, and the word in time is there, unread."""
+    s = scene({"hermes": NOTIFY + "WatchdogSec=1s\n"})
+    s.do("hermes", "feed")
+    s.receipt("RESTART", "hermes")
+    broker = s.broker.broker_pid
+    for _ in range(3):
+        os.kill(broker, signal.SIGSTOP)
+        time.sleep(1.3)
+        os.kill(broker, signal.SIGCONT)
+        assert s.generation("hermes") == 2
+    assert s.instances("hermes") == {(2, 0): "ready"}, s.broker.log()
+
+
 def test_the_sick_is_replaced_by_hand_over_when_restart_says_so(scene):
     health = "HealthCheck=http:/\nHealthCheckIntervalSec=50ms\nHealthCheckFailures=2\n"
     s = scene({"hermes": NOTIFY + health + "Restart=always\n", "iris": NOTIFY + health + "Restart=on-abort\n"})

@@ -87,10 +87,57 @@ START_TEST(a_timer_that_is_due_and_stopped_is_silent) {
         timer_start(&o[1].timer, loop, 1000, stop_both, o);
         while (loop_now_usec() - begin < 5000)
                 ; /* both are due in one turn */
-        loop_run_once(loop, true);
+        while (o[0].calls == 0)
+                loop_run_once(loop, true);
+        loop_run_once(loop, false);
         ck_assert_int_eq(o[0].calls, 1);
         loop_free(loop);
         free(o);
+}
+END_TEST
+
+static void answered(void *data, int events) {
+        struct owner *o = data;
+
+        timer_stop(&o->timer);
+        io_watch_stop(&o->watch);
+}
+
+/* As after a time in which we were not scheduled, for a moment and for longer: both are there. */
+START_TEST(what_came_in_time_is_heard_before_its_deadline) {
+        struct owner o = {0};
+        uint64_t begin;
+
+        ck_assert_int_eq(loop_new(&o.loop), 0);
+        o.fd = eventfd(0, EFD_CLOEXEC);
+        io_watch_start(&o.watch, o.loop, o.fd, IO_READ, answered, &o);
+        loop_run_once(o.loop, false);
+        timer_start(&o.timer, o.loop, 1000, count, &o);
+        ck_assert_int_eq(eventfd_write(o.fd, 1), 0);
+        begin = loop_now_usec();
+        while (loop_now_usec() - begin < (_i == 0 ? 5000 : 200000))
+                ;
+        while (timer_is_started(&o.timer) || io_watch_is_started(&o.watch))
+                loop_run_once(o.loop, true);
+        ck_assert_int_eq(o.calls, 0);
+        close_fd(o.fd);
+        loop_free(o.loop);
+}
+END_TEST
+
+START_TEST(who_is_very_late_is_told_once) {
+        struct owner o = {0};
+        uint64_t begin = loop_now_usec();
+
+        ck_assert_int_eq(loop_new(&o.loop), 0);
+        timer_start(&o.timer, o.loop, 1000, count, &o);
+        while (loop_now_usec() - begin < 200000)
+                ;
+        loop_run(o.loop);
+        loop_run_once(o.loop, false);
+        ck_assert_int_eq(o.calls, 1);
+        ck_assert(!timer_is_started(&o.timer));
+        loop_free(o.loop);
 }
 END_TEST
 
@@ -260,6 +307,8 @@ SUITE("loop", {
         TEST(a_handler_may_free_its_owner);
         TEST(a_timer_fires_once_and_can_be_set_anew_or_stopped);
         TEST(a_timer_that_is_due_and_stopped_is_silent);
+        tcase_add_loop_test(tests_, what_came_in_time_is_heard_before_its_deadline, 0, 2);
+        TEST(who_is_very_late_is_told_once);
         TEST(starting_again_changes_what_is_waited_for);
         TEST(an_idle_loop_sleeps_without_a_limit);
         TEST(a_killed_child_is_collected_by_the_loop);
