@@ -132,6 +132,13 @@ void life_pass(struct scene *l, unsigned long msec) {
         LIFE_UNTIL(l, over);
 }
 
+void life_let_pass(struct instance *i) {
+        ck_assert(timer_is_started(&i->deadline));
+        ck_assert_uint_le(i->deadline_usec, loop_now_usec() + 60 * 1000 * 1000);
+        timer_start(&i->deadline, i->component->table->loop, 0, i->deadline.handler,
+                    i->deadline.owner);
+}
+
 void life_apply(struct scene *l, const char *format, ...) {
         struct config *config;
         va_list arguments;

@@ -53,6 +53,12 @@ bool life_said(const struct scene *l, const char *part);
 void life_turn(struct scene *l); /* of the loop */
 /* Run for so long: for what is not to happen. */
 void life_pass(struct scene *l, unsigned long msec);
+/*
+ * The time that it has in its state is over now. For what must have been seen before that, on a
+ * machine that takes as long for it as it likes: the test waits for it, with a deadline far off,
+ * which is this minute's.
+ */
+void life_let_pass(struct instance *i);
 /* Names with blanks between them; NULL: all. */
 struct job *life_begin_job(struct scene *l, enum job_kind kind, const char *id, const char *names);
 /* Until it has its verdict and its receipt; the item of this name. */
