@@ -307,7 +307,8 @@ START_TEST(killed_in_the_middle_it_leaves_whole_lines) {
         if (getenv("UNDER_VALGRIND")) /* it is too slow to be in the middle of much */
                 return;
         world_open(&w);
-        for (long k = 0; k < 300; k++) {
+        /* On a busy machine some are killed before they begin: as many more are made. */
+        for (long k = 0; k < 300 || last <= 10000; k++) {
                 pid_t pid = fork();
 
                 /* Of one length they lie where others lay, and one that is half there looks whole.
@@ -327,7 +328,6 @@ START_TEST(killed_in_the_middle_it_leaves_whole_lines) {
                 ck_assert(count == last || count >= OUTPUT_LINES_KEPT - 1 ||
                           bytes + (size_t) 2 * OUTPUT_LINE_MAX > OUTPUT_BYTES_KEPT);
         }
-        ck_assert_uint_gt(last, 10000);
         world_close(&w);
 }
 END_TEST
