@@ -200,13 +200,18 @@ def test_an_end_in_a_loop_is_bounded(scene):
 @both
 @pytest.mark.parametrize("words", ["never", "never ignore-term", "stop-self"])
 def test_never_ready_it_is_ended_with_all_it_has(scene, words):
-    s = scene("TimeoutStartSec=1s\nTimeoutStopSec=200ms\n")
+    s = scene("TimeoutStopSec=200ms\n")
+    s.wait_state("hermes", "ready")
+    s.components["hermes"] += s.soon("hermes")
+    s.apply()
     s.do("hermes", words)
     job = s.job("RESTART", "hermes").step("starting", generation=2)
     pid = s.pids("hermes")[2]
     receipt = job.wait()["hermes"]
     assert receipt["verdict"] == "kept" and "not ready within" in receipt["reason"]
     until(lambda: not alive(pid), "the end of the second")
+    s.components["hermes"] = NOTIFY
+    s.apply()
     serves_again(s, 3)
 
 
@@ -224,12 +229,14 @@ def test_ready_twice_is_ready_once(scene):
 @pytest.mark.parametrize("family", ["tcp", "unix"])
 def test_ready_but_never_accepting_it_is_stopped_and_the_old_one_serves_on(scene, family, tmp_path):
     path = str(tmp_path / "web.sock")
-    s = scene("TimeoutStartSec=1500ms\n", path=NOTIFY + "TimeoutStartSec=1500ms\nSockets=path\n",
-              more=f"[Socket path]\nListenStream={path}\n")
+    s = scene("", path=NOTIFY + "Sockets=path\n", more=f"[Socket path]\nListenStream={path}\n")
     name, address = ("hermes", s.addresses["hermes"]) if family == "tcp" else ("path", path)
+    patient = s.components[name]
     s.do(name, "deaf")
     with Load(address, request=REQUEST) as load:
         load.wait_served(20)
+        s.components[name] += s.soon(name)
+        s.apply()
         job = s.job("RESTART", name).step("starting", generation=2)
         pid = s.pids(name)[2]
         receipt = job.wait()[name]
@@ -238,6 +245,8 @@ def test_ready_but_never_accepting_it_is_stopped_and_the_old_one_serves_on(scene
     assert "it said READY=1 and accepted none of " in receipt["reason"] and "HealthCheck=no" in receipt["reason"]
     assert (load.refused, load.cut, load.others) == (0, 0, {}), str(load)
     until(lambda: not alive(pid), "the end of the second")
+    s.components[name] = patient
+    s.apply()
     s.do(name, "")
     receipt = s.receipt("RESTART", name)
     assert (receipt["verdict"], receipt["generation"]) == ("serves", 3), receipt
@@ -257,7 +266,7 @@ def test_never_accepting_where_its_word_is_enough_the_receipt_says_on_whose_word
 
 @both
 def test_what_another_says_in_its_name_is_not_heard(scene):
-    s = scene("TimeoutStartSec=2s\n", thief="Type=exec\nSockets=\n")
+    s = scene("", thief="Type=exec\nSockets=\n")
     s.do("hermes", f"starts-while={s.file('gate')}")
     job = s.job("RESTART", "hermes").step("starting", generation=2)
     with open(f"/proc/{s.pids('hermes')[2]}/environ", encoding="utf-8") as file:
@@ -275,7 +284,11 @@ def test_what_another_says_in_its_name_is_not_heard(scene):
 @both
 @pytest.mark.parametrize("access, verdict", [("main", "kept"), ("all", "serves")])
 def test_what_a_child_says_is_heard_where_notify_access_lets_it(scene, access, verdict):
-    s = scene(f"TimeoutStartSec=1s\nNotifyAccess={access}\nHealthCheck=no\n")
+    s = scene(f"NotifyAccess={access}\nHealthCheck=no\n")
+    s.wait_state("hermes", "ready")
+    if verdict == "kept":
+        s.components["hermes"] += s.soon("hermes")
+        s.apply()
     s.do("hermes", "other-process")
     assert s.receipt("RESTART", "hermes")["verdict"] == verdict
 
@@ -303,7 +316,7 @@ def test_a_flood_delays_nobody_else_and_is_bounded(scene, words):
 
 def test_stopped_by_a_signal_it_is_sick_and_is_replaced(scene):
     s = scene("Restart=always\nTimeoutStopSec=200ms\nHealthCheck=http:/\nHealthCheckIntervalSec=50ms\n"
-              "HealthCheckTimeoutSec=200ms\nHealthCheckFailures=2\n")
+              "HealthCheckTimeoutSec=1s\nHealthCheckFailures=2\n")
     pid = s.pids("hermes")[1]
     os.kill(pid, signal.SIGSTOP)
     until(lambda: s.instances("hermes") == {(2, 0): "ready"}, "the second generation")
@@ -324,21 +337,21 @@ def test_stopped_by_a_signal_it_can_be_stopped(scene):
 @pytest.mark.alone
 @both
 def test_who_ignores_sigterm_is_killed_at_the_deadline_and_nobody_waits_longer(scene):
-    s = scene("TimeoutStopSec=300ms\n")
+    s = scene("TimeoutStopSec=1s\n")
     s.do("hermes", "ignore-term")
     s.receipt("RESTART", "hermes")
     pid = s.pids("hermes")[2]
     s.do("hermes", "")
     receipt = s.receipt("RESTART", "hermes")
     assert (receipt["verdict"], receipt["killed"], receipt["drained"]) == ("serves", True, True)
-    assert 300 <= receipt["drain_ms"] < SLOW * 1000 and not alive(pid)
+    assert 1000 <= receipt["drain_ms"] < SLOW * 1000 and not alive(pid)
     s.do("hermes", "ignore-term")
     s.receipt("RESTART", "hermes")
     with s.broker.client(timeout=DEADLINE) as client:
         begin = time.monotonic()
         assert client.request("STOP", NAMES="hermes", NO_WAIT=1).ok
         took = time.monotonic() - begin
-    assert took < 0.3, took  # before the deadline: it waited for nothing
+    assert took < 1, took  # before the deadline: it waited for nothing
     s.wait_state("hermes", "stopped")
 
 
@@ -423,9 +436,11 @@ def leave_cgroup(pid):
 
 
 def test_the_command_comes_back_at_once_where_it_is_not_to_wait(scene):
-    s = scene("TimeoutStopSec=2s\n")
+    s = scene("TimeoutStopSec=60s\n")
     s.do("hermes", "ignore-term")
     s.receipt("RESTART", "hermes")
+    pid = s.pids("hermes")[2]
     begin = time.monotonic()
     s.broker.fdpass("stop", "hermes", "--no-wait")
-    assert time.monotonic() - begin < 2 and s.instances("hermes") == {(2, 0): "draining"}
+    assert time.monotonic() - begin < 20 and s.instances("hermes") == {(2, 0): "draining"}
+    os.kill(pid, signal.SIGKILL)

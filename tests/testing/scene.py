@@ -129,6 +129,16 @@ class Scene:
     def instances(self, name):
         return {(one["generation"], one["index"]): one["state"] for one in self.component(name)["instances"]}
 
+    def soon_ms(self, name, least=1500):
+        """
+        For TimeoutStartSec= of a generation that is not to serve. Its time is over soon, and not before it has said and
+        done what it is there for: a busy machine is known by how long the one that serves took to start.
+        """
+        return max(least, 10 * max(one["ready_ms"] or 0 for one in self.component(name)["instances"]))
+
+    def soon(self, name, least=1500):
+        return f"TimeoutStartSec={self.soon_ms(name, least)}ms\n"
+
     def pids(self, name):
         return {one["generation"]: one["pid"] for one in self.component(name)["instances"]}
 

@@ -205,8 +205,9 @@ def before_ready():
     if "grandchild" in DO:
         leave_grandchild()
     if "extend" in DO:
-        for _ in range(int(DO["extend"])):
-            notify("EXTEND_TIMEOUT_USEC=1000000")
+        end = time.monotonic() + float(DO["extend"])
+        while time.monotonic() < end:
+            notify(f"EXTEND_TIMEOUT_USEC={int(float(DO['extend']) * 1e6)}")
             time.sleep(0.3)
     if "stop-self" in DO:
         os.kill(os.getpid(), signal.SIGSTOP)
