@@ -7,21 +7,11 @@ import socket
 import pytest
 
 from testing.broker import free_address
+from testing.process import until
 
 
 def tcp(address, more=""):
     return "[Socket web]\nListenStream=%s:%d\n%s" % (*address, more)
-
-
-def poll_until(condition, what, tries=500):
-    """The broker mends by itself, when its loop turns: ask until it has."""
-    import select
-    pause = select.poll()
-    for _ in range(tries):
-        if condition():
-            return
-        pause.poll(10)
-    raise AssertionError(what)
 
 
 def serves(client_family, address, listener):
@@ -40,7 +30,7 @@ def test_a_shut_down_tcp_listener_listens_again(broker):
     with b.client() as client, client.acquire("web") as listener:
         for count in range(1, 4):
             listener.shutdown(socket.SHUT_RDWR)
-            poll_until(lambda n=count: b.listener("web")["sockets"][0]["repairs"] >= n, "not mended")
+            until(lambda n=count: b.listener("web")["sockets"][0]["repairs"] >= n, "it to be mended")
             serves(socket.AF_INET, address, listener)
     assert b.inode("web") == inode
     assert "web" in b.log()
@@ -72,11 +62,11 @@ def test_an_unlinked_path_comes_back_with_the_same_socket(broker):
     with b.client() as client, client.acquire("app") as listener:
         for _ in range(3):
             os.unlink(path)
-            poll_until(lambda: os.path.exists(path), "the path stays away")
+            until(lambda: os.path.exists(path), "the path to come back")
             serves(socket.AF_UNIX, path, listener)
         assert b.inode("app") == inode
         os.rename(path, path + ".moved")
-        poll_until(lambda: os.path.exists(path), "the renamed path stays away")
+        until(lambda: os.path.exists(path), "the renamed path to come back")
         serves(socket.AF_UNIX, path, listener)
 
 
@@ -151,10 +141,10 @@ def test_options_changed_before_a_crash_are_restored_after_it(broker, tmp_path, 
             b.wait_notify("READY=1")
         with b.client() as again:
             assert again.request("RELEASE", NAME="web").ok
-        poll_until(lambda: not listener.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE),
-                   "SO_KEEPALIVE of a holder outlived the crash")
-        poll_until(lambda: listener.getsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, 16) == before,
-                   "SO_RCVTIMEO of a holder outlived the crash")
+        until(lambda: not listener.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE),
+              "SO_KEEPALIVE of a holder to go after the crash")
+        until(lambda: listener.getsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, 16) == before,
+              "SO_RCVTIMEO of a holder to go after the crash")
 
 
 def test_the_path_of_the_control_socket_is_put_back(broker):
@@ -162,7 +152,7 @@ def test_the_path_of_the_control_socket_is_put_back(broker):
     b = broker("[Socket web]\nListenStream=%s:%d\n" % free_address())
     inode = os.stat(b.control).st_ino
     os.unlink(b.control)
-    poll_until(lambda: os.path.exists(b.control), "the path stays away")
+    until(lambda: os.path.exists(b.control), "the path to come back")
     assert os.stat(b.control).st_ino == inode
     with b.client() as client:
         assert client.request("HELLO").ok

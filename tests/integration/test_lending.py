@@ -1,6 +1,5 @@
 """Who gets a listener, what the record of it says, and when it ends."""
 import os
-import select
 import signal
 import socket
 import subprocess
@@ -10,6 +9,7 @@ import pytest
 
 from testing.broker import free_address
 from testing.client import Client
+from testing.process import until
 
 ACQUIRE_AND_WAIT = """
 import os, sys
@@ -44,12 +44,7 @@ def wait_event(client, name):
 
 def wait_no_lease(broker, name, pid):
     """The broker learns of an end by a pidfd, when it turns to it: ask until then."""
-    deadline = select.poll()
-    for _ in range(200):
-        if pid not in broker.leases(name):
-            return
-        deadline.poll(20)
-    raise AssertionError(f"the lease of {pid} outlives it")
+    until(lambda: pid not in broker.leases(name), f"the lease of {pid} to end with it")
 
 
 def web(host, port, more=""):

@@ -150,11 +150,11 @@ def test_nothing_is_refused_while_broker_and_server_are_restarted(system, proces
 
 
 def test_the_watchdog_is_fed_and_ends_a_broker_that_hangs(system):
-    system.unit("fdpassd.service.d/watchdog.conf", "[Service]\nWatchdogSec=1\n")
+    system.unit("fdpassd.service.d/watchdog.conf", "[Service]\nWatchdogSec=2\n")
     system.configure(web(*free_address()))
     system.systemctl("start", "fdpassd.service")
     pid = system.main_pid()
-    time.sleep(3)  # three times what the watchdog allows
+    time.sleep(5)  # more than twice what the watchdog allows
     assert system.main_pid() == pid and system.show("fdpassd.service", "NRestarts") == "0"
     os.kill(pid, signal.SIGSTOP)
     until(lambda: system.main_pid() not in (0, pid), "the watchdog does nothing")
@@ -187,7 +187,7 @@ def test_stop_is_quick_whoever_is_connected_and_leaves_holders_alone(system, pro
     until(lambda: status(system)["listeners"][0]["leases"], "no lease")
     begin = time.monotonic()
     system.systemctl("stop", "fdpassd.service")
-    assert time.monotonic() - begin < 2
+    assert time.monotonic() - begin < 10  # whom it waits for stays for ever
     assert system.show("fdpassd.service", "Result") == "success"
     assert server.poll() is None
     socket.create_connection((host, port)).close()
