@@ -466,11 +466,16 @@ START_TEST(an_address_in_use_is_explained_while_others_are_served) {
         control_reload(f->broker); /* waits until this one is done */
         const char *answer = client_receive(f, fd);
         ck_assert_int_eq(strncmp(answer, "ERROR=EADDRINUSE\nSERIAL=1\n", 26), 0);
-        const char *document = client_document();
-        ck_assert_msg(strstr(document, compose("pid %d", (int) getpid())) != NULL, "%s", document);
+        const char *document = client_document(), *ours = compose("pid %d", (int) getpid());
         ck_assert(f->control->apply.running);
         TURN_UNTIL(f, !f->control->apply.running); /* the reload, which fails the same way */
         ck_assert_ptr_null(find(f, "api"));
+        /* The child has three seconds for it, which a very busy machine may need for less. */
+        for (int tries = 0; tries < 5 && !strstr(document, ours); tries++) {
+                ask(f, fd, "VERB=APPLY", "ERROR=EADDRINUSE\n");
+                document = client_document();
+        }
+        ck_assert_msg(strstr(document, ours) != NULL, "%s", document);
         close_fd(busy);
         ask(f, fd, "VERB=APPLY", "OK=1\nOPENED=1\n");
         close_fd(fd);
