@@ -203,7 +203,7 @@ class ComponentScene(Scene):
         super().__init__(broker, processes)
         self.component = free_address()
         self.base += (section("hermes", self.component) + "[Component hermes]\nSockets=hermes\nNonBlocking=yes\n"
-                      "Type=notify\nTimeoutStartSec=5\nStart=manual\n"
+                      "Type=notify\nTimeoutStartSec=20\nStart=manual\n"
                       f"ExecStart={sys.executable} -IS {SERVER}\n")
         self.begin()
         self.b.fdpass("start", "hermes")

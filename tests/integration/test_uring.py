@@ -146,14 +146,15 @@ def test_connections_that_have_no_descriptor_are_counted_while_it_drains(scene):
 
 
 def test_of_whom_nothing_at_all_is_seen_the_word_can_be_made_enough(scene):
-    s = scene("direct hidden", NOTIFY + "HealthCheck=no\n")
+    s = scene("direct hidden", NOTIFY + "Restart=no\nHealthCheck=no\n")  # a start meanwhile would be of what failed
     assert s.receipt("START", "hermes")["verdict"] == "serves"
-    s.components["hermes"] = s.components["hermes"].replace("HealthCheck=no\n", s.soon("hermes"))
+    patient = s.components["hermes"]
+    s.components["hermes"] = patient.replace("HealthCheck=no\n", s.soon("hermes"))
     s.receipt("STOP", "hermes")
     s.apply()
     receipt = s.receipt("START", "hermes")
     assert receipt["verdict"] == "failed" and "if that is meant, set HealthCheck=no" in receipt["reason"], receipt
-    s.components["hermes"] += "HealthCheck=no\n"
+    s.components["hermes"] = patient
     s.apply()
     receipt = s.receipt("START", "hermes")
     assert (receipt["verdict"], receipt["ready_by"]) == ("serves", "its own word (READY=1)"), receipt

@@ -134,7 +134,8 @@ class Scene:
         For TimeoutStartSec= of a generation that is not to serve. Its time is over soon, and not before it has said and
         done what it is there for: a busy machine is known by how long the one that serves took to start.
         """
-        return max(least, 10 * max(one["ready_ms"] or 0 for one in self.component(name)["instances"]))
+        took = max(one["ready_ms"] or 0 for one in self.component(name)["instances"])
+        return min(max(least, 10 * took), 15000)  # a client waits for the next step no longer than DEADLINE
 
     def soon(self, name, least=1500):
         return f"TimeoutStartSec={self.soon_ms(name, least)}ms\n"
