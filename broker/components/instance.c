@@ -434,38 +434,7 @@ void instance_commands_ended(struct instance *i, bool good) {
         }
 }
 
-void instance_reload_ended(struct instance *i) {
-        i->reloading = false;
-        if (i->life == LIFE_READY)
-                instance_clear_deadline(i); /* it was the reload's */
-        instance_keep(i);
-        component_instance_changed(i->component, i, i->life);
-}
-
-int instance_reload(struct instance *i) {
-        if (i->life != LIFE_READY)
-                return -ESRCH;
-        if (i->commands)
-                return -EBUSY;
-        i->reason[0] = '\0';
-        if (i->config->reload.count == 0 && i->config->reload_signal == 0 &&
-            process_would_die_of(i->tree.pid, SIGHUP)) {
-                instance_set_reason(i, "it does not catch SIGHUP, which would end it: set "
-                                       "ExecReload=, or restart it");
-                return -EOPNOTSUPP;
-        }
-        /* Only who knows the protocol of Type=notify-reload says when it is done. */
-        i->reloading = i->config->reload.count > 0 || i->config->reload_signal != 0;
-        if (i->reloading)
-                instance_set_deadline(i, i->config->timeout_start_usec);
-        if (i->config->reload.count == 0) {
-                instance_keep(i);
-                return process_tree_signal_main(&i->tree,
-                                                i->reloading ? i->config->reload_signal : SIGHUP);
-        }
-        instance_run_commands(i, &i->config->reload);
-        return 0;
-}
+/* ---- after a broker before us -----------------------------------------------------------------*/
 
 static void go_on_starting(struct instance *i) {
         bool said_ready = i->said_ready_usec > 0;

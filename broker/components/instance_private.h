@@ -72,6 +72,11 @@ void instance_accepts_untold(struct instance *i); /* its own word is all that is
 void instance_drain_start(struct instance *i);
 void instance_drain_stop(struct instance *i);
 
+/* ---- instance_reload.c ----------------------------------------------------------------------- */
+
+/* Well, or with a reason. */
+void instance_reload_ended(struct instance *i);
+
 /* ---- instance.c, instance_deadline.c --------------------------------------------------------- */
 
 /* What comes next when it is known to serve: ExecStartPost= where there is one. */
@@ -88,8 +93,6 @@ static inline enum life_event instance_after_end(const struct instance *i) {
 void instance_set_deadline(struct instance *i, uint64_t usec);
 void instance_extend_deadline(struct instance *i, uint64_t usec);
 void instance_clear_deadline(struct instance *i);
-/* Well, or with a reason. */
-void instance_reload_ended(struct instance *i);
 /*
  * In this state already, since a life of the broker's before. Commands that are part of it go on by
  * themselves.
