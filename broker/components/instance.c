@@ -80,7 +80,8 @@ static const struct {
                            enter_draining,
                            {[LIFE_TREE_ENDED] = LIFE_CLEANING,
                             [LIFE_COMMANDS_DONE] = LIFE_STOPPED,
-                            [LIFE_DEADLINE] = LIFE_KILLED}},
+                            [LIFE_DEADLINE] = LIFE_KILLED,
+                            [LIFE_STOP] = LIFE_DRAINING}}, /* instance_stop_leaving() */
         [LIFE_KILLED] = {"draining",
                          enter_killed,
                          {[LIFE_TREE_ENDED] = LIFE_CLEANING,
@@ -349,7 +350,7 @@ static void send_stop(struct instance *i) {
 
         if (i->signaled || c->kill_mode == KILL_NONE)
                 return;
-        if (i->leaves && !i->tree.main_ended)
+        if (instance_leaves_unasked(i))
                 return; /* it is at it */
         i->signaled = true;
         if (i->tree.main_ended || c->kill_mode == KILL_CONTROL_GROUP)
@@ -491,6 +492,16 @@ void instance_go_on(struct instance *i, enum life life) {
 void instance_stop(struct instance *i) {
         if (i->life >= LIFE_DRAINING)
                 return;
+        i->asked_to_stop = true;
+        instance_event(i, LIFE_STOP);
+}
+
+void instance_stop_leaving(struct instance *i) {
+        if (!instance_leaves_unasked(i))
+                return;
+        log_write(instance_table(i)->log, LEVEL_INFO, INSTANCE_ABOUT(i),
+                  "%s: generation %llu, which said STOPPING=1, is told to stop now",
+                  i->component->name, (unsigned long long) i->generation);
         i->asked_to_stop = true;
         instance_event(i, LIFE_STOP);
 }

@@ -144,6 +144,11 @@ void instance_fail(struct instance *instance, enum end_cause cause, const char *
  * what is told of it and what Restart= goes by. No news of one that is on its way out already.
  */
 void instance_leaves(struct instance *instance);
+/*
+ * It left of its own will, and somebody wants it gone: the stop signal now, and TimeoutStopSec=
+ * anew. No ExecStop=, which would ask it to begin. Nothing for others.
+ */
+void instance_stop_leaving(struct instance *instance);
 /* Why it failed, or ends; for people. "" */
 const char *instance_reason(const struct instance *instance);
 /* ExecReload=, or else SIGHUP for who has none. 0, -ESRCH, -EBUSY. */
@@ -155,6 +160,11 @@ static inline bool instance_is_starting(const struct instance *i) {
 
 static inline bool instance_is_ending(const struct instance *i) {
         return i->life >= LIFE_DRAINING && i->life < LIFE_STOPPED;
+}
+
+/* Its main process ends of its own will, and nobody has told it to. */
+static inline bool instance_leaves_unasked(const struct instance *i) {
+        return i->life == LIFE_DRAINING && i->leaves && !i->asked_to_stop && !i->tree.main_ended;
 }
 
 /* ---- instance_kept.c ------------------------------------------------------------------------- */

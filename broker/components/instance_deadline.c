@@ -64,7 +64,7 @@ static void on_deadline(void *owner) {
         }
         if (instance_is_starting(i)) {
                 start_is_too_slow(i);
-        } else if (i->life == LIFE_DRAINING && i->leaves && !i->tree.main_ended) {
+        } else if (instance_leaves_unasked(i)) {
                 leaving_is_too_slow(i);
         } else if (i->life == LIFE_KILLED) {
                 log_error(

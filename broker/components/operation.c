@@ -148,6 +148,15 @@ static void send_away(struct operation *op, struct instance *i) {
         instance_stop(i);
 }
 
+/* Who asks for a stop is not to wait as long as one that ends by itself likes. */
+static void send_away_leaving(struct operation *op, struct instance *i) {
+        if (!instance_leaves_unasked(i))
+                return;
+        i->drain_by_operation = true;
+        operation_tell(op, "draining", i, "");
+        instance_stop_leaving(i);
+}
+
 /* All in this place that is older than this generation; 0: all. */
 static bool stop_older(struct operation *op, unsigned index, uint64_t generation) {
         struct component *c = op->component;
@@ -338,6 +347,7 @@ static void advance_stop(struct operation *op) {
                 next = TAILQ_NEXT(i, entry);
                 op->found = true;
                 send_away(op, i);
+                send_away_leaving(op, i);
         }
         if (TAILQ_EMPTY(&c->instances) && !runtime_directory_is_busy(c) && !op->decided)
                 operation_decide(op,

@@ -79,18 +79,22 @@ def test_who_says_that_it_ends_and_does_not_is_killed_at_its_deadline(scene):
     assert s.broker.log().count("asked to stop") == 1  # generation 1
 
 
-def test_one_that_leaves_is_stopped_without_being_told(scene):
-    s = scene(NOTIFY + "Restart=always\n")
+def test_one_that_leaves_is_told_by_a_stop_once_and_waited_for(scene):
+    s = scene(NOTIFY + "Restart=always\nTimeoutStopSec=60\nExecStop=/bin/sh -c 'echo told'\n")
     ends = s.folder / "gate"
     s.do("hermes", f"ends={ends}")
     s.receipt("RESTART", "hermes")
     pid = s.pids("hermes")[2]
     ends.touch()
     s.wait_state("hermes", "draining")
+    assert s.broker.log().count("asked to stop") == 1  # generation 1
     waits = Command(s, "stop", "hermes")
-    until(lambda: s.component("hermes")["goal"] == "stopped", "the stop to begin")
-    assert alive(pid)
+    s.wait_log("asked to stop", 2)
+    for way in WAYS[:2]:
+        way(s)
+    assert alive(pid) and "which said STOPPING=1, is told to stop now" in s.broker.log()
     ends.unlink()
     assert waits.receipt()["verdict"] == "done"
     assert s.state("hermes") == "stopped" and s.component("hermes")["instances"] == []
-    assert not os.path.exists(f"/proc/{pid}") and s.broker.log().count("asked to stop") == 1
+    assert not os.path.exists(f"/proc/{pid}") and s.broker.log().count("asked to stop") == 2
+    assert s.broker.log().count("hermes: told") == 1  # generation 1: one that ends already is not asked to begin

@@ -279,6 +279,53 @@ START_TEST(the_end_of_one_that_leaves_is_answered_by_restart) {
 }
 END_TEST
 
+/* A stop does not wait for what ends by itself: its signal, and its own time, which begins now. A
+ * signal that it does not mind, so that it is still there to be looked at. */
+START_TEST(a_stop_tells_one_that_leaves_already) {
+        enum job_kind kind = _i == 0 ? JOB_STOP : JOB_PAUSE;
+        uint64_t deadline_usec;
+        struct instance *i;
+        struct job *job;
+
+        operation_run(&l, "KillSignal=SIGURG\nRestartKillSignal=SIGKILL\nTimeoutStopSec=60\n"
+                          "ExecStop=kill -KILL $MAINPID\nRestart=always\n");
+        i = life_instance(&l, "a", 1);
+        instance_leaves(i);
+        deadline_usec = i->deadline_usec;
+        life_pass(&l, 20);
+        ck_assert(!i->signaled);
+        job = life_begin_job(&l, kind, "", "a");
+        LIFE_UNTIL(&l, i->signaled);
+        ck_assert_uint_ge(i->deadline_usec, deadline_usec + 20000);
+        life_pass(&l, 20);
+        ck_assert_int_eq(i->life, LIFE_DRAINING);
+        ck_assert(!job->items[0].decided);
+        deadline_usec = i->deadline_usec;
+        (void) life_begin_job(&l, kind, "again", "a");
+        life_pass(&l, 20);
+        ck_assert_uint_eq(i->deadline_usec, deadline_usec); /* it has been told */
+        ck_assert_int_eq(kill(i->tree.pid, SIGKILL), 0);
+        ck_assert_int_eq(life_receipt(&l, job, "a")->verdict, VERDICT_DONE);
+        ck_assert_uint_ge(job->items[0].receipt.drain_usec, 20000);
+        ck_assert(life_is(&l, "a", _i == 0 ? COMPONENT_STOPPED : COMPONENT_PAUSED));
+        ck_assert_uint_eq(a()->last_end_usec, 0); /* it was asked to */
+        life_end(&l);
+}
+END_TEST
+
+START_TEST(one_that_leaves_and_heeds_no_stop_is_killed_as_others_are) {
+        const struct receipt *r;
+
+        operation_run(&l, "KillSignal=SIGURG\nTimeoutStopSec=100ms\n");
+        instance_leaves(life_instance(&l, "a", 1));
+        r = life_receipt(&l, life_begin_job(&l, JOB_STOP, "", "a"), "a");
+        ck_assert_int_eq(r->verdict, VERDICT_DONE);
+        ck_assert(r->killed);
+        ck_assert(!life_said(&l, "did not end within TimeoutStopSec="));
+        life_end(&l);
+}
+END_TEST
+
 /* Restart=no would have left it alone; what was asked for counts. */
 START_TEST(a_restart_of_one_that_leaves_is_to_run_on) {
         struct job *job;
@@ -650,6 +697,8 @@ SUITE("operation", {
         TEST(a_bad_first_generation_has_failed);
         tcase_add_loop_test(tests_, one_that_leaves_before_it_is_ready_is_judged_by_its_end, 0, 2);
         tcase_add_loop_test(tests_, the_end_of_one_that_leaves_is_answered_by_restart, 0, 2);
+        tcase_add_loop_test(tests_, a_stop_tells_one_that_leaves_already, 0, 2);
+        TEST(one_that_leaves_and_heeds_no_stop_is_killed_as_others_are);
         TEST(a_restart_of_one_that_leaves_is_to_run_on);
         tcase_add_loop_test(tests_, stop_first_is_never_two, 0, 2);
         TEST(two_starts_are_one);
