@@ -205,11 +205,32 @@ static void all_ended(struct instance *i) {
         instance_event(i, ends ? instance_after_end(i) : LIFE_TREE_ENDED);
 }
 
+/* Before what it ended, if it came to no good. Who said READY=1 was still to be seen to serve. */
+static const char *too_early(const struct instance *i) {
+        bool has_health = i->config->health.kind > HEALTH_NO;
+
+        if (i->was_ready)
+                return "";
+        if (!i->leaves || i->config->type != COMPONENT_NOTIFY || i->said_ready_usec == 0)
+                return " before it was ready";
+        if (i->by_own_word || (!has_health && i->config->n_sockets == 0) ||
+            i->evidence >= (has_health ? EVIDENCE_SERVED : EVIDENCE_WATCHES))
+                return "";
+        return has_health ? " before it was healthy" : " before it was seen to accept";
+}
+
+static const char *stopping_word(const struct instance *i) {
+        if (!i->leaves)
+                return NULL;
+        return i->was_ready || too_early(i)[0] ? "STOPPING=1"
+                                               : "STOPPING=1 as soon as it was ready";
+}
+
 /* What it had said of its end: "; it said: STOPPING=1, No space left on device, EXIT_STATUS=3" */
 static const char *last_words(const struct instance *i, char *buffer, size_t size) {
         char exit_status[32];
         const char *const words[] = {
-                i->leaves ? "STOPPING=1" : NULL,
+                stopping_word(i),
                 i->notify_error > 0 ? strerror(i->notify_error) : NULL,
                 i->said_exit_status >= 0 ? exit_status : NULL,
         };
@@ -230,8 +251,7 @@ static void say_end(struct instance *i) {
         if (i->life >= LIFE_DRAINING && !i->leaves)
                 return;
         (void) process_end_text(i->tree.end, i->tree.status, text, sizeof(text));
-        instance_set_reason(i, "%s%s%s", text, i->was_ready ? "" : " before it was ready",
-                            last_words(i, words, sizeof(words)));
+        instance_set_reason(i, "%s%s%s", text, too_early(i), last_words(i, words, sizeof(words)));
 }
 
 /* The broker that started it died before it let it begin. */

@@ -63,6 +63,21 @@ def test_a_start_that_says_that_it_ends_has_failed_when_it_has(scene, verb):
     assert s.component("hermes")["last_end"]["text"] == said
 
 
+@pytest.mark.parametrize("more, said", [
+    ("HealthCheck=no\n", "exited with status 9; it said: STOPPING=1 as soon as it was ready, EXIT_STATUS=9"),
+    ("", "exited with status 9 before it was seen to accept; it said: STOPPING=1, EXIT_STATUS=9"),
+    ("HealthCheck=http:/\n", "exited with status 9 before it was healthy; it said: STOPPING=1, EXIT_STATUS=9")])
+def test_one_that_is_ready_and_ends_in_one_breath_does_not_serve(scene, more, said):
+    s = scene(NOTIFY + "Restart=no\n" + more)
+    s.do("hermes", f"status=9 ends-as-ready={s.folder}/never")
+    receipt = s.receipt("RESTART", "hermes")
+    assert (receipt["verdict"], receipt["reason"]) == ("kept", said)
+    assert s.instances("hermes") == {(1, 0): "ready"} and s.component("hermes")["last_end"]["text"] == said
+    s.receipt("STOP", "hermes")
+    receipt = s.receipt("START", "hermes")
+    assert (receipt["verdict"], receipt["reason"]) == ("failed", said)
+
+
 def test_who_says_that_it_ends_and_does_not_is_killed_at_its_deadline(scene):
     s = scene(NOTIFY + "Restart=on-failure\nRestartSec=10ms\nTimeoutStopSec=700ms\n")
     ends = s.folder / "gate"

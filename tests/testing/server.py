@@ -162,10 +162,10 @@ def leave_grandchild():
     say(f"grandchild {grandchild.pid}")
 
 
-def leave_of_its_own_will(word):
+def leave_of_its_own_will(word, ready=""):
     """It says so, and ends when the file is gone."""
     status = int(DO.get("status", 0))
-    notify(f"STOPPING=1\nSTATUS=enough\nEXIT_STATUS={status}")
+    notify(f"{ready}STOPPING=1\nSTATUS=enough\nEXIT_STATUS={status}")
     say("leaves")
     wait(lambda: not holds(word))
     sys.exit(status)
@@ -195,6 +195,8 @@ def before_ready():
         sys.exit(1)
     if holds("ends-early"):
         leave_of_its_own_will("ends-early")
+    if "ends-as-ready" in DO:
+        leave_of_its_own_will("ends-as-ready", "READY=1\n")
     if "kill-self" in DO:
         os.kill(os.getpid(), getattr(signal, DO["kill-self"]))
     wait(lambda: not holds("starts-while"))
