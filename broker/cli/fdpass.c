@@ -184,15 +184,15 @@ static const char *said_elsewhere(const char *name) {
 }
 
 static const struct command *find_command(const char *name) {
-        const char *nearest = NULL;
+        const char *nearest = NULL, *elsewhere = said_elsewhere(name);
 
         for (size_t i = 0; i < N_COMMANDS; i++) {
                 if (strcmp(commands[i].name, name) == 0)
                         return &commands[i];
                 nearest = suggestion_better(name, nearest, commands[i].name);
         }
-        if (said_elsewhere(name))
-                nearest = said_elsewhere(name);
+        if (elsewhere)
+                nearest = elsewhere;
         if (nearest)
                 display_error("there is no command '%s'. Did you mean '%s'?", name, nearest);
         else

@@ -22,6 +22,7 @@
 #define MISSED_MSEC 100
 /* All that a broker keeps. */
 #define LINES_ALL "99999"
+#define LINES_DIGITS_MAX (sizeof(LINES_ALL) - 1)
 
 struct logs_values {
         bool follow;
@@ -224,18 +225,27 @@ static int follow(struct logs *logs) {
         return status;
 }
 
+/* How many lines are asked for: all digits of --lines=, which the broker is told as they are. */
+static bool parse_lines(const char *text, unsigned *ret) {
+        size_t digits = strspn(text, "0123456789");
+
+        if (digits == 0 || digits > LINES_DIGITS_MAX || text[digits])
+                return false;
+        *ret = (unsigned) strtoul(text, NULL, 10);
+        return true;
+}
+
 int logs_run(struct cli *cli, int argc, char **argv) {
         struct logs_values values = {0};
         struct logs logs = {.cli = cli};
         int status, first = command_parse(cli, &values, argc, argv, &status);
-        size_t digits;
+        unsigned lines = 1; /* some: the broker's default */
 
         if (first < 0)
                 return status;
         if (argc - first != 1)
                 return command_usage(cli, "name one component");
-        digits = values.lines ? strspn(values.lines, "0123456789") : 1;
-        if (digits == 0 || digits > 5 || (values.lines && values.lines[digits]))
+        if (values.lines && !parse_lines(values.lines, &lines))
                 return command_usage(cli, "--lines=%s is no number from 0 to 99999", values.lines);
         logs.name = argv[first];
         logs.follow = values.follow;
@@ -245,8 +255,7 @@ int logs_run(struct cli *cli, int argc, char **argv) {
                 status = conversation_open(cli, 0, &logs.c);
         if (status == STATUS_OK)
                 status = fetch(&logs, values.lines);
-        if (status == STATUS_OK && !values.follow && !cli->json && logs.last_usec == 0 &&
-            !(values.lines && atoi(values.lines) == 0)) /* who asks for none */
+        if (status == STATUS_OK && !values.follow && !cli->json && logs.last_usec == 0 && lines > 0)
                 fprintf(stderr, "%s has written nothing that the broker remembers.\n", logs.name);
         if (status == STATUS_OK && values.follow)
                 status = follow(&logs);

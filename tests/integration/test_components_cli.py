@@ -324,7 +324,12 @@ def test_a_reload_does_not_end_who_does_not_catch_sighup(broker):
     done = b.fdpass("reload", "a", check=False)
     logs = b.fdpass("logs", "a")  # nothing at all would look like a failure of the command
     assert (logs.stdout, logs.stderr) == ("", "a has written nothing that the broker remembers.\n")
-    assert b.fdpass("logs", "a", "--json").stderr == "" == b.fdpass("logs", "a", "-n", "0").stderr
+    for none in ("0", "000"):
+        assert b.fdpass("logs", "a", "--json").stderr == "" == b.fdpass("logs", "a", "-n", none).stderr
+    assert b.fdpass("logs", "a", "-n", "99999").stderr == logs.stderr
+    for bad in ("", "x", "5x", "-1", "+1", " 1", "0x1", "100000", "4294967296"):
+        refused = b.fdpass("logs", "a", f"--lines={bad}", check=False)
+        assert refused.returncode == 2 and f"--lines={bad} is no number from 0 to 99999" in refused.stderr, refused
     assert done.returncode == 1
     assert done.stderr.startswith("a: not reloaded, and generation 1 goes on: it does not catch SIGHUP, which would end "
                                   "it: set ExecReload=")
