@@ -180,8 +180,9 @@ def test_instances_are_replaced_one_by_one_whatever_becomes_of_the_broker(scene,
     assert load.refused == 0 and load.made == load.served, str(load)
 
 
-def test_a_place_that_fails_leaves_the_others_to_their_start(scene):
-    s = scene(NOTIFY + "Instances=3\nStart=manual\nRestart=on-failure\nRestartSec=10ms\n")
+def start_of_three_of_which_one_ends(scene, restart):
+    """The scene: the start has failed, and the other two are starting still. Their gate; how all three were before."""
+    s = scene(NOTIFY + f"Instances=3\nStart=manual\n{restart}")
     gate = s.file("gate")
     s.do("hermes", f"starts-while={gate}")
     job = s.job("START", "hermes")
@@ -189,6 +190,11 @@ def test_a_place_that_fails_leaves_the_others_to_their_start(scene):
     before = states(s)
     end(before[1, 0][1])
     assert job.wait()["hermes"]["verdict"] == "failed"
+    return s, gate, before
+
+
+def test_a_place_that_fails_leaves_the_others_to_their_start(scene):
+    s, gate, before = start_of_three_of_which_one_ends(scene, "Restart=on-failure\nRestartSec=10ms\n")
     until(lambda: len([state for state, _ in states(s).values() if state == "starting"]) == 3, "another in its place")
     assert set(states(s)) == set(before), states(s)
     gate.unlink()
@@ -198,13 +204,7 @@ def test_a_place_that_fails_leaves_the_others_to_their_start(scene):
 
 
 def test_a_restart_of_what_is_starting_in_other_places_leaves_one_generation_starting(scene):
-    s = scene(NOTIFY + "Instances=3\nStart=manual\nRestart=no\n")
-    gate = s.file("gate")
-    s.do("hermes", f"starts-while={gate}")
-    job = s.job("START", "hermes")
-    until(lambda: len(states(s)) == 3, "three")
-    end(states(s)[1, 0][1])
-    assert job.wait()["hermes"]["verdict"] == "failed"
+    s, gate, _ = start_of_three_of_which_one_ends(scene, "Restart=no\n")
     assert {place: state for place, (state, _) in states(s).items()} == {(1, 1): "starting", (1, 2): "starting"}
     job = s.job("RESTART", "hermes").step("starting", generation=2)
     assert [place for place, (state, _) in states(s).items() if state == "starting"] == [(2, 0)], states(s)

@@ -58,6 +58,14 @@ const char *test_write(const char *name, const char *content) {
         return path;
 }
 
+bool support_is_skipped_under_valgrind(const char *test, const char *why) {
+        if (!getenv("UNDER_VALGRIND"))
+                return false;
+        /* Not by stdio: what a test leaves in its buffer is lost when it is killed. */
+        (void) dprintf(STDOUT_FILENO, "skipped under valgrind: %s: %s\n", test, why);
+        return true;
+}
+
 void support_setup(void) {
         strcpy(folder, "/tmp/fdpass-unit-XXXXXX");
         ck_assert_ptr_nonnull(mkdtemp(folder));

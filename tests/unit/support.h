@@ -10,6 +10,7 @@
 #define TESTS_SUPPORT_H
 
 #include <check.h>
+#include <stdbool.h>
 #include <stdlib.h>
 
 /* The private folder of this test; removed after it. */
@@ -21,6 +22,14 @@ const char *test_write(const char *name, const char *content);
 
 /* How many descriptors this process has open. */
 unsigned test_open_fds(void);
+
+/*
+ * This is valgrind, which cannot do what a test (or the rest of it) is about: `why` is printed, and
+ * the caller leaves it out.
+ */
+#define SKIPPED_UNDER_VALGRIND(why) support_is_skipped_under_valgrind(__func__, why)
+#define VALGRIND_KEEPS_LIMITS "it keeps RLIMIT_NOFILE for itself, not in the kernel"
+bool support_is_skipped_under_valgrind(const char *test, const char *why);
 
 void support_setup(void);
 void support_teardown(void);

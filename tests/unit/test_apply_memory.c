@@ -142,7 +142,7 @@ static int apply_failing(long n) {
 START_TEST(an_apply_without_memory_does_nothing_or_all) {
         long n = 0;
 
-        if (getenv("UNDER_VALGRIND")) /* it knows no pidfd_getfd(2), and allocates in its own way */
+        if (SKIPPED_UNDER_VALGRIND("it knows no pidfd_getfd(2), and allocates in its own way"))
                 return;
         while (apply_failing(n))
                 n++;

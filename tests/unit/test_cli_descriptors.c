@@ -152,7 +152,7 @@ static void too_few_descriptors(void) {
 }
 
 START_TEST(a_low_limit_is_an_error_and_loses_nothing) {
-        if (getenv("UNDER_VALGRIND")) /* it keeps RLIMIT_NOFILE for itself, not in the kernel */
+        if (SKIPPED_UNDER_VALGRIND(VALGRIND_KEEPS_LIMITS))
                 return;
         in_child(too_few_descriptors);
 }

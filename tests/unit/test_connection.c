@@ -341,7 +341,7 @@ START_TEST(out_of_descriptors_is_an_error_and_leaks_nothing) {
         int *fds, r, last = fdpass_get_fd(c);
         unsigned before = test_open_fds();
 
-        if (getenv("UNDER_VALGRIND")) { /* it keeps this limit for itself and not in the kernel */
+        if (SKIPPED_UNDER_VALGRIND(VALGRIND_KEEPS_LIMITS)) {
                 fdpass_close(c);
                 fake_kill(&fake);
                 return;

@@ -204,7 +204,7 @@ SUITE("hand_back", {
         TEST(another_address_is_not_taken);
         TEST(what_does_not_listen_is_not_taken);
         TEST(an_apply_that_fails_gives_it_up_again);
-        if (!getenv("UNDER_VALGRIND")) { /* which knows no pidfd_getfd(2) */
+        if (!SKIPPED_UNDER_VALGRIND("it knows no pidfd_getfd(2)")) {
                 TEST(a_listener_is_taken_back_with_a_lease_of_its_holder);
                 TEST(a_path_is_taken_back);
                 TEST(each_of_several_holders_has_a_lease);

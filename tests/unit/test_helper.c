@@ -87,9 +87,14 @@ static int start(struct result *r, uint64_t deadline, void (*work)(void *, int),
                             r);
 }
 
-static void run(struct result *r, uint64_t deadline, void (*work)(void *, int), const char *text) {
+static void begin(struct result *r, uint64_t deadline, void (*work)(void *, int),
+                  const char *text) {
         set_up(r);
         ck_assert_int_eq(start(r, deadline, work, text), 0);
+}
+
+static void run(struct result *r, uint64_t deadline, void (*work)(void *, int), const char *text) {
+        begin(r, deadline, work, text);
         loop_run(r->loop);
         ck_assert_int_eq(r->calls, 1);
         tear_down(r);
@@ -139,8 +144,7 @@ END_TEST
 START_TEST(a_stopped_helper_is_silent) {
         struct result r;
 
-        set_up(&r);
-        ck_assert_int_eq(start(&r, LONG_USEC, say_and_hang, "x"), 0);
+        begin(&r, LONG_USEC, say_and_hang, "x");
         r.helper = helper_stop(r.helper);
         ck_assert_ptr_null(helper_stop(r.helper));
         ck_assert_int_eq(r.calls, 0);
@@ -152,8 +156,7 @@ START_TEST(one_is_not_forgotten_for_another) {
         struct helper *first;
         struct result r;
 
-        set_up(&r);
-        ck_assert_int_eq(start(&r, LONG_USEC, say, "first"), 0);
+        begin(&r, LONG_USEC, say, "first");
         first = r.helper;
         ck_assert_int_eq(start(&r, LONG_USEC, say, "second"), -EBUSY);
         ck_assert_ptr_eq(r.helper, first);
@@ -181,8 +184,7 @@ START_TEST(its_argument_need_not_outlive_the_start) {
         struct result r;
         char text[] = "then";
 
-        set_up(&r);
-        ck_assert_int_eq(start(&r, LONG_USEC, say, text), 0);
+        begin(&r, LONG_USEC, say, text);
         memcpy(text, "now!", 4);
         loop_run(r.loop);
         ck_assert_str_eq(r.text, "then");
@@ -196,7 +198,7 @@ START_TEST(without_descriptors_there_is_no_child) {
         int fd, n = 0, taken[64];
         struct result r;
 
-        if (getenv("UNDER_VALGRIND")) /* it keeps RLIMIT_NOFILE for itself, not in the kernel */
+        if (SKIPPED_UNDER_VALGRIND(VALGRIND_KEEPS_LIMITS))
                 return;
         set_up(&r);
         ck_assert_int_eq(getrlimit(RLIMIT_NOFILE, &before), 0);

@@ -304,7 +304,7 @@ START_TEST(an_end_that_is_cut_short_is_finished_by_another) {
         static const char *const first[] = {"prtk", "ptk", "prek", "prtv"};
         struct result r;
 
-        if (getenv("UNDER_VALGRIND")) /* its own start takes the signal that waited for ours */
+        if (SKIPPED_UNDER_VALGRIND("its own start takes the signal that waited for ours"))
                 return;
         r = run(LIVES((char *) first[_i], "ws0"), false);
         ck_assert_int_eq(r.status, 0);
@@ -319,7 +319,7 @@ END_TEST
 
 /* The first time at its start, the second when it serves, so that it does not take them for one. */
 START_TEST(who_was_told_twice_to_end_is_told_twice) {
-        if (getenv("UNDER_VALGRIND")) /* as above */
+        if (SKIPPED_UNDER_VALGRIND("its own start takes the signal that waited for ours"))
                 return;
         ck_assert_int_eq(run(LIVES("prttk", "wrws0"), false).status, 0);
 }

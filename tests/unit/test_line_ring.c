@@ -304,7 +304,7 @@ START_TEST(killed_in_the_middle_it_leaves_whole_lines) {
         struct world w;
         int status;
 
-        if (getenv("UNDER_VALGRIND")) /* it is too slow to be in the middle of much */
+        if (SKIPPED_UNDER_VALGRIND("it is too slow to be in the middle of much"))
                 return;
         world_open(&w);
         /* On a busy machine some are killed before they begin: as many more are made. */

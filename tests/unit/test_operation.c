@@ -555,7 +555,7 @@ START_TEST(a_reload_that_cannot_be_run_has_failed) {
         const struct receipt *r;
         struct job *job;
 
-        if (getenv("UNDER_VALGRIND")) /* it keeps RLIMIT_NOFILE for itself, not in the kernel */
+        if (SKIPPED_UNDER_VALGRIND(VALGRIND_KEEPS_LIMITS))
                 return;
         operation_run(&l, "ExecReload=true\nTimeoutStartSec=infinity\n");
         lack_descriptors();
@@ -573,7 +573,7 @@ END_TEST
 
 /* As after one that failed: the signal follows. */
 START_TEST(a_stop_command_that_cannot_be_run_is_done_without) {
-        if (getenv("UNDER_VALGRIND"))
+        if (SKIPPED_UNDER_VALGRIND(VALGRIND_KEEPS_LIMITS))
                 return;
         operation_run(&l, "ExecStop=true\nTimeoutStopSec=infinity\n");
         lack_descriptors();

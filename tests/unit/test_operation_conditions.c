@@ -41,7 +41,7 @@ START_TEST(conditions_that_cannot_be_looked_at_are_looked_at_again) {
         const struct receipt *r;
         struct job *job;
 
-        if (getenv("UNDER_VALGRIND")) /* it keeps RLIMIT_NOFILE for itself, not in the kernel */
+        if (SKIPPED_UNDER_VALGRIND(VALGRIND_KEEPS_LIMITS))
                 return;
         open_scene("ConditionPathExists=!/no/such/path\nRestart=on-failure\nRestartSec=10ms\n"
                    "StartLimitBurst=0\n");
@@ -62,7 +62,7 @@ END_TEST
 START_TEST(conditions_that_cannot_be_looked_at_are_a_failure_for_who_wants_no_restart) {
         struct job *job;
 
-        if (getenv("UNDER_VALGRIND"))
+        if (SKIPPED_UNDER_VALGRIND(VALGRIND_KEEPS_LIMITS))
                 return;
         open_scene("ConditionPathExists=!/no/such/path\nRestart=no\n");
         exhaust();
@@ -80,7 +80,7 @@ END_TEST
 START_TEST(conditions_that_cannot_be_looked_at_leave_what_serves) {
         struct job *job;
 
-        if (getenv("UNDER_VALGRIND"))
+        if (SKIPPED_UNDER_VALGRIND(VALGRIND_KEEPS_LIMITS))
                 return;
         open_scene("ConditionPathExists=!/no/such/path\nRestart=on-failure\nRestartSec=10ms\n");
         job = life_begin_job(&l, JOB_START, "", "a");

@@ -303,7 +303,7 @@ END_TEST
 
 /* The kernel's own limit, which holds for who has no CAP_SYS_RESOURCE: so not for root. */
 START_TEST(when_the_kernel_sends_no_more_descriptors_that_is_an_answer) {
-        if (needs_root() || getenv("UNDER_VALGRIND")) /* it keeps RLIMIT_NOFILE for itself */
+        if (needs_root() || SKIPPED_UNDER_VALGRIND(VALGRIND_KEEPS_LIMITS))
                 return;
         struct fixture *f = with_web();
         int pair[2], fd = accepted(f), copies[200];
@@ -563,7 +563,7 @@ START_TEST(at_the_limit_of_sessions_callers_wait_until_one_ends) {
 END_TEST
 
 START_TEST(out_of_descriptors_accepting_pauses_and_resumes_and_sessions_are_served) {
-        if (getenv("UNDER_VALGRIND")) /* it keeps RLIMIT_NOFILE for itself, not in the kernel */
+        if (SKIPPED_UNDER_VALGRIND(VALGRIND_KEEPS_LIMITS))
                 return;
         struct fixture *f = with_web();
         int served = accepted(f), waiting = client_connect(f), next;

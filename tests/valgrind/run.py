@@ -5,7 +5,7 @@ The tests compare /proc/self/fd before and after; valgrind knows besides where a
 left open came from, and sees memory that was never initialised, which the sanitizers do not.
 
 A test that asks of valgrind what it cannot do (RLIMIT_NOFILE is its own, not the kernel's) returns at
-once when UNDER_VALGRIND is set.
+once when UNDER_VALGRIND is set, and says why (tests/unit/support.h); that is printed here.
 """
 import concurrent.futures
 import json
@@ -129,6 +129,8 @@ def main(build, counts):
             ok = done.returncode == 0 and not found
             checks = CHECKS.search(done.stdout)
             print(f"{'ok' if ok else 'not ok'} {name}: {checks.group() if checks else done.stdout[-500:]}")
+            for skipped in dict.fromkeys(re.findall(r"^skipped under valgrind: .*", done.stdout, re.MULTILINE)):
+                print(skipped)
             print(f"{'ok' if ok else 'not ok'} {name}", file=out)
             if not ok:
                 good = False
