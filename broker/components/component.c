@@ -319,8 +319,8 @@ static void take_turn(struct component *c) {
         advance(c);
         trigger_update(c);
         stall_update(c);
-        if (TAILQ_EMPTY(&c->instances) && !c->operation && TAILQ_EMPTY(&c->draining) &&
-            !runtime_directory_is_busy(c))
+        if (TAILQ_EMPTY(&c->instances) && c->n_killed == 0 && !c->operation &&
+            TAILQ_EMPTY(&c->draining) && !runtime_directory_is_busy(c))
                 component_idle(c); /* may free it */
 }
 

@@ -56,6 +56,7 @@ struct component {
         uint64_t last_generation;
         struct instance_list instances;
         size_t n_instances;
+        unsigned n_killed; /* commands that were killed and are not yet gone */
 
         struct operation *operation;    /* the one that starts or stops now; NULL */
         struct operation *next;         /* waits for it; NULL */

@@ -375,12 +375,21 @@ void instance_commands_go_on(struct instance *i, const struct command_list *comm
         next_command(i);
 }
 
+static void on_killed_gone(void *owner) {
+        struct component *c = owner;
+
+        c->n_killed--;
+        component_touch(c);
+}
+
 void instance_commands_stop(struct instance *i) {
         instance_forget_command(i);
         spawn_watch_stop(&i->control_watch);
         i->commands = NULL;
         if (i->control_tree.pidfd >= 0) {
-                killed_trees_take(&instance_table(i)->killed_trees, &i->control_tree);
+                i->component->n_killed++;
+                killed_trees_take(&instance_table(i)->killed_trees, &i->control_tree,
+                                  on_killed_gone, i->component);
                 clear_control_tree(i);
         }
         output_pipe_drain(&i->command_output);

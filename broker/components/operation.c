@@ -263,7 +263,8 @@ static enum step advance_place(struct operation *op, unsigned index) {
                 return is_being_left(op, index) ? STEP_WAIT : STEP_FAILED;
         if (op->unmet)
                 return STEP_FAILED;
-        if (c->config->handover == HANDOVER_STOP_FIRST && stop_older(op, index, op->generation))
+        if (c->config->handover == HANDOVER_STOP_FIRST &&
+            (stop_older(op, index, op->generation) || c->n_killed > 0))
                 return STEP_WAIT;
         if (is_occupied(op, index) || component_is_crowded(c, index) ||
             runtime_directory_is_busy(c))
@@ -349,7 +350,8 @@ static void advance_stop(struct operation *op) {
                 send_away(op, i);
                 send_away_leaving(op, i);
         }
-        if (TAILQ_EMPTY(&c->instances) && !runtime_directory_is_busy(c) && !op->decided)
+        if (TAILQ_EMPTY(&c->instances) && c->n_killed == 0 && !runtime_directory_is_busy(c) &&
+            !op->decided)
                 operation_decide(op,
                                  op->found || op->changed || op->receipt.generation_before > 0
                                          ? VERDICT_DONE

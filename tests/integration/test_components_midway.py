@@ -148,6 +148,24 @@ def test_what_hangs_in_its_end_is_left_alone_when_it_would_have_been(scene, held
     assert s.receipt("START", "hermes")["verdict"] == "serves" and alive(pid)
 
 
+@pytest.mark.parametrize("ends", [True, False], ids=["ends", "hangs"])
+def test_a_stop_waits_for_the_command_that_it_killed(scene, held, ends):
+    s = scene(NOTIFY + "Start=manual\nExecStartPre=/bin/sh -c 'echo $$$$; exec sleep 100'\n")
+    start = s.job("START", "hermes")
+    pid = int(s.said("hermes", r"^\d+$")[0])
+    one = held(pid)
+    waits = Command(s, "stop", "hermes")
+    one.wait()
+    until(lambda: states(s) == {}, lambda: states(s))
+    assert waits.process.poll() is None and alive(pid) and "stop: done" not in s.broker.log()
+    if ends:
+        one.let_go()
+    assert waits.receipt()["verdict"] == "done"
+    assert alive(pid) != ends
+    assert (f"pid {pid}, or what it started, was killed, hangs in the kernel" in s.broker.log()) != ends
+    assert start.wait()["hermes"]["verdict"] == "canceled"
+
+
 # ---- one by one ------------------------------------------------------------------------------------------------
 
 
@@ -252,7 +270,7 @@ def test_a_command_that_is_cut_short_leaves_no_cgroup(scene, verb, directive):
         job = s.job(verb, name)
     until(lambda: any(one.endswith("-control") for one in cgroups(name)), lambda: cgroups(name))
     s.receipt("STOP", name)
-    until(lambda: cgroups(name) == [], lambda: f"these to be removed: {cgroups(name)}")
+    assert cgroups(name) == [], "the stop was done before what it killed was gone"
     job.wait()
 
 

@@ -586,6 +586,56 @@ START_TEST(a_stop_command_that_cannot_be_run_is_done_without) {
 }
 END_TEST
 
+/* Killed is not gone: a stop is done, and the next one begun, when the command has ended. */
+static const struct {
+        const char *directives, *mark;
+        enum life life;
+} killed_commands[] = {
+        {"ExecStartPre=sleep 60\n", "", LIFE_PREPARING},
+        {"ExecStop=sleep 60\nTimeoutStopSec=50ms\n", "go1", LIFE_READY},
+        {"ExecStopPost=sleep 60\nTimeoutStopSec=50ms\n", "go1", LIFE_READY},
+};
+
+START_TEST(a_stop_is_done_when_the_command_that_it_killed_is_gone) {
+        struct job *job;
+        struct instance *i;
+        pid_t pid = 0;
+
+        operation_open(&l, killed_commands[_i].directives);
+        life_use_groups(&l);
+        test_write(killed_commands[_i].mark[0] ? killed_commands[_i].mark : "none", "");
+        (void) life_begin_job(&l, JOB_START, "start", "a");
+        LIFE_UNTIL(&l, (i = life_instance(&l, "a", 1)) && i->life == killed_commands[_i].life);
+        job = life_begin_job(&l, JOB_STOP, "stop", "a");
+        while (!job->items[0].decided) {
+                i = life_instance(&l, "a", 1);
+                if (i && i->control_tree.pid > 0)
+                        pid = i->control_tree.pid;
+                life_turn(&l);
+        }
+        ck_assert_int_gt(pid, 0);
+        ck_assert_int_lt(kill(pid, 0), 0);
+        ck_assert_uint_eq(a()->n_killed, 0);
+        life_end(&l);
+}
+END_TEST
+
+START_TEST(stop_first_waits_for_the_command_that_it_killed) {
+        struct instance *i;
+        pid_t pid;
+
+        operation_open(&l, "Handover=stop-first\nExecStartPre=sleep 60\nTimeoutStartSec=50ms\n"
+                           "Restart=always\nRestartSec=0\n");
+        life_use_groups(&l);
+        (void) life_begin_job(&l, JOB_START, "", "a");
+        LIFE_UNTIL(&l, (i = life_instance(&l, "a", 1)) && i->control_tree.pid > 0);
+        pid = i->control_tree.pid;
+        LIFE_UNTIL(&l, life_instance(&l, "a", 2));
+        ck_assert_int_lt(kill(pid, 0), 0);
+        life_end(&l);
+}
+END_TEST
+
 /* What somebody else has sent away is not part of what was asked for after that. */
 START_TEST(what_ends_nothing_does_not_wait_for_those_that_drain) {
         struct job *restart, *job;
@@ -711,6 +761,9 @@ SUITE("operation", {
         TEST(a_reload_is_done_fails_or_has_nobody);
         TEST(a_reload_that_cannot_be_run_has_failed);
         TEST(a_stop_command_that_cannot_be_run_is_done_without);
+        tcase_add_loop_test(tests_, a_stop_is_done_when_the_command_that_it_killed_is_gone, 0,
+                            sizeof(killed_commands) / sizeof(killed_commands[0]));
+        TEST(stop_first_waits_for_the_command_that_it_killed);
         tcase_add_loop_test(tests_, what_ends_nothing_does_not_wait_for_those_that_drain, 0, 2);
         TEST(instances_start_together_and_are_replaced_one_by_one);
         TEST(the_first_bad_instance_ends_the_replacing);
