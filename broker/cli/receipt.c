@@ -72,11 +72,21 @@ static void print_drain(const json_t *item, FILE *stream) {
 }
 
 static void print_queue(const json_t *item, FILE *stream) {
-        unsigned long long drops = number(item, "drops");
+        unsigned long long wait = number(item, "longest_wait_ms"), drops = number(item, "drops");
 
-        fputs("; longest wait in the queue ", stream);
-        print_time(stream, number(item, "longest_wait_ms"));
-        fprintf(stream, "; %llu connection%s dropped", drops, drops == 1 ? "" : "s");
+        if (wait > 0) {
+                fputs("; longest wait in the queue at most ", stream);
+                print_time(stream, wait);
+        } else {
+                fputs("; no wait seen in the queue", stream);
+        }
+        if (json_is_null(json_object_get(item, "drops")))
+                fputs("; what the kernel dropped is not known (TCP_DEFER_ACCEPT)", stream);
+        else if (drops == 0)
+                fputs("; 0 connections dropped", stream);
+        else /* one connection may have lost several, and come all the same */
+                fprintf(stream, "; the kernel dropped %llu packet%s of new connections", drops,
+                        drops == 1 ? "" : "s");
 }
 
 static void print_serves(const json_t *item, FILE *stream) {

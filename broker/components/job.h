@@ -54,8 +54,8 @@ struct receipt {
         bool drained;                    /* all old instances have ended */
         bool killed;                     /* one at its deadline */
         struct connections held_on;      /* who had connections at that deadline */
-        uint64_t longest_wait_usec;      /* in the queue, sampled */
-        uint64_t drops;                  /* connections dropped by the kernel meanwhile */
+        uint64_t longest_wait_usec;      /* that the queue was never seen empty, sampled */
+        uint64_t drops;                  /* by the kernel meanwhile (queue.h) */
         char *lines[RECEIPT_LINES_MAX];  /* the last that the generation wrote that failed */
         size_t n_lines;
 };
@@ -76,7 +76,8 @@ struct job_item {
         bool begun, decided, finished; /* decided: its verdict is there; finished: its receipt */
         struct operation *operation;   /* while it is under way */
         LIST_ENTRY(job_item) in_operation;
-        uint64_t places; /* bit by place: an instance was begun there (operation.h) */
+        uint64_t places;       /* bit by place: an instance was begun there (operation.h) */
+        uint64_t drops_before; /* what the kernel had dropped when it began (queue_sample.h) */
         char kept_id[STATE_ID_SIZE];
         unsigned kept_stage; /* of begun, decided, finished: what its record has; 0: none yet */
         struct receipt receipt;

@@ -13,6 +13,7 @@
 #include "components/runtime_directory.h"
 #include "keeper/memory.h"
 #include "keeper/record.h"
+#include "sockets/queue.h"
 
 #define KIND_COMPONENT "component"
 #define KIND_JOB "job"
@@ -29,10 +30,11 @@ static const char *const component_keys[] = {
 static const char *const job_keys[] = {"RECORD", "JOB",      "KIND",  "SINCE", "STARTED",
                                        "ENDED",  "FINISHED", "ITEMS", NULL};
 static const char *const item_keys[] = {
-        "RECORD",  "OF",     "NAME",   "ASKED_FOR",  "BEGUN",     "DECIDED",  "FINISHED", "PLACES",
-        "VERDICT", "REASON", "BEFORE", "GENERATION", "INSTANCES", "READY_BY", "READY",    "DRAIN",
-        "DRAINED", "KILLED", "WAIT",   "DROPS",      "LINE0",     "LINE1",    "LINE2",    "LINE3",
-        "LINE4",   "LINE5",  "LINE6",  "LINE7",      NULL};
+        "RECORD",    "OF",       "NAME",         "ASKED_FOR", "BEGUN",   "DECIDED",
+        "FINISHED",  "PLACES",   "VERDICT",      "REASON",    "BEFORE",  "GENERATION",
+        "INSTANCES", "READY_BY", "READY",        "DRAIN",     "DRAINED", "KILLED",
+        "WAIT",      "DROPS",    "DROPS_BEFORE", "LINE0",     "LINE1",   "LINE2",
+        "LINE3",     "LINE4",    "LINE5",        "LINE6",     "LINE7",   NULL};
 
 static const struct record_kind component_record = {KIND_COMPONENT, 'c', component_keys};
 static const struct record_kind job_record = {KIND_JOB, 'j', job_keys};
@@ -217,6 +219,7 @@ void job_item_keep(struct job_item *item) {
         packet_add_u64(w, "KILLED", r->killed);
         packet_add_u64(w, "WAIT", r->longest_wait_usec);
         packet_add_u64(w, "DROPS", r->drops);
+        packet_add_u64(w, "DROPS_BEFORE", item->drops_before);
         for (size_t k = skip; k < r->n_lines; k++) {
                 key[4] = (char) ('0' + (k - skip));
                 packet_addf(w, key, "%.*s", LINE_KEPT, r->lines[k]);
@@ -285,6 +288,7 @@ static bool read_item(struct job *j, const char *id, const struct assignments *a
         r->killed = record_u64(a, "KILLED") != 0;
         r->longest_wait_usec = record_u64(a, "WAIT");
         r->drops = record_u64(a, "DROPS");
+        item->drops_before = assignments_u64(a, "DROPS_BEFORE", QUEUE_DROPS_UNKNOWN);
         for (; r->n_lines < LINES_KEPT; r->n_lines++) {
                 const struct text *line;
 

@@ -9,6 +9,7 @@
 #include "components/component_table.h"
 #include "components/instance_private.h"
 #include "components/kept.h"
+#include "components/queue_sample.h"
 #include "components/runtime_directory.h"
 #include "core/helper.h"
 
@@ -104,6 +105,7 @@ static void keep_progress(const struct operation *op) {
                 item->places = op->begun;
                 item->receipt.generation_before = op->receipt.generation_before;
                 item->receipt.generation = op->generation;
+                item->drops_before = op->drops_before;
                 job_item_keep(item);
         }
 }
@@ -447,12 +449,12 @@ void operation_begin(struct operation *op) {
 
         op->receipt.generation_before = component_generation(c);
         op->served = component_served_places(c);
+        operation_sample_start(op, queue_sample_drops(c));
         keep_progress(op);
         set_goal(c, op->kind);
         op->changed = c->goal != before;
         if (op->kind != JOB_RELOAD)
                 component_stop_back_off(c, !LIST_EMPTY(&op->items));
-        operation_sample_start(op);
         component_touch(c);
 }
 
@@ -503,19 +505,20 @@ int operation_request(struct component *c, enum job_kind kind, struct job_item *
 static void resume_decided(struct operation *op, const struct job_item *item) {
         op->decided = true;
         (void) receipt_copy(&op->receipt, &item->receipt);
+        operation_sample_start(op, item->drops_before);
         TAILQ_INSERT_TAIL(&op->component->draining, op, entry);
         component_touch(op->component);
 }
 
-static void resume_begun(struct operation *op, const struct receipt *receipt, uint64_t places) {
+static void resume_begun(struct operation *op, const struct job_item *item, uint64_t places) {
         struct component *c = op->component;
 
         op->begun = places;
         op->served = component_served_places(c);
         op->receipt.generation = op->generation;
-        op->receipt.generation_before = receipt ? receipt->generation_before : 0;
+        op->receipt.generation_before = item ? item->receipt.generation_before : 0;
         c->operation = op;
-        operation_sample_start(op);
+        operation_sample_start(op, item ? item->drops_before : queue_sample_drops(c));
         component_touch(c);
 }
 
@@ -540,7 +543,7 @@ int operation_resume(struct component *c, enum job_kind kind, struct job_item *i
         if (item->decided)
                 resume_decided(op, item);
         else
-                resume_begun(op, &item->receipt, item->places);
+                resume_begun(op, item, item->places);
         return 0;
 }
 

@@ -114,9 +114,11 @@ void operation_stop_check(struct operation *operation); /* nothing when there is
 
 /* ---- operation_sample.c ---------------------------------------------------------------------- */
 
-/* The receipt is told how long connections wait in the queue, until _stop(): how many were dropped.
+/*
+ * The receipt is told how long connections wait in the queue, until _stop(): what was dropped since
+ * the kernel had counted `drops_before` (queue_sample.h).
  */
-void operation_sample_start(struct operation *operation);
+void operation_sample_start(struct operation *operation, uint64_t drops_before);
 void operation_sample_stop(struct operation *operation);
 
 #endif

@@ -3,6 +3,7 @@
 
 #include "components/component_table.h"
 #include "components/queue_sample.h"
+#include "sockets/queue.h"
 
 #define SAMPLE_FIRST_USEC UINT64_C(20000)
 #define SAMPLE_MAX_USEC UINT64_C(100000)
@@ -38,10 +39,10 @@ static void on_sample(void *owner) {
         timer_start(&op->sample, op->component->table->loop, pause_usec(op, now), on_sample, op);
 }
 
-void operation_sample_start(struct operation *op) {
+void operation_sample_start(struct operation *op, uint64_t drops_before) {
         if (op->component->config->n_sockets == 0)
                 return;
-        op->drops_before = queue_sample_drops(op->component);
+        op->drops_before = drops_before;
         if (!timer_is_started(&op->sample)) {
                 op->component->table->n_sampled++;
                 op->sampled_since_usec = loop_now_usec();
@@ -57,5 +58,8 @@ void operation_sample_stop(struct operation *op) {
         timer_stop(&op->sample);
         op->component->table->n_sampled--;
         drops = queue_sample_drops(op->component);
-        op->receipt.drops = drops > op->drops_before ? drops - op->drops_before : 0;
+        if (drops == QUEUE_DROPS_UNKNOWN || op->drops_before == QUEUE_DROPS_UNKNOWN)
+                op->receipt.drops = QUEUE_DROPS_UNKNOWN;
+        else /* a socket that was opened anew begins with 0 */
+                op->receipt.drops = drops > op->drops_before ? drops - op->drops_before : 0;
 }

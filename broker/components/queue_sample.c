@@ -21,7 +21,10 @@ static struct sums add_up(const struct component *c) {
                         if (queue_read(l->fds[m], &q) < 0)
                                 continue;
                         sums.length += q.length;
-                        sums.drops += q.drops;
+                        if (q.drops == QUEUE_DROPS_UNKNOWN)
+                                sums.drops = QUEUE_DROPS_UNKNOWN;
+                        else if (sums.drops != QUEUE_DROPS_UNKNOWN)
+                                sums.drops += q.drops;
                 }
         }
         return sums;

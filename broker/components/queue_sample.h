@@ -6,8 +6,9 @@
 
 struct component;
 
-/* Connections that wait to be accepted; those that the kernel dropped so far. */
+/* Connections that wait to be accepted. */
 uint64_t queue_sample_waits(const struct component *component);
+/* What the kernel dropped so far (queue.h), or QUEUE_DROPS_UNKNOWN. */
 uint64_t queue_sample_drops(const struct component *component);
 
 #endif

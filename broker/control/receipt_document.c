@@ -5,6 +5,7 @@
 #include "components/job.h"
 #include "control/status_components.h"
 #include "core/json_writer.h"
+#include "sockets/queue.h"
 
 static void write_held_on(struct json_writer *j, const struct connections *c) {
         json_open_array(j, "held_on");
@@ -49,7 +50,10 @@ static void write_item(struct json_writer *j, const struct job_item *item) {
         json_u64(j, "connections", r->held_on.count);
         write_held_on(j, &r->held_on);
         json_u64(j, "longest_wait_ms", r->longest_wait_usec / 1000);
-        json_u64(j, "drops", r->drops);
+        if (r->drops == QUEUE_DROPS_UNKNOWN)
+                json_none(j, "drops");
+        else
+                json_u64(j, "drops", r->drops);
         json_open_array(j, "last_lines");
         for (size_t i = 0; i < r->n_lines; i++)
                 json_text(j, NULL, r->lines[i]);

@@ -71,7 +71,10 @@ static void write_queue(struct json_writer *j, const struct listener_socket *s,
         json_open_object(j, "queue");
         json_u64(j, "length", queue.length);
         json_u64(j, "limit", queue.limit);
-        json_u64(j, "drops", queue.drops);
+        if (queue.drops == QUEUE_DROPS_UNKNOWN)
+                json_none(j, "drops");
+        else
+                json_u64(j, "drops", queue.drops);
         json_close_object(j);
 }
 

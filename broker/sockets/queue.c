@@ -9,11 +9,19 @@
 #include <linux/sock_diag.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <stdbool.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 
 #include "sockets/socket_diag.h"
+
+static bool is_deferred(int fd) {
+        int seconds = 0;
+        socklen_t size = sizeof(seconds);
+
+        return getsockopt(fd, IPPROTO_TCP, TCP_DEFER_ACCEPT, &seconds, &size) == 0 && seconds > 0;
+}
 
 static int read_tcp(int fd, struct queue *ret) {
         struct tcp_info info;
@@ -31,7 +39,7 @@ static int read_tcp(int fd, struct queue *ret) {
         *ret = (struct queue){
                 .length = info.tcpi_unacked,
                 .limit = info.tcpi_sacked,
-                .drops = memory[SK_MEMINFO_DROPS],
+                .drops = is_deferred(fd) ? QUEUE_DROPS_UNKNOWN : memory[SK_MEMINFO_DROPS],
         };
         return 0;
 }

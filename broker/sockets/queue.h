@@ -7,8 +7,13 @@
 struct queue {
         uint32_t length; /* connections waiting to be accepted */
         uint32_t limit;  /* as the kernel has it: listen(2)'s argument cut to net.core.somaxconn */
-        uint64_t drops;  /* connections dropped because the queue was full; TCP only, else 0 */
+        /* What the kernel dropped of handshakes, most of it because the queue was full: packets, of
+         * which one connection may lose several and come all the same. TCP only, else 0. */
+        uint64_t drops;
 };
+
+/* With TCP_DEFER_ACCEPT the kernel counts one for each connection that is well. */
+#define QUEUE_DROPS_UNKNOWN UINT64_MAX
 
 /*
  * TCP: getsockopt TCP_INFO (tcpi_unacked, tcpi_sacked; tcp_diag(7) semantics for listeners) and

@@ -1,6 +1,7 @@
 /* Queue lengths of held sockets, with connections that nobody accepts. */
 #include <errno.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -60,6 +61,20 @@ START_TEST(dropped_tcp_connections_are_counted) {
         ck_assert_uint_eq(queue.drops, 3);
         for (int i = 0; i < 4; i++)
                 close(clients[i]);
+}
+END_TEST
+
+/* The kernel drops, and counts, the end of each handshake: what it waits for is data. */
+START_TEST(what_is_deferred_is_not_taken_for_dropped) {
+        _cleanup_close_ int fd = test_tcp_listener();
+        struct queue queue;
+        int seconds = 5;
+
+        ck_assert_int_eq(setsockopt(fd, IPPROTO_TCP, TCP_DEFER_ACCEPT, &seconds, sizeof(seconds)),
+                         0);
+        ck_assert_int_eq(test_tcp_connect(test_port_of(fd)), 0);
+        ck_assert_int_eq(queue_read(fd, &queue), 0);
+        ck_assert_uint_eq(queue.drops, QUEUE_DROPS_UNKNOWN);
 }
 END_TEST
 
@@ -139,6 +154,7 @@ END_TEST
 SUITE("queue", {
         TEST(waiting_tcp_connections_are_counted);
         TEST(dropped_tcp_connections_are_counted);
+        TEST(what_is_deferred_is_not_taken_for_dropped);
         TEST(waiting_unix_connections_are_counted);
         TEST(the_queues_of_many_unix_sockets_are_read_in_parts);
         TEST(what_does_not_listen_has_no_queue);
