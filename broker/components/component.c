@@ -124,7 +124,7 @@ enum component_state component_state(const struct component *c) {
         if (has_instance(c, instance_is_starting))
                 return is_replaced(c) ? COMPONENT_RESTARTING : COMPONENT_STARTING;
         if (serves)
-                return COMPONENT_READY;
+                return component_failed_places(c) ? COMPONENT_FAILED : COMPONENT_READY;
         if (has_instance(c, instance_is_ending))
                 return COMPONENT_DRAINING;
         switch (c->goal) {
@@ -147,6 +147,8 @@ enum component_state component_state(const struct component *c) {
 
 void component_set_goal(struct component *c, enum component_goal goal, const char *reason) {
         c->goal = goal;
+        if (goal != GOAL_RUNNING)
+                component_forgive_places(c); /* it is all of it now */
         (void) snprintf(c->reason, sizeof(c->reason), "%s", reason);
         component_keep(c);
 }
@@ -184,10 +186,12 @@ bool component_is_crowded(struct component *c, unsigned index) {
 
 /* ---- ends that nobody asked for ---------------------------------------------------------------*/
 
-static void give_up(struct component *c, const char *prefix, const char *how) {
+static void give_up(struct component *c, uint64_t places, const char *prefix, const char *how) {
         char reason[REASON_SIZE];
 
         (void) snprintf(reason, sizeof(reason), "%s%s", prefix, how);
+        if (component_fail_places(c, places, reason))
+                return;
         log_error(c->table->log, ABOUT(.component = c->name),
                   "%s failed: %s%s. `fdpass start %s` tries again", c->name, reason,
                   c->config->n_sockets > 0 ? "; its listeners are held" : "", c->name);
@@ -204,11 +208,12 @@ static void on_back_off(void *owner) {
                 (void) operation_request(c, JOB_START, NULL);
 }
 
-static void back_off(struct component *c, const char *why) {
+static void back_off(struct component *c, uint64_t places, const char *why) {
         uint64_t delay;
 
         if (!restart_policy_may_start(&c->policy, c->config, loop_now_usec())) {
-                give_up(c, "it was started too often (StartLimitBurst=); the last time: ", why);
+                give_up(c, places,
+                        "it was started too often (StartLimitBurst=); the last time: ", why);
                 return;
         }
         delay = restart_policy_delay_usec(&c->policy, c->config);
@@ -248,22 +253,24 @@ static void ended_by_itself(struct component *c, const struct instance *i) {
                 return;
         }
         if (restart_policy_wants(i->config, i->cause, i->tree.end, i->tree.status))
-                back_off(c, i->reason);
+                back_off(c, component_place(i->index), i->reason);
         else if (is_success && c->config->on_demand)
                 component_keep(c); /* waits for the next connection */
-        else if (is_success && !has_instance(c, is_serving))
+        else if (is_success && !has_instance(c, is_serving) && !component_failed_places(c))
                 component_set_goal(c, GOAL_STOPPED, i->reason);
         else
-                give_up(c, "", i->reason[0] ? i->reason : "it ended");
+                give_up(c, component_place(i->index), "", i->reason[0] ? i->reason : "it ended");
 }
 
 void component_never_began(struct component *c, const char *reason) {
+        uint64_t places = ~component_served_places(c);
+
         if (c->goal != GOAL_RUNNING || c->table->stopping)
                 return;
         if (restart_policy_wants(c->config, END_BY_ITSELF, PROCESS_UNKNOWN, 0))
-                back_off(c, reason);
+                back_off(c, places, reason);
         else
-                give_up(c, "", reason);
+                give_up(c, places, "", reason);
 }
 
 static void tell_drained(struct component *c, const struct instance *i) {

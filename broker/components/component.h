@@ -53,6 +53,9 @@ struct component {
         bool removed;                    /* not configured any more: ends with its last instance */
         enum component_goal goal;
         char reason[REASON_SIZE]; /* why it failed or backs off; "" */
+        /* Bit by place: it ended and is left alone until somebody asks, while others go on. */
+        uint64_t failed_places;
+        char failed_reason[REASON_SIZE]; /* why the last of them is */
         uint64_t last_generation;
         struct instance_list instances;
         size_t n_instances;
@@ -89,6 +92,23 @@ struct instance *component_starting(const struct component *component, unsigned 
 /* Of any place; its generation is the highest that serves. 0: none. */
 uint64_t component_generation(const struct component *component);
 uint64_t component_served_places(const struct component *component); /* bit by place */
+
+/* ---- component_places.c: some of several have failed, and the others go on ------------------- */
+
+static inline uint64_t component_place(unsigned index) {
+        return UINT64_C(1) << index;
+}
+
+/* Of those that are configured. */
+uint64_t component_failed_places(const struct component *component);
+/* False when no other place goes on: then it is the component that has failed. */
+bool component_fail_places(struct component *component, uint64_t places, const char *reason);
+/* Somebody asked for a new start, or for an end. */
+void component_forgive_places(struct component *component);
+/* Why it failed or backs off, or "instance 2 failed: …; 3 of 4 serve"; for people. "" */
+const char *component_reason(const struct component *component, char *buffer, size_t size);
+/* What the longest of them takes. */
+#define COMPONENT_REASON_SIZE (REASON_SIZE + 256)
 
 /* ---- for operation.c and those that ask ------------------------------------------------------ */
 

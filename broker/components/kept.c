@@ -24,9 +24,10 @@
 #define LINE_KEPT 400
 
 static const char *const component_keys[] = {
-        "RECORD",   "NAME",         "GOAL",      "GENERATION",     "RESTARTS",          "REASON",
-        "LAST_END", "LAST_STATUS",  "LAST_TIME", "LAST_REASON",    "BACK_OFF",          "STEPS",
-        "STARTS",   "STARTS_SINCE", "TRIGGERS",  "TRIGGERS_SINCE", "RUNTIME_DIRECTORY", NULL};
+        "RECORD",         "NAME",          "GOAL",          "GENERATION",        "RESTARTS",
+        "REASON",         "LAST_END",      "LAST_STATUS",   "LAST_TIME",         "LAST_REASON",
+        "BACK_OFF",       "STEPS",         "STARTS",        "STARTS_SINCE",      "TRIGGERS",
+        "TRIGGERS_SINCE", "FAILED_PLACES", "FAILED_REASON", "RUNTIME_DIRECTORY", NULL};
 static const char *const job_keys[] = {"RECORD", "JOB",      "KIND",  "SINCE", "STARTED",
                                        "ENDED",  "FINISHED", "ITEMS", NULL};
 static const char *const item_keys[] = {
@@ -62,6 +63,8 @@ void component_keep(struct component *c) {
         packet_add_u64(w, "STARTS_SINCE", c->policy.starts.begin_usec);
         packet_add_u64(w, "TRIGGERS", c->policy.triggers.count);
         packet_add_u64(w, "TRIGGERS_SINCE", c->policy.triggers.begin_usec);
+        packet_add_u64(w, "FAILED_PLACES", c->failed_places);
+        packet_add(w, "FAILED_REASON", c->failed_reason);
         packet_add_u64(w, "RUNTIME_DIRECTORY", runtime_directory_is_left(c));
         (void) record_keep(c->table->memory, c->table->log, &component_record, w, c->id, c->name);
 }
@@ -91,6 +94,8 @@ static void read_component(struct component *c, const struct assignments *a) {
         c->policy.starts.begin_usec = record_u64(a, "STARTS_SINCE");
         c->policy.triggers.count = (unsigned) record_u64(a, "TRIGGERS");
         c->policy.triggers.begin_usec = record_u64(a, "TRIGGERS_SINCE");
+        c->failed_places = record_u64(a, "FAILED_PLACES");
+        record_text(a, "FAILED_REASON", c->failed_reason, sizeof(c->failed_reason));
         component_resume_back_off(c, record_u64(a, "BACK_OFF"));
         if (record_u64(a, "RUNTIME_DIRECTORY"))
                 runtime_directory_resume(c);

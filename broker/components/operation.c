@@ -27,10 +27,12 @@ static int operation_new(struct component *c, enum job_kind kind, struct operati
 }
 
 static void add_item(struct operation *op, struct job_item *item) {
-        if (item) {
-                LIST_INSERT_HEAD(&op->items, item, in_operation);
-                item->operation = op;
-        }
+        if (!item)
+                return;
+        LIST_INSERT_HEAD(&op->items, item, in_operation);
+        item->operation = op;
+        if (op->kind != JOB_RELOAD && !item->decided)
+                component_forgive_places(op->component); /* they are asked for, too */
 }
 
 void operation_unlink_item(struct job_item *item) {
@@ -85,10 +87,6 @@ static void cancel(struct operation *op, const char *reason) {
 
 /* ---- starting and stopping --------------------------------------------------------------------*/
 
-static uint64_t bit(unsigned index) {
-        return UINT64_C(1) << index;
-}
-
 static bool starts(enum job_kind kind) {
         return kind == JOB_START || kind == JOB_RESTART || kind == JOB_RESUME;
 }
@@ -133,7 +131,7 @@ static void start_instance(struct operation *op, unsigned index) {
                 instance_keep(i); /* first: a place where one was begun and none is has failed */
         else
                 i = NULL; /* seen as failed by the next look */
-        op->begun |= bit(index);
+        op->begun |= component_place(index);
         keep_progress(op);
         if (!i)
                 return;
@@ -223,7 +221,7 @@ static void join_starting(struct operation *op) {
                     (op->generation > 0 && i->generation != op->generation))
                         continue;
                 op->generation = op->receipt.generation = i->generation;
-                op->begun |= bit(i->index);
+                op->begun |= component_place(i->index);
         }
         if (op->generation > 0)
                 keep_progress(op);
@@ -239,6 +237,12 @@ static bool is_occupied(const struct operation *op, unsigned index) {
         return false;
 }
 
+/* Given up, and nobody has asked for it since. */
+static bool is_left_alone(const struct operation *op, unsigned index) {
+        return (component_failed_places(op->component) & component_place(index)) &&
+               !(op->begun & component_place(index));
+}
+
 static enum step advance_place(struct operation *op, unsigned index) {
         struct component *c = op->component;
         struct instance *serving = component_serving(c, index),
@@ -249,6 +253,8 @@ static enum step advance_place(struct operation *op, unsigned index) {
                 (void) stop_older(op, index, serving->generation);
                 return STEP_DONE;
         }
+        if (is_left_alone(op, index))
+                return STEP_DONE;
         if (op->generation == 0 && op->kind != JOB_RESTART)
                 join_starting(op);
         if (starting && starting->generation == op->generation)
@@ -261,7 +267,7 @@ static enum step advance_place(struct operation *op, unsigned index) {
                 return STEP_FAILED;
         if (op->generation == 0 && operation_checks_conditions(op))
                 return STEP_WAIT;
-        if (op->begun & bit(index))
+        if (op->begun & component_place(index))
                 return is_being_left(op, index) ? STEP_WAIT : STEP_FAILED;
         if (op->unmet)
                 return STEP_FAILED;
@@ -366,8 +372,8 @@ static void advance_reload(struct operation *op) {
         bool any = false;
 
         TAILQ_FOREACH (i, &op->component->instances, entry) {
-                if (i->life == LIFE_READY && !(op->begun & bit(i->index))) {
-                        op->begun |= bit(i->index);
+                if (i->life == LIFE_READY && !(op->begun & component_place(i->index))) {
+                        op->begun |= component_place(i->index);
                         (void) instance_reload(i);
                         keep_progress(op);
                 }
@@ -553,7 +559,7 @@ static bool has_older(const struct component *c, uint64_t generation, uint64_t p
 
         TAILQ_FOREACH (i, &c->instances, entry)
                 if (i->life < LIFE_DRAINING && i->generation < generation &&
-                    (places & bit(i->index)))
+                    (places & component_place(i->index)))
                         return true;
         return false;
 }
@@ -578,7 +584,7 @@ void operation_resume_unasked(struct component *c) {
                         newest = i->generation;
         TAILQ_FOREACH (i, &c->instances, entry)
                 if (i->generation == newest)
-                        places |= bit(i->index);
+                        places |= component_place(i->index);
         if (c->operation)
                 return;
         if (!has_older(c, newest, places)) {

@@ -126,8 +126,10 @@ static void on_sample(void *owner) {
 }
 
 void stall_update(struct component *c) {
-        bool wanted = c->config->stall_usec > 0 && component_state(c) == COMPONENT_READY &&
-                      !c->table->stopping;
+        enum component_state state = component_state(c);
+        bool serves = state == COMPONENT_READY ||
+                      (state == COMPONENT_FAILED && component_failed_places(c)),
+             wanted = c->config->stall_usec > 0 && serves && !c->table->stopping;
 
         if (!wanted) {
                 stall_stop(c);

@@ -85,6 +85,7 @@ static void write_listeners(struct json_writer *j, const struct component_config
 }
 
 void status_write_component(struct json_writer *j, const struct component *c) {
+        char reason[COMPONENT_REASON_SIZE];
         const struct instance *i;
 
         json_open_object(j, NULL);
@@ -94,7 +95,7 @@ void status_write_component(struct json_writer *j, const struct component *c) {
         json_u64(j, "line", c->config->line);
         json_text(j, "state", component_state_name(component_state(c)));
         json_text(j, "goal", component_goal_name(c->goal));
-        write_text(j, "reason", c->reason);
+        write_text(j, "reason", component_reason(c, reason, sizeof(reason)));
         json_u64(j, "generation", component_generation(c));
         json_u64(j, "restarts", c->restarts);
         status_write_back_off(j, c);

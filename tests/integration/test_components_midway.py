@@ -254,6 +254,30 @@ def test_a_place_is_begun_again_in_its_generation_when_what_was_there_is_gone(sc
     assert failed.wait()["hermes"]["verdict"] == "failed"
 
 
+@pytest.mark.parametrize("way", WAYS[:3])
+def test_one_of_several_that_ends_too_often_is_left_alone_and_the_others_are_not(scene, way):
+    s = scene(NOTIFY + "Instances=4\nRestart=on-failure\nRestartSec=10ms\nStartLimitBurst=1\n"
+              "StartLimitIntervalSec=3600\n")
+    with Load(s.addresses["hermes"]) as load:
+        end(states(s)[1, 1][1])
+        until(lambda: states(s).get((2, 1), [""])[0] == "ready", lambda: states(s))
+        end(states(s)[2, 1][1])
+        s.wait_state("hermes", "failed")
+        load.wait_served(5)
+    assert load.refused == 0, str(load)
+    said = "instance 2 failed: it was started too often (StartLimitBurst=); the last time: killed by SIGKILL; 3 of 4 serve"
+    others = states(s)
+    assert {place: state for place, (state, _) in others.items()} == {(1, index): "ready" for index in (0, 2, 3)}
+    way(s)
+    found = s.component("hermes")
+    assert (found["state"], found["goal"], found["reason"]) == ("failed", "running", said)
+    row = s.broker.fdpass("status").stdout.splitlines()[1]
+    assert row.startswith("hermes    failed") and said in row
+    assert states(s) == others and "hermes: instance 2 failed: " in s.broker.log()
+    assert s.receipt("START", "hermes")["verdict"] == "serves"
+    assert s.state("hermes") == "ready" and len(states(s)) == 4
+
+
 # ---- a command -------------------------------------------------------------------------------------------------
 
 

@@ -213,8 +213,96 @@ START_TEST(the_sick_asks_again_when_the_start_limit_is_over) {
 }
 END_TEST
 
+/* ---- one of several ---------------------------------------------------------------------------*/
+
+static void kill_place(unsigned index) {
+        struct instance *i = component_serving(a(), index);
+
+        ck_assert_ptr_nonnull(i);
+        ck_assert_int_eq(kill(i->tree.pid, SIGKILL), 0);
+        LIFE_UNTIL(&l, component_serving(a(), index) != i);
+}
+
+static const char *reason(void) {
+        static char text[COMPONENT_REASON_SIZE];
+
+        return component_reason(a(), text, sizeof(text));
+}
+
+START_TEST(a_place_that_ends_too_often_is_left_alone_and_the_others_go_on) {
+        operation_open(&l, "Instances=3\nRestart=on-failure\nRestartSec=10ms\nRestartSteps=0\n"
+                           "StartLimitBurst=1\nStartLimitIntervalSec=60\nStallSec=60\n");
+        test_write("go", "");
+        (void) life_receipt(&l, life_begin_job(&l, JOB_START, "", "a"), "a");
+        kill_place(1);
+        LIFE_UNTIL(&l, component_serving(a(), 1));
+        kill_place(1);
+        LIFE_UNTIL(&l, component_failed_places(a()));
+        ck_assert_int_eq(a()->goal, GOAL_RUNNING);
+        ck_assert(life_is(&l, "a", COMPONENT_FAILED));
+        ck_assert_str_eq(reason(),
+                         "instance 2 failed: it was started too often (StartLimitBurst=); "
+                         "the last time: killed by SIGKILL; 2 of 3 serve");
+        ck_assert_uint_eq(component_served_places(a()), 5);
+        LIFE_UNTIL(&l, a()->stall);
+        /* another is started again, and the one that failed is not, by the same operation */
+        a()->policy.starts = (struct rate_limit){0}; /* as if StartLimitIntervalSec= was over */
+        kill_place(0);
+        LIFE_UNTIL(&l, component_served_places(a()) == 5 && !a()->operation);
+        ck_assert(life_is(&l, "a", COMPONENT_FAILED));
+        ck_assert(!component_starting(a(), 1));
+        /* until somebody asks */
+        ck_assert_int_eq(
+                life_receipt(&l, life_begin_job(&l, _i == 0 ? JOB_START : JOB_RESTART, "", "a"),
+                             "a")
+                        ->verdict,
+                VERDICT_SERVES);
+        ck_assert_uint_eq(component_served_places(a()), 7);
+        ck_assert(life_is(&l, "a", COMPONENT_READY));
+        ck_assert_str_eq(reason(), "");
+        life_end(&l);
+}
+END_TEST
+
+START_TEST(when_the_last_place_has_failed_the_component_has) {
+        operation_open(&l, "Instances=3\nRestart=no\nSuccessExitStatus=SIGINT\n");
+        test_write("go", "");
+        (void) life_receipt(&l, life_begin_job(&l, JOB_START, "", "a"), "a");
+        kill_place(2);
+        LIFE_UNTIL(&l, component_failed_places(a()) == 4);
+        kill_place(0);
+        LIFE_UNTIL(&l, component_failed_places(a()) == 5);
+        ck_assert_str_eq(reason(), "instances 1, 3 failed: killed by SIGKILL; 1 of 3 serves");
+        ck_assert_int_eq(a()->goal, GOAL_RUNNING);
+        /* not with what failed before it, however well it ends */
+        ck_assert_int_eq(kill(component_serving(a(), 1)->tree.pid, _i == 0 ? SIGKILL : SIGINT), 0);
+        LIFE_UNTIL(&l, a()->goal == GOAL_FAILED);
+        ck_assert(life_is(&l, "a", COMPONENT_FAILED));
+        ck_assert_uint_eq(component_failed_places(a()), 0);
+        ck_assert_str_eq(reason(), _i == 0 ? "killed by SIGKILL" : "killed by SIGINT");
+        life_end(&l);
+}
+END_TEST
+
+START_TEST(a_stop_forgives_places_that_failed) {
+        operation_open(&l, "Instances=2\nRestart=no\n");
+        test_write("go", "");
+        (void) life_receipt(&l, life_begin_job(&l, JOB_START, "", "a"), "a");
+        kill_place(0);
+        LIFE_UNTIL(&l, life_is(&l, "a", COMPONENT_FAILED));
+        (void) life_receipt(&l, life_begin_job(&l, JOB_STOP, "", "a"), "a");
+        ck_assert(life_is(&l, "a", COMPONENT_STOPPED));
+        ck_assert_str_eq(reason(), "");
+        life_end(&l);
+}
+END_TEST
+
 SUITE("operation_unasked", {
         TEST(one_that_ends_is_started_again_until_it_was_too_often);
+        tcase_add_loop_test(tests_, a_place_that_ends_too_often_is_left_alone_and_the_others_go_on,
+                            0, 2);
+        tcase_add_loop_test(tests_, when_the_last_place_has_failed_the_component_has, 0, 2);
+        TEST(a_stop_forgives_places_that_failed);
         tcase_add_loop_test(tests_, one_that_backs_off_can_be_stopped_and_started, 0, 2);
         TEST(an_end_without_failure_is_a_stop);
         TEST(so_many_drain_and_no_more);
