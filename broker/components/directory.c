@@ -1,4 +1,4 @@
-/* Step by step from a base, by descriptors: no path is looked up twice, and none as a whole. */
+/* By descriptors, below the base and in what is there: no path is looked up twice. */
 #include "components/directory.h"
 
 #include <dirent.h>
@@ -11,114 +11,9 @@
 #include <unistd.h>
 
 #include "cleanup.h"
+#include "components/trusted_path.h"
 
-#define LINKS_MAX 8
 #define DEPTH_MAX 512 /* each level has a descriptor open */
-#define PARENT_MODE 0755
-
-/* ---- walking ----------------------------------------------------------------------------------*/
-
-static int walk(int fd, const char *path, bool make, unsigned links);
-
-static bool is_ours(const struct stat *st) {
-        return st->st_uid == 0 || st->st_uid == geteuid();
-}
-
-/* Could nobody but root and us have put it there, or could replace it meanwhile? */
-static bool is_trusted(const struct stat *folder, const struct stat *link) {
-        bool is_open_to_others = folder->st_mode & (S_IWGRP | S_IWOTH);
-
-        return is_ours(folder) && is_ours(link) &&
-               (!is_open_to_others || (folder->st_mode & S_ISVTX));
-}
-
-/* What the symbolic link leads to. */
-static int follow(int parent, const char *name, unsigned links) {
-        char target[PATH_MAX];
-        struct stat folder, link;
-        ssize_t n;
-        int start;
-
-        if (fstat(parent, &folder) < 0 || fstatat(parent, name, &link, AT_SYMLINK_NOFOLLOW) < 0)
-                return -errno;
-        if (!S_ISLNK(link.st_mode))
-                return -ENOTDIR;
-        if (links == LINKS_MAX || !is_trusted(&folder, &link))
-                return -ELOOP;
-        n = readlinkat(parent, name, target, sizeof(target));
-        if (n < 0 || n == (ssize_t) sizeof(target))
-                return n < 0 ? -errno : -ENAMETOOLONG;
-        target[n] = '\0';
-        start = target[0] == '/' ? open("/", O_PATH | O_DIRECTORY | O_CLOEXEC)
-                                 : fcntl(parent, F_DUPFD_CLOEXEC, 0);
-        return start < 0 ? -errno : walk(start, target, false, links + 1);
-}
-
-static int enter(int parent, const char *name, bool make, unsigned links) {
-        int fd, flags = O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
-
-        if (strcmp(name, "..") == 0)
-                return -ELOOP; /* of a link: where that leads depends on other links */
-        fd = openat(parent, name, flags);
-        if (fd < 0 && errno == ENOENT && make) {
-                if (mkdirat(parent, name, PARENT_MODE) < 0 && errno != EEXIST)
-                        return -errno;
-                fd = openat(parent, name, flags);
-        }
-        if (fd >= 0)
-                return fd;
-        return errno == ENOTDIR || errno == ELOOP ? follow(parent, name, links) : -errno;
-}
-
-/* From fd, which is taken, along a relative path; slashes before it do not count. */
-static int walk(int fd, const char *path, bool make, unsigned links) {
-        char name[NAME_MAX + 1];
-
-        for (path += strspn(path, "/"); *path; path += strspn(path, "/")) {
-                size_t length = strcspn(path, "/");
-                int next;
-
-                if (length > NAME_MAX) {
-                        close_fd(fd);
-                        return -ENAMETOOLONG;
-                }
-                *(char *) mempcpy(name, path, length) = '\0';
-                next = enter(fd, name, make, links);
-                close_fd(fd);
-                if (next < 0)
-                        return next;
-                fd = next;
-                path += length;
-        }
-        return fd;
-}
-
-/* The base is the administrator's, or our own user's, with its links. */
-static int open_base(const char *base, bool make) {
-        int fd = open(base, O_PATH | O_DIRECTORY | O_CLOEXEC);
-
-        if (fd >= 0 || errno != ENOENT || !make)
-                return fd < 0 ? -errno : fd;
-        fd = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
-        return fd < 0 ? -errno : walk(fd, base, true, 0);
-}
-
-/* The folder that has it in it, and under which name. */
-static int open_parent(const char *base, const char *name, bool make, const char **ret_last) {
-        const char *slash = strrchr(name, '/');
-        char path[PATH_MAX];
-        int fd = open_base(base, make);
-
-        *ret_last = slash ? slash + 1 : name;
-        if (fd < 0 || !slash)
-                return fd;
-        if ((size_t) (slash - name) >= sizeof(path)) {
-                close_fd(fd);
-                return -ENAMETOOLONG;
-        }
-        *(char *) mempcpy(path, name, (size_t) (slash - name)) = '\0';
-        return walk(fd, path, make, 0);
-}
 
 /* ---- what is in one ---------------------------------------------------------------------------*/
 
@@ -202,31 +97,23 @@ static bool has_owner(const struct stat *st, uid_t uid, gid_t gid) {
         return (uid == (uid_t) -1 || st->st_uid == uid) && (gid == (gid_t) -1 || st->st_gid == gid);
 }
 
-int directory_make(const struct directory *d) {
-        const char *last;
-        _cleanup_close_ int parent = open_parent(d->base, d->name, true, &last), path = -1, fd = -1;
+/* Of that name in the folder where the path has come to. */
+static int make(struct trusted_path *p, const struct directory *d) {
+        bool made = mkdirat(p->folder, p->name, d->mode) == 0;
+        _cleanup_close_ int fd = -1;
         struct stat st;
-        bool made;
+        int r;
 
-        if (parent < 0)
-                return parent;
-        made = mkdirat(parent, last, d->mode) == 0;
         if (!made && errno != EEXIST)
                 return -errno;
-        path = enter(parent, last, false, 0);
-        if (path < 0)
-                return path;
-        if (!made && d->leave_existing)
-                return 0;
-        fd = openat(path, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        r = trusted_path_enter(p);
+        if (r < 0 || (!made && d->leave_existing))
+                return r;
+        fd = openat(p->folder, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         if (fd < 0 || fstat(fd, &st) < 0)
                 return -errno;
-        if (!has_owner(&st, d->uid, d->gid)) {
-                int r = give(fd, st.st_uid, d->uid, d->gid);
-
-                if (r < 0)
-                        return r;
-        }
+        if (!has_owner(&st, d->uid, d->gid) && (r = give(fd, st.st_uid, d->uid, d->gid)) < 0)
+                return r;
         /* After the owner, whose change takes bits away. */
         if (fstat(fd, &st) < 0 || ((st.st_mode & 07777) != d->mode && fchmod(fd, d->mode) < 0))
                 return -errno;
@@ -258,11 +145,39 @@ static int remove_entry(int parent, const char *name, unsigned depth, const void
         return errno == EISDIR ? remove_folder(parent, name, depth) : -errno;
 }
 
-int directory_remove(const char *base, const char *name) {
-        const char *last;
-        _cleanup_close_ int parent = open_parent(base, name, false, &last);
+/* ---- the way there ----------------------------------------------------------------------------*/
 
-        if (parent < 0)
-                return parent == -ENOENT ? 0 : parent;
-        return remove_folder(parent, last, 0);
+static int make_or_remove(const struct directory *d, bool is_made, char *what, size_t size) {
+        struct trusted_path p = {
+                .component = d->component,
+                .refusal = "a symbolic link that not only root can change, so remove it",
+                .what = what,
+                .what_size = size,
+                .makes = is_made,
+                .folder = -1,
+        };
+        char path[PATH_MAX];
+        int r = snprintf(path, sizeof(path), "%s/%s", d->base, d->name);
+
+        (void) snprintf(what, size, "%s", path);
+        if (r >= PATH_MAX)
+                return -ENAMETOOLONG;
+        /* The base is the administrator's, or our own user's, with its links. */
+        r = trusted_path_walk(&p, d->base, d->name);
+        if (r == -ENOENT && is_made)
+                r = trusted_path_walk(&p, "/", path);
+        if (r == 0)
+                r = is_made ? make(&p, d) : remove_folder(p.folder, p.name, 0);
+        (void) close_fd(p.folder);
+        return r;
+}
+
+int directory_make(const struct directory *directory, char *what, size_t size) {
+        return make_or_remove(directory, true, what, size);
+}
+
+int directory_remove(const struct directory *directory, char *what, size_t size) {
+        int r = make_or_remove(directory, false, what, size);
+
+        return r == -ENOENT ? 0 : r;
 }

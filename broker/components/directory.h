@@ -1,10 +1,7 @@
 /*
  * RuntimeDirectory= and its like on the file system. For children of ours only: it blocks, and with
- * directory_make() the mode creation mask has to be 0.
- *
- * What stands below the base may be in the hands of a component's user, and whoever calls this may
- * be root: so each part of a path is opened by itself, and a symbolic link is followed only where
- * nobody but root and we could have put it.
+ * directory_make() the mode creation mask has to be 0. What is below the base may be in the hands
+ * of a component's user, and whoever calls this root: so the path is walked as in trusted_path.h.
  */
 #ifndef COMPONENTS_DIRECTORY_H
 #define COMPONENTS_DIRECTORY_H
@@ -12,7 +9,10 @@
 #include <stdbool.h>
 #include <sys/types.h>
 
+struct component_config;
+
 struct directory {
+        const struct component_config *component;
         const char *base; /* absolute; made when it is missing, 0755 as all parents */
         const char *name; /* relative, without ".." */
         mode_t mode;
@@ -23,15 +23,15 @@ struct directory {
 
 /*
  * It is there, with this owner and mode. When it was another's, so is what that one has in it now,
- * except files that have a second name and what is mounted. 0 or -errno: -ELOOP for a symbolic link
- * that others could have put there, -ENOTDIR for what is no directory.
+ * except files that have a second name and what is mounted. 0 or -errno, and in `what`, for people,
+ * what it is about; among others what trusted_path.h says.
  */
-int directory_make(const struct directory *directory);
+int directory_make(const struct directory *directory, char *what, size_t size);
 
 /*
  * It is not there any more, nor what it contained; what is mounted in it stays. 0, also when it was
- * not there, or the first -errno; what can be removed is.
+ * not there, or the first -errno, as above; what can be removed is.
  */
-int directory_remove(const char *base, const char *name);
+int directory_remove(const struct directory *directory, char *what, size_t size);
 
 #endif

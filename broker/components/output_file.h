@@ -3,9 +3,9 @@
  * blocks, though not for long.
  *
  * The child opens them before it changes its user, as systemd does, so that a program may write
- * where its user may not. The folder may be in that user's hands all the same (LogsDirectory=). So
- * as root nothing is followed out of it: a symbolic link only where nobody but root can change it
- * or a folder on the way to it, and a file that somebody else can have linked there is refused.
+ * where its user may not. The folder may be in that user's hands all the same (LogsDirectory=): so
+ * root goes there as in trusted_path.h, and refuses a file that somebody else can have linked
+ * there. Who is not root can do no more than the program, and opens as that would.
  */
 #ifndef COMPONENTS_OUTPUT_FILE_H
 #define COMPONENTS_OUTPUT_FILE_H

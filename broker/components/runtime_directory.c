@@ -64,10 +64,13 @@ static void remove_all(void *argument, int result_fd) {
         const struct directories *d = &config->directories[DIRECTORY_RUNTIME];
 
         for (char **name = d->names; *name; name++) {
-                int r = directory_remove(d->base, *name);
+                const struct directory directory = {
+                        .component = config, .base = d->base, .name = *name};
+                char what[512];
+                int r = directory_remove(&directory, what, sizeof(what));
 
                 if (r < 0)
-                        (void) dprintf(result_fd, "%s/%s: %s\n", d->base, *name, strerror(-r));
+                        (void) dprintf(result_fd, "%s: %s\n", what, strerror(-r));
         }
         (void) dprintf(result_fd, ".");
 }

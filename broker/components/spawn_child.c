@@ -75,13 +75,13 @@ static int enter_group(struct child *c) {
 static int make_directory(struct child *c, enum directory_kind kind, const char *name) {
         const struct component_config *config = c->config;
         struct directory directory = {
+                .component = config,
                 .base = config->directories[kind].base,
                 .name = name,
                 .mode = config->directories[kind].mode,
                 .uid = config->user ? config->uid : (uid_t) -1,
                 .gid = config->has_user ? config->gid : (gid_t) -1,
         };
-        int r;
 
         /* Which a program is to read, not to write. */
         if (kind == DIRECTORY_CONFIGURATION) {
@@ -89,12 +89,7 @@ static int make_directory(struct child *c, enum directory_kind kind, const char 
                 directory.gid = (gid_t) -1;
                 directory.leave_existing = true;
         }
-        r = directory_make(&directory);
-        if (r < 0)
-                (void) snprintf(c->what, sizeof(c->what), "%s%.230s/%.230s",
-                                r == -ELOOP ? "a symbolic link of somebody else's in " : "",
-                                directory.base, name);
-        return r;
+        return directory_make(&directory, c->what, sizeof(c->what));
 }
 
 static int make_directories(struct child *c) {
@@ -484,6 +479,7 @@ _Noreturn void spawn_child(const struct spawn *spawn, bool is_in_cgroup, int res
                 int r;
 
                 c.step = steps[i].step;
+                c.what[0] = '\0'; /* a step that went well leaves what it was about */
                 r = steps[i].take(&c);
                 if (r < 0)
                         report(&c, c.result_fd >= 0 ? c.result_fd : result_fd, -r);

@@ -2,10 +2,13 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mount.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "cleanup.h"
@@ -14,14 +17,38 @@
 #include "support.h"
 
 #define NOBODY ((uid_t) -1)
-#define OTHER 12345
+#define OTHER 12345 /* the component's user */
+#define RACES 5000
+
+static char what[512];
+
+static struct directory directory(const char *base, const char *name) {
+        static struct component_config component;
+
+        component = component_defaults();
+        component.has_user = true;
+        component.uid = component.gid = OTHER;
+        (void) umask(0);
+        return (struct directory){.component = &component,
+                                  .base = base,
+                                  .name = name,
+                                  .mode = 0755,
+                                  .uid = NOBODY,
+                                  .gid = NOBODY};
+}
 
 static int make(const char *name, mode_t mode, uid_t uid) {
-        struct directory d = {
-                .base = test_folder(), .name = name, .mode = mode, .uid = uid, .gid = uid};
+        struct directory d = directory(test_folder(), name);
 
-        (void) umask(0);
-        return directory_make(&d);
+        d.mode = mode;
+        d.uid = d.gid = uid;
+        return directory_make(&d, what, sizeof(what));
+}
+
+static int take_away(const char *name) {
+        struct directory d = directory(test_folder(), name);
+
+        return directory_remove(&d, what, sizeof(what));
 }
 
 static struct stat status(const char *name) {
@@ -64,14 +91,10 @@ START_TEST(it_is_made_with_its_parents_and_keeps_what_is_in_it) {
 END_TEST
 
 START_TEST(a_base_that_is_missing_is_made) {
-        struct directory d = {.base = test_path("home/.local/state"),
-                              .name = "x",
-                              .mode = 0750,
-                              .uid = NOBODY,
-                              .gid = NOBODY};
+        struct directory d = directory(test_path("home/.local/state"), "x");
 
-        (void) umask(0);
-        ck_assert_int_eq(directory_make(&d), 0);
+        d.mode = 0750;
+        ck_assert_int_eq(directory_make(&d, what, sizeof(what)), 0);
         has("home/.local", 0755, geteuid());
         has("home/.local/state/x", 0750, geteuid());
 }
@@ -123,19 +146,15 @@ START_TEST(what_the_former_owner_has_in_it_goes_with_it) {
 END_TEST
 
 START_TEST(what_is_to_be_left_as_it_is_stays_so) {
-        struct directory d = {.base = test_folder(),
-                              .name = "etc",
-                              .mode = 0700,
-                              .uid = NOBODY,
-                              .gid = NOBODY,
-                              .leave_existing = true};
+        struct directory d = directory(test_folder(), "etc");
 
-        (void) umask(0);
-        ck_assert_int_eq(directory_make(&d), 0);
-        has("etc", 0700, geteuid());
+        d.mode = 02700; /* which mkdir(2) does not give */
+        d.leave_existing = true;
+        ck_assert_int_eq(directory_make(&d, what, sizeof(what)), 0);
+        has("etc", 02700, geteuid());
         d.mode = 0755;
-        ck_assert_int_eq(directory_make(&d), 0);
-        has("etc", 0700, geteuid());
+        ck_assert_int_eq(directory_make(&d, what, sizeof(what)), 0);
+        has("etc", 02700, geteuid());
 }
 END_TEST
 
@@ -163,10 +182,15 @@ START_TEST(links_of_the_administrator_are_followed) {
         ck_assert_int_eq(make("twice/y", 0711, NOBODY), 0);
         has("data/y", 0711, geteuid());
         ck_assert(S_ISLNK(status("absolute").st_mode));
-        /* where ".." leads is not known before it is there */
         ck_assert_int_eq(mkdir(test_path("sub"), 0755), 0);
         link_to("../data", "sub/up");
-        ck_assert_int_eq(make("sub/up", 0711, NOBODY), -ELOOP);
+        ck_assert_int_eq(make("sub/up", 0700, NOBODY), 0);
+        has("data", 0700, geteuid());
+        SKIP_UNLESS(geteuid() == 0, "only root gives away");
+        ck_assert_int_eq(chown(test_path("sub"), 0, OTHER + 1), 0); /* as /var/log */
+        ck_assert_int_eq(chmod(test_path("sub"), 0775), 0);
+        ck_assert_int_eq(make("sub/up", 0711, OTHER), 0);
+        has("data", 0711, OTHER);
 }
 END_TEST
 
@@ -176,29 +200,27 @@ START_TEST(links_that_others_could_have_put_there_are_not_followed) {
         ck_assert_int_eq(mkdir(test_path("open"), 0777), 0);
         ck_assert_int_eq(chmod(test_path("open"), 0777), 0);
         link_to(test_path("victim"), "open/link");
-        ck_assert_int_eq(make("open/link", 0777, NOBODY), -ELOOP);
-        ck_assert_int_eq(make("open/link/x", 0777, NOBODY), -ELOOP);
+        ck_assert_int_eq(make("open/link", 0777, NOBODY), -EPERM);
+        ck_assert_int_eq(make("open/link/x", 0777, NOBODY), -EPERM);
         ck_assert_int_eq(chmod(test_path("open"), 01777), 0);
-        ck_assert_int_eq(make("open/link", 0750, NOBODY), 0); /* nobody else can have replaced it */
-        has("victim", 0750, geteuid());
+        ck_assert_int_eq(make("open/link", 0777, NOBODY),
+                         -EPERM); /* others can have moved it there */
         SKIP_UNLESS(geteuid() == 0, "only root gives away");
         ck_assert_int_eq(lchown(test_path("open/link"), OTHER, OTHER), 0);
-        ck_assert_int_eq(make("open/link", 0777, OTHER), -ELOOP);
+        ck_assert_int_eq(make("open/link", 0777, OTHER), -EPERM);
         ck_assert_int_eq(mkdir(test_path("theirs"), 0755), 0);
         link_to(test_path("victim"), "theirs/link");
         ck_assert_int_eq(chown(test_path("theirs"), OTHER, OTHER), 0);
-        ck_assert_int_eq(make("theirs/link", 0777, OTHER), -ELOOP);
-        ck_assert_int_eq(make("theirs/link/x", 0777, OTHER), -ELOOP);
-        has("victim", 0750, 0);
+        ck_assert_int_eq(make("theirs/link", 0777, OTHER), -EPERM);
+        ck_assert_int_eq(make("theirs/link/x", 0777, OTHER), -EPERM);
+        has("victim", 0700, 0);
         ck_assert(!is_there("victim/x"));
 }
 END_TEST
 
-static int take_away(const char *name) {
-        return directory_remove(test_folder(), name);
-}
-
 START_TEST(it_is_removed_with_all_that_is_in_it_and_nothing_else) {
+        struct directory no_base = directory(test_path("no-base"), "x");
+
         (void) test_write("victim/file", "x");
         (void) test_write("a/b/file", "x");
         (void) test_write("a/b/c/d/file", "x");
@@ -209,13 +231,60 @@ START_TEST(it_is_removed_with_all_that_is_in_it_and_nothing_else) {
         ck_assert(!is_there("a/b") && is_there("a") && is_there("victim/file"));
         ck_assert_int_eq(take_away("a/b"), 0);
         ck_assert_int_eq(take_away("not/there"), 0);
-        ck_assert_int_eq(directory_remove(test_path("no-base"), "x"), 0);
+        ck_assert(!is_there("not"));
+        ck_assert_int_eq(directory_remove(&no_base, what, sizeof(what)), 0);
         link_to(test_path("victim"), "link");
         ck_assert_int_eq(take_away("link"), -ENOTDIR);
         ck_assert(is_there("victim/file") && is_there("link"));
         ck_assert_int_eq(chmod(test_folder(), 0777), 0);
-        ck_assert_int_eq(take_away("link/file"), -ELOOP);
+        ck_assert_int_eq(take_away("link/file"), -EPERM);
         ck_assert(is_there("victim/file"));
+}
+END_TEST
+
+/* His folder's name is by turns a folder, a link to the victim, the victim's with another name. */
+static _Noreturn void swap(const char *folder) {
+        (void) prctl(PR_SET_PDEATHSIG, SIGKILL);
+        if (chdir(folder) < 0 || setresgid(OTHER, OTHER, OTHER) < 0 ||
+            setresuid(OTHER, OTHER, OTHER) < 0)
+                _exit(1);
+        for (;;) {
+                (void) !rename("theirs/sub", "theirs/aside");
+                (void) !symlink("../victim", "theirs/sub");
+                (void) unlink("theirs/sub");
+                (void) !rename("theirs/roots", "theirs/sub");
+                (void) !rename("theirs/sub", "theirs/roots");
+                (void) !rename("theirs/aside", "theirs/sub");
+        }
+}
+
+START_TEST(who_swaps_a_name_for_a_link_is_given_nothing_and_has_nothing_removed) {
+        unsigned made = 0, refused = 0;
+        pid_t pid;
+
+        SKIP_UNLESS(geteuid() == 0, "only root gives away");
+        ck_assert_int_eq(chmod(test_folder(), 0755), 0);
+        (void) test_write("victim/in/file", "x");
+        (void) test_write("theirs/sub/x", "x");
+        link_to("../victim", "theirs/roots");
+        ck_assert_int_eq(chown(test_path("theirs"), OTHER, OTHER), 0);
+        ck_assert_int_eq(chown(test_path("theirs/sub"), OTHER, OTHER), 0);
+        pid = fork();
+        if (pid == 0)
+                swap(test_folder());
+        for (int i = 0; i < RACES || (i < 100 * RACES && (made == 0 || refused == 0)); i++) {
+                int r = make("theirs/sub/in", 0700, OTHER);
+
+                made += r == 0;
+                refused += r == -EPERM;
+                (void) take_away("theirs/sub/in");
+        }
+        (void) kill(pid, SIGKILL);
+        ck_assert_int_eq(waitpid(pid, NULL, 0), pid);
+        ck_assert(is_there("victim/in/file"));
+        has("victim/in", 0755, 0);
+        is_owned_by("victim/in/file", 0);
+        ck_assert_msg(made > 0 && refused > 0, "%u made, %u refused", made, refused);
 }
 END_TEST
 
@@ -270,6 +339,7 @@ SUITE("directory", {
         TEST(links_of_the_administrator_are_followed);
         TEST(links_that_others_could_have_put_there_are_not_followed);
         TEST(it_is_removed_with_all_that_is_in_it_and_nothing_else);
+        TEST(who_swaps_a_name_for_a_link_is_given_nothing_and_has_nothing_removed);
         TEST(what_is_nested_without_end_is_given_up);
         TEST(what_is_mounted_in_it_stays_and_the_rest_goes);
 })

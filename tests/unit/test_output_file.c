@@ -109,8 +109,9 @@ START_TEST(links_of_root_are_followed) {
         link_to("../mnt/adm", "adm/out", 0);
         leads_to("adm/out", "mnt/adm");
         folder("sticky", 01777, 0, 0);
-        link_to("../mnt/sticky", "sticky/out", 0);
-        leads_to("sticky/out", "mnt/sticky");
+        folder("sticky/ours", 0755, 0, 0);
+        link_to("../../mnt/sticky", "sticky/ours/out", 0);
+        leads_to("sticky/ours/out", "mnt/sticky");
 }
 END_TEST
 
@@ -159,6 +160,9 @@ START_TEST(links_that_others_can_change_are_not_followed) {
         folder("all", 0777, 0, 0);
         link_to("../victim/file", "all/out", 0);
         is_refused("all/out", EPERM, A_LINK("out"));
+        folder("sticky", 01777, 0, 0);
+        link_to("../victim/file", "sticky/out", 0); /* moved there from a folder of his */
+        is_refused("sticky/out", EPERM, A_LINK("out"));
         folder("own", 0775, 0, OTHER);
         link_to("../victim/file", "own/out", 0);
         is_refused("own/out", EPERM, A_LINK("out"));

@@ -541,9 +541,11 @@ START_TEST(a_directory_that_cannot_be_made_is_told) {
         begin(SHELL("true"));
         r.config.directories[DIRECTORY_STATE] =
                 (struct directories){(char *) test_folder(), link, 0755};
-        (void) snprintf(what, sizeof(what), "a symbolic link of somebody else's in %s/open/link",
+        (void) snprintf(what, sizeof(what),
+                        "link is a symbolic link that not only root can change, so remove it: "
+                        "%s/open/link",
                         test_folder());
-        run_badly(SPAWN_STATE_DIRECTORY, ELOOP, what);
+        run_badly(SPAWN_STATE_DIRECTORY, EPERM, what);
         ck_assert_int_eq(r.status, 238);
 }
 END_TEST
@@ -565,6 +567,28 @@ START_TEST(directories_belong_to_the_user_except_that_of_the_configuration) {
                 (struct directories){(char *) test_folder(), etc, 0755};
         run_well();
         ck_assert_str_eq(r.output, "12345 54321\n12345 54321\n0 0\n");
+}
+END_TEST
+
+START_TEST(a_link_where_its_group_may_write_is_not_followed_to_a_directory) {
+        char *names[] = {"open/link", NULL}, what[512];
+
+        SKIP_UNLESS(geteuid() == 0, "only root can change users");
+        (void) test_write("open/x", "");
+        ck_assert_int_eq(chmod(test_path("open"), 0775), 0);
+        ck_assert_int_eq(chown(test_path("open"), 0, 54321), 0);
+        ck_assert_int_eq(symlink("/etc", test_path("open/link")), 0);
+        begin(SHELL("true"));
+        r.config.has_user = true;
+        r.config.user = "somebody";
+        r.config.uid = 12345;
+        r.config.gid = 54321;
+        r.config.directories[DIRECTORY_STATE] =
+                (struct directories){(char *) test_folder(), names, 0755};
+        (void) snprintf(what, sizeof(what),
+                        "link is a symbolic link that not only root can change, so remove it: %s",
+                        test_path("open/link"));
+        run_badly(SPAWN_STATE_DIRECTORY, EPERM, what);
 }
 END_TEST
 
@@ -731,6 +755,7 @@ SUITE("spawn", {
         TEST(directories_are_there_before_anything_uses_them);
         TEST(a_directory_that_cannot_be_made_is_told);
         TEST(directories_belong_to_the_user_except_that_of_the_configuration);
+        TEST(a_link_where_its_group_may_write_is_not_followed_to_a_directory);
         TEST(limits_are_set_after_everything_that_needs_descriptors);
         TEST(the_raised_limit_of_the_broker_is_not_inherited);
         TEST(niceness_and_oom_score_are_set);
