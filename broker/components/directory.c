@@ -65,8 +65,10 @@ static int give_entry(int parent, const char *name, unsigned depth, const void *
 
         if (fd < 0 || fstat(fd, &st) < 0)
                 return errno == ENOENT ? 0 : -errno;
-        /* A file with a name elsewhere may have been linked here by who wants to be given it. */
-        if (st.st_uid != owners->from || (S_ISDIR(st.st_mode) ? is_mount(fd) : st.st_nlink > 1))
+        /* A file with a name elsewhere may have been linked here by who wants to be given it, and a
+         * link that becomes ours would be followed from then on. */
+        if (st.st_uid != owners->from || (S_ISDIR(st.st_mode) ? is_mount(fd) : st.st_nlink > 1) ||
+            (S_ISLNK(st.st_mode) && trusted_path_is_ours(owners->uid)))
                 return 0;
         if (S_ISDIR(st.st_mode)) {
                 int folder = depth < DEPTH_MAX ? openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC)
@@ -81,14 +83,26 @@ static int give_entry(int parent, const char *name, unsigned depth, const void *
         return r;
 }
 
+static int refuse_entry(int parent, const char *name, unsigned depth, const void *argument) {
+        return -ENOTEMPTY;
+}
+
 /* What its owner has in it goes with it. Itself at last: where that was not reached, the next time
  * goes on. */
-static int give(int fd, uid_t from, uid_t uid, gid_t gid) {
-        struct owners owners = {.from = from, .uid = uid, .gid = gid};
+static int give(const struct trusted_path *p, int fd, uid_t from, const struct directory *d) {
+        struct owners owners = {.from = from, .uid = d->uid, .gid = d->gid};
+        /* Another directory may have been moved here by who wants to be given what is in it. */
+        bool is_theirs = p->above == HANDS_OTHERS && from != d->uid;
         int copy = fcntl(fd, F_DUPFD_CLOEXEC, 0);
-        int r = copy < 0 ? -errno : for_each_entry(copy, 0, give_entry, &owners);
+        int r = copy < 0 ? -errno
+                         : for_each_entry(copy, 0, is_theirs ? refuse_entry : give_entry, &owners);
 
-        return r == 0 && fchown(fd, uid, gid) < 0 ? -errno : r;
+        if (is_theirs && r == -ENOTEMPTY)
+                return trusted_path_refuse(p, d->name,
+                                           "somebody else's and not empty, where not only root can "
+                                           "have put it, so give it to its user",
+                                           -EPERM);
+        return r == 0 && fchown(fd, d->uid, d->gid) < 0 ? -errno : r;
 }
 
 /* ---- making -----------------------------------------------------------------------------------*/
@@ -112,7 +126,7 @@ static int make(struct trusted_path *p, const struct directory *d) {
         fd = openat(p->folder, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         if (fd < 0 || fstat(fd, &st) < 0)
                 return -errno;
-        if (!has_owner(&st, d->uid, d->gid) && (r = give(fd, st.st_uid, d->uid, d->gid)) < 0)
+        if (!has_owner(&st, d->uid, d->gid) && (r = give(p, fd, st.st_uid, d)) < 0)
                 return r;
         /* After the owner, whose change takes bits away. */
         if (fstat(fd, &st) < 0 || ((st.st_mode & 07777) != d->mode && fchmod(fd, d->mode) < 0))

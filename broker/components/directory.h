@@ -23,8 +23,9 @@ struct directory {
 
 /*
  * It is there, with this owner and mode. When it was another's, so is what that one has in it now,
- * except files that have a second name and what is mounted. 0 or -errno, and in `what`, for people,
- * what it is about; among others what trusted_path.h says.
+ * except files that have a second name, what is mounted, and links where they would be ours. 0 or
+ * -errno, and in `what`, for people, what it is about; among others what trusted_path.h says, and
+ * -EPERM for another's that others could have put there, unless it is empty.
  */
 int directory_make(const struct directory *directory, char *what, size_t size);
 

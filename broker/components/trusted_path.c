@@ -80,6 +80,7 @@ static int step_into(struct trusted_path *p, int fd) {
         p->folder = fd;
         if (fstat(fd, &p->status) < 0)
                 return -errno;
+        p->above = p->hands;
         p->hands = hands_on(p);
         return 0;
 }

@@ -32,6 +32,7 @@ struct trusted_path {
         int folder; /* owned, O_PATH: where it has come to; -1 before */
         struct stat status;
         enum hands hands;        /* that the folder is in */
+        enum hands above;        /* … and the one that it was found in */
         char name[NAME_MAX + 1]; /* what comes next */
         bool is_linked;          /* a link says the name, not the path */
         unsigned links;

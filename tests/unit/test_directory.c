@@ -145,6 +145,49 @@ START_TEST(what_the_former_owner_has_in_it_goes_with_it) {
 }
 END_TEST
 
+START_TEST(what_others_can_have_put_there_is_not_given_with_what_is_in_it) {
+        SKIP_UNLESS(geteuid() == 0, "only root gives away");
+        (void) test_write("theirs/secrets/file", "x");
+        ck_assert_int_eq(chmod(test_path("theirs/secrets"), 0700), 0);
+        ck_assert_int_eq(mkdir(test_path("theirs/empty"), 0755), 0);
+        ck_assert_int_eq(chown(test_path("theirs"), OTHER, OTHER), 0);
+        /* root made it under another name */
+        ck_assert_int_eq(make("theirs/secrets", 0755, OTHER), -EPERM);
+        ck_assert_ptr_nonnull(strstr(what, "secrets is somebody else's and not empty, where not "
+                                           "only root can have put it, so give it to its user: /"));
+        has("theirs/secrets", 0700, 0);
+        is_owned_by("theirs/secrets/file", 0);
+        ck_assert_int_eq(make("theirs/empty", 0755, OTHER), 0);
+        is_owned_by("theirs/empty", OTHER);
+        ck_assert_int_eq(make("theirs/new", 0755, OTHER), 0);
+        is_owned_by("theirs/new", OTHER);
+        (void) test_write("theirs/new/file", "x");
+        ck_assert_int_eq(chown(test_path("theirs/new"), OTHER, 0), 0);
+        ck_assert_int_eq(make("theirs/new", 0755, OTHER), 0); /* his already, but for the group */
+        ck_assert_uint_eq(status("theirs/new").st_gid, OTHER);
+        /* where the one above is given first */
+        ck_assert_int_eq(chown(test_path("theirs"), 0, 0), 0);
+        ck_assert_int_eq(make("theirs", 0755, OTHER), 0);
+        ck_assert_int_eq(make("theirs/secrets", 0755, OTHER), 0);
+        is_owned_by("theirs/secrets/file", OTHER);
+}
+END_TEST
+
+START_TEST(a_link_that_somebody_left_does_not_become_roots) {
+        SKIP_UNLESS(geteuid() == 0, "only root gives away");
+        (void) test_write("c/file", "x");
+        link_to("victim", "c/link");
+        ck_assert_int_eq(lchown(test_path("c"), OTHER, OTHER), 0);
+        ck_assert_int_eq(lchown(test_path("c/file"), OTHER, OTHER), 0);
+        ck_assert_int_eq(lchown(test_path("c/link"), OTHER, OTHER), 0);
+        ck_assert_int_eq(make("c", 0755, 0), 0);
+        is_owned_by("c", 0);
+        is_owned_by("c/file", 0);
+        is_owned_by("c/link", OTHER);
+        ck_assert_int_eq(make("c/link", 0755, 0), -EPERM);
+}
+END_TEST
+
 START_TEST(what_is_to_be_left_as_it_is_stays_so) {
         struct directory d = directory(test_folder(), "etc");
 
@@ -334,6 +377,8 @@ SUITE("directory", {
         TEST(a_base_that_is_missing_is_made);
         TEST(the_last_part_belongs_to_the_user_also_when_it_was_there);
         TEST(what_the_former_owner_has_in_it_goes_with_it);
+        TEST(what_others_can_have_put_there_is_not_given_with_what_is_in_it);
+        TEST(a_link_that_somebody_left_does_not_become_roots);
         TEST(what_is_to_be_left_as_it_is_stays_so);
         TEST(what_is_no_directory_is_told);
         TEST(links_of_the_administrator_are_followed);
