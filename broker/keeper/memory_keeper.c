@@ -129,7 +129,8 @@ int memory_change_keeper(struct memory *m, int link_fd) {
 
         if (fd_store_kind(m->store) != FD_STORE_KEEPER)
                 return -EOPNOTSUPP;
-        if (m->leaving_fd >= 0 || (m->made_fd < 0 && !fd_store_is_lost(m->store)))
+        /* While one leaves, too: the one that was to take its place may have died of it. */
+        if (m->made_fd < 0 && !fd_store_is_lost(m->store))
                 return -EBUSY;
         self = process_open(getpid());
         if (self < 0)
@@ -138,6 +139,7 @@ int memory_change_keeper(struct memory *m, int link_fd) {
         if (executable < 0)
                 return -errno;
         timer_stop(&m->retry);
+        fd_store_cancel_barriers(m->store, m); /* of one that died before it had everything */
         /* Without a link it stays in charge until it is ended: see is_superfluous() there. */
         if (!fd_store_is_lost(m->store)) {
                 m->leaving_fd = take_fd(&m->made_fd);

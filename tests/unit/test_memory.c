@@ -494,6 +494,43 @@ START_TEST(one_that_a_broker_made_is_ended_when_the_next_has_everything) {
 }
 END_TEST
 
+/* A supervisor starts the next one at once; the keeper that leaves is in charge until that has
+ * everything. */
+START_TEST(in_place_of_a_new_one_that_dies_before_it_has_everything_comes_another) {
+        int status, old, link_fd;
+        struct side s;
+        pid_t pid;
+
+        begin(&s);
+        pid = made_keeper(&s);
+        ck_assert_int_eq(try_open(&s), 0);
+        old = s.keeper;
+        for (int n = 0; n < 2; n++) {
+                ck_assert_int_eq(link_new(&s.keeper, &link_fd), 0);
+                ck_assert_int_eq(memory_change_keeper(s.memory, link_fd), 0);
+                if (n == 0)
+                        close_fd(s.keeper);
+        }
+        ck_assert_int_eq(waitpid(pid, &status, WNOHANG), 0);
+        close_fd(expect_fd(&s, "BROKER=1"));
+        close_fd(expect_fd(&s, "EXECUTABLE=1"));
+        expect(&s, "FDSTORE=1\nFDNAME=state\n");
+        expect(&s, "BARRIER=2\n");
+        expect(&s, "BARRIER=3\n");
+        expect(&s, "");
+        ck_assert_int_eq(message_send(s.keeper, "BARRIER=2", 9, NULL, 0), 0);
+        ck_assert_int_eq(message_send(s.keeper, "BARRIER=3", 9, NULL, 0), 0);
+        loop_run_once(s.loop, true);
+        loop_run_once(s.loop, true);
+        /* it was told of the charge of the one that died, and nobody else was */
+        ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+        expect(&s, "SOLE=1");
+        expect(&s, "");
+        close_fd(old);
+        end(&s);
+}
+END_TEST
+
 START_TEST(a_new_one_that_takes_nothing_is_given_up_for_another) {
         int status, old, stopped, link_fd;
         struct side s;
@@ -556,6 +593,7 @@ SUITE("memory", {
         TEST(a_new_keeper_hears_that_we_are_about_to_end);
         TEST(keepers_that_end_at_once_are_started_at_intervals);
         TEST(a_keeper_from_outside_is_not_replaced);
+        TEST(in_place_of_a_new_one_that_dies_before_it_has_everything_comes_another);
         TEST(a_new_one_that_takes_nothing_is_given_up_for_another);
         TEST(an_upgrade_does_not_leave_two_keepers);
         TEST(in_place_of_a_dead_keeper_a_new_one_is_in_charge_at_once);
