@@ -5,6 +5,7 @@
 #include "components/listener_inodes.h"
 #include "components/operation.h"
 #include "components/process_end.h"
+#include "keeper/memory.h"
 #include "sockets/listener_table.h"
 
 static void on_strays(void *owner, const char *result, size_t size) {
@@ -47,10 +48,16 @@ static bool is_of_a_holder(const struct component *c, pid_t pid) {
         return false;
 }
 
-/* Of any component, because several may share a listener; one that was forked just now, too. */
+/*
+ * Of any component, because several may share a listener; one that was forked just now, too. And a
+ * keeper from outside, which is neither who started us nor our child.
+ */
 static bool is_known(const void *owner, pid_t pid) {
         const struct operation *op = owner;
+        const struct memory *memory = op->component->table->memory;
 
+        if (memory && memory_is_kept_by(memory, pid))
+                return true;
         for (const struct component *c = component_first(op->component->table); c;
              c = component_next(c)) {
                 const struct instance *i;

@@ -11,6 +11,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <sys/types.h>
 
 #include "core/loop.h"
 #include "grammar.h"
@@ -155,6 +156,9 @@ bool memory_is_full(const struct memory *memory);
 /* As fd_store_is_sent() and fd_store_peek_link(). */
 bool memory_is_sent(const struct memory *memory);
 int memory_peek_link(const struct memory *memory);
+
+/* Is it the keeper, if that is not our child? By the kernel's word on who made the link. */
+bool memory_is_kept_by(const struct memory *memory, pid_t pid);
 
 /* As fd_store_barrier(). */
 int memory_barrier(struct memory *memory, void (*done)(void *owner), void *owner);

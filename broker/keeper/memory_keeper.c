@@ -7,6 +7,7 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/pidfd.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "cleanup.h"
@@ -160,6 +161,15 @@ int memory_change_keeper(struct memory *m, int link_fd) {
         if (fd_store_barrier(m->store, on_has_everything, m) < 0)
                 on_has_everything(m); /* it is all on the way */
         return 0;
+}
+
+/* One from outside made both ends, as does one that starts a broker. */
+bool memory_is_kept_by(const struct memory *m, pid_t pid) {
+        struct ucred peer = {0};
+        socklen_t size = sizeof(peer);
+
+        return getsockopt(memory_peek_link(m), SOL_SOCKET, SO_PEERCRED, &peer, &size) == 0 &&
+               peer.pid == pid;
 }
 
 /* ---- what is said to it -----------------------------------------------------------------------*/

@@ -2,6 +2,7 @@
 A supervisor that started fdpassd sees its process, the keeper, die and starts it again: that one finds the broker
 alive and becomes its keeper, so that the supervisor has again what it supervises.
 """
+import json
 import os
 import select
 import signal
@@ -14,6 +15,7 @@ import pytest
 from testing.broker import DEADLINE, FDPASSD, clean_environment, end_both, free_address, program_of
 from testing.load import Load
 from testing.process import SERVER, end, reap, until
+from testing.scene import SERVER as SERVES
 
 pytestmark = pytest.mark.usefixtures("subreaper")
 
@@ -240,6 +242,20 @@ def test_a_stopped_keeper_of_the_brokers_own_is_replaced_and_ended(broker, start
     until(lambda: b.broker_pid != pid, second.log)
     reap(pid)
     assert b.inode("web") == inode and b.pids()[1] == second.pid
+
+
+def test_the_new_keeper_is_no_stray_that_is_to_be_ended(broker, start_again):
+    """It has the listeners, and is neither who started the broker nor its child."""
+    component = f"[Component web]\nSockets=web\nType=notify\nNonBlocking=yes\nExecStart={sys.executable} -IS {SERVES}\n"
+    b = broker(section("web", free_address()) + component)
+    b.fdpass("start", "web")
+    second, pid = adopt(b, start_again)
+    assert json.loads(b.fdpass("restart", "web", "--json").stdout)["components"][0]["strays"] == [], second.pid
+    assert "belongs to no generation" not in b.log()
+    b.fdpass("stop", "web")
+    os.kill(second.pid, signal.SIGTERM)
+    assert second.status() == 0, second.log()
+    reap(pid)
 
 
 def test_a_keeper_that_a_broker_made_is_known_after_that_brokers_death_and_upgrade(broker, start_again):
