@@ -186,7 +186,7 @@ static bool is_broker(const struct keeper *k, pid_t pid) {
 }
 
 /* As PID 1 of a container we inherit every orphan. The broker itself is collected by its pidfd. */
-static void reap_orphans(struct keeper *k) {
+void keeper_reap(struct keeper *k) {
         siginfo_t info;
 
         for (;;) {
@@ -234,7 +234,7 @@ static bool broker_ended(struct keeper *k, int *ret_status) {
         k->link_fd = close_fd(k->link_fd);
         k->handing_over = false;
         status = collect_broker(k);
-        reap_orphans(k);
+        keeper_reap(k);
         if (is_the_end(k, status, ret_status)) {
                 if (k->n_finishers == FINISHERS_MAX && !k->stopping && status != 0) {
                         log_error(k->log, NULL,
@@ -290,7 +290,7 @@ static void handle_signals(struct keeper *k) {
         while (read(k->signal_fd, &info, sizeof(info)) == sizeof(info)) {
                 int number = (int) info.ssi_signo;
                 if (number == SIGCHLD) {
-                        reap_orphans(k);
+                        keeper_reap(k);
                         continue;
                 }
                 if (number == SIGTERM || number == SIGINT)

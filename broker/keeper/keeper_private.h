@@ -46,6 +46,9 @@ struct keeper {
 /* Forget one and close it. */
 void keeper_drop(struct keeper *k, struct kept *e);
 
+/* Whoever has ended and is our child, but for the broker, whose end is looked at on its own. */
+void keeper_reap(struct keeper *k);
+
 /* Handle everything that the link has: also what a broker sent before it died. */
 void keeper_read_link(struct keeper *k);
 

@@ -146,6 +146,7 @@ static void on_broker(struct keeper *k, const struct assignments *a) {
         while (k->kept)
                 keeper_drop(k, k->kept);
         k->waits = true;
+        keeper_reap(k); /* the one that found it, if that was told to have ended before */
 }
 
 static void on_charge(struct keeper *k, const struct assignments *a) {

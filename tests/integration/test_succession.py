@@ -16,6 +16,7 @@ from testing.broker import DEADLINE, FDPASSD, clean_environment, end_both, free_
 from testing.load import Load
 from testing.process import SERVER, end, reap, until
 from testing.scene import SERVER as SERVES
+from testing.ways import zombies
 
 pytestmark = pytest.mark.usefixtures("subreaper")
 
@@ -314,6 +315,26 @@ def test_one_that_dies_before_it_has_everything_costs_nothing(broker, start_agai
     until(lambda: b.broker_pid != pid, b.log)
     reap(pid)
     assert b.inode("web") == inode
+
+
+def test_who_found_the_broker_is_collected_though_its_end_was_told_first(broker, start_again):
+    """Stopped meanwhile, the new keeper sees both at once."""
+    b = broker(section("web", free_address()))
+    pid = b.broker_pid
+    end(b.process.pid)
+    b.process.wait()
+    made = keeper_of(b)
+    os.kill(pid, signal.SIGSTOP)
+    second = start_again(b, wait=False)
+    until(lambda: unread(b) == 1, "it does not call")
+    os.kill(second.pid, signal.SIGSTOP)
+    os.kill(pid, signal.SIGCONT)
+    until(lambda: len(zombies(second.pid)) == 1, "who found the broker does not end")
+    os.kill(second.pid, signal.SIGCONT)
+    assert second.wait().ready, second.log()
+    until(lambda: program_of(made) is None, b.log)
+    reap(made)
+    assert zombies(second.pid) == []
 
 
 def test_the_broker_that_dies_before_the_new_one_has_everything_is_started_by_the_old_one(broker, start_again):
