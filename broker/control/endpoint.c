@@ -10,6 +10,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
@@ -21,6 +22,7 @@
 #include "cleanup.h"
 #include "core/inherited.h"
 #include "core/log.h"
+#include "core/loop.h"
 #include "core/process.h"
 #include "keeper/memory.h"
 #include "keeper/record.h"
@@ -40,6 +42,12 @@ static const struct record_kind lock_record = {KIND_LOCK, 'c', kept_keys};
 
 /* Cut by the kernel to net.core.somaxconn. */
 #define BACKLOG 4096
+
+/* So long whoever has the lock may be on its way out, with pauses between looks at it. */
+#define DYING_USEC 2000000
+#define DYING_PAUSE_MSEC 10
+/* Of one that we cannot ask anything: it hangs up in this time, or it runs. */
+#define HANG_UP_MSEC 500
 
 static int set_path(struct endpoint *e, const char *path) {
         size_t length = strlen(path);
@@ -236,7 +244,53 @@ static bool find_lock(struct endpoint *e, struct inherited *inherited) {
         return false;
 }
 
+/* ---- who has it, if we have not ----------------------------------------------------------------
+ *
+ * What is killed has its descriptors for some milliseconds yet, and a child that it forked has them
+ * until its exec: the lock is not to be had, and connections to the control socket are taken in
+ * vain. Whoever is started again at once must not take that for a broker that runs.
+ */
+
+static bool hangs_up(int fd) {
+        struct pollfd p = {.fd = fd, .events = POLLRDHUP};
+
+        return poll(&p, 1, HANG_UP_MSEC) == 1;
+}
+
+/* 0: it was given up meanwhile, or is about to be; -EALREADY: the offer was accepted. */
+static int ask_who_runs(const struct endpoint *e, const struct endpoint_offer *offer, int fd) {
+        int r = -ENOTCONN;
+
+        if (fd == -ECONNREFUSED || fd == -ENOENT)
+                return 0;
+        if (fd < 0)
+                return -EADDRINUSE;
+        if (offer)
+                r = offer->make(offer->owner, fd);
+        if (r == 0)
+                return -EALREADY;
+        if (r == -ENOTCONN) /* nothing was offered */
+                return hangs_up(fd) ? 0 : -EADDRINUSE;
+        return r == -ECONNRESET || r == -EPIPE ? 0 : -EADDRINUSE;
+}
+
+/* 0: try again to get it. */
+static int wait_for_lock(const struct endpoint *e, const struct endpoint_offer *offer,
+                         uint64_t until_usec, struct log *log) {
+        _cleanup_close_ int other = probe(e);
+        int r = ask_who_runs(e, offer, other);
+
+        if (r == 0 && loop_now_usec() >= until_usec)
+                r = -EADDRINUSE;
+        if (r == 0)
+                (void) poll(NULL, 0, DYING_PAUSE_MSEC);
+        else if (r != -EALREADY)
+                say_running(e, other, log);
+        return r;
+}
+
 static int take_lock(struct endpoint *e, const struct endpoint_offer *offer, struct log *log) {
+        uint64_t until_usec = loop_now_usec() + DYING_USEC;
         char path[LOCK_PATH_SIZE];
         _cleanup_close_ int fd = -1;
         int r;
@@ -244,14 +298,14 @@ static int take_lock(struct endpoint *e, const struct endpoint_offer *offer, str
         lock_path(e, path);
         fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
         r = fd < 0 ? -errno : 0;
-        if (r == 0 && flock(fd, LOCK_EX | LOCK_NB) < 0)
-                r = -errno;
-        if (r == -EWOULDBLOCK) {
-                _cleanup_close_ int other = probe(e);
-                if (other >= 0 && offer && offer->make(offer->owner, other) == 0)
-                        return -EALREADY;
-                say_running(e, other, log);
-                return -EADDRINUSE;
+        while (r == 0 && flock(fd, LOCK_EX | LOCK_NB) < 0) {
+                if (errno != EWOULDBLOCK) {
+                        r = -errno;
+                        break;
+                }
+                r = wait_for_lock(e, offer, until_usec, log);
+                if (r < 0)
+                        return r;
         }
         /* An adopted socket may lie where we cannot write; whoever passed it starts us once. */
         if (r < 0 && e->adopted) {
@@ -271,6 +325,7 @@ static int take_lock(struct endpoint *e, const struct endpoint_offer *offer, str
 
 /* Make the path free: 0, or why it is not ours to have. */
 static int clear_path(const struct endpoint *e, struct log *log) {
+        uint64_t until_usec = loop_now_usec() + DYING_USEC;
         struct stat st;
         int fd, r;
 
@@ -283,7 +338,8 @@ static int clear_path(const struct endpoint *e, struct log *log) {
                           e->path);
                 return -EEXIST;
         }
-        fd = probe(e);
+        while ((fd = probe(e)) >= 0 && loop_now_usec() < until_usec && hangs_up(fd))
+                close_fd(fd);
         if (fd >= 0 || fd == -EAGAIN) {
                 say_running(e, fd, log);
                 close_fd(fd);

@@ -1,12 +1,14 @@
 /* The control socket itself: where it is, who may have it, what happens to what is in its place. */
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "cleanup.h"
@@ -106,6 +108,35 @@ START_TEST(the_lock_alone_keeps_a_second_broker_out) {
         close_fd(lock);
         ck_assert_int_eq(open_endpoint(&e, test_path("broker.sock"), NULL), 0);
         endpoint_close(&e);
+}
+END_TEST
+
+/* Killed, it has the socket and the lock for some milliseconds yet, and one longer than the other.
+ */
+START_TEST(one_that_is_on_its_way_out_is_waited_for) {
+        int ends[2], lock, fd, status;
+        struct endpoint e;
+        char said;
+        pid_t pid;
+
+        ck_assert_int_eq(pipe2(ends, O_CLOEXEC), 0);
+        pid = fork();
+        if (pid == 0) {
+                lock = open(test_path("broker.sock.lock"), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+                fd = bind_at(test_path("broker.sock"), SOCK_SEQPACKET, 1);
+                if (_i == 1 || flock(lock, LOCK_EX | LOCK_NB) == 0)
+                        (void) !write(ends[1], "x", 1);
+                close_fd(accept(fd, NULL, NULL));
+                close_fd(_i == 0 ? fd : lock);
+                (void) poll(NULL, 0, 50);
+                _exit(0);
+        }
+        close_fd(ends[1]);
+        ck_assert_int_eq(read(ends[0], &said, 1), 1);
+        ck_assert_int_eq(open_endpoint(&e, test_path("broker.sock"), NULL), 0);
+        endpoint_close(&e);
+        ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+        close_fd(ends[0]);
 }
 END_TEST
 
@@ -227,6 +258,7 @@ SUITE("endpoint", {
         TEST(a_missing_folder_is_made_and_a_missing_one_above_it_is_not);
         TEST(a_second_broker_is_told_who_is_running);
         TEST(the_lock_alone_keeps_a_second_broker_out);
+        tcase_add_loop_test(tests_, one_that_is_on_its_way_out_is_waited_for, 0, 2);
         TEST(a_stale_socket_is_bound_over);
         TEST(a_living_socket_without_our_lock_is_left_alone);
         TEST(what_is_no_socket_is_never_removed);
