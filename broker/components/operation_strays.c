@@ -31,7 +31,7 @@ static bool is_of_a_holder(const struct component *c, pid_t pid) {
         struct process_stat found, holder;
         const struct lease *lease;
 
-        if (process_stat_read(pid, &found) < 0)
+        if (process_stat_read(pid, &found) < 0 || found.state == 'Z')
                 return true; /* it has ended */
         for (size_t k = 0; k < c->config->n_sockets; k++) {
                 const struct listener *l =

@@ -42,7 +42,9 @@ static void program_of(const char *pid, char ret[PATH_SIZE]) {
 
 /*
  * The broker is our parent. Its other children have its descriptors until they exec or exit, and
- * who started it is the keeper, or systemd with its fd store: they have the listeners for it.
+ * who started it is the keeper, or systemd with its fd store: they have the listeners for it. Those
+ * that work for the broker are in its process group: by their program alone they are not known,
+ * which is another one after an upgrade and none once they are killed.
  */
 static bool is_of_broker(const struct looking *l, pid_t pid) {
         char number[16], program[PATH_SIZE];
@@ -51,6 +53,8 @@ static bool is_of_broker(const struct looking *l, pid_t pid) {
                 return true;
         if (parent_of(pid) != getppid())
                 return false;
+        if (getpgid(pid) == getpgid(getppid()))
+                return true;
         (void) snprintf(number, sizeof(number), "%d", (int) pid);
         program_of(number, program);
         return program[0] != '\0' && strcmp(program, l->program) == 0;

@@ -28,8 +28,8 @@ struct listener_inodes;
 /*
  * Who has one of these inodes open, by /proc, in a disposable child. is_known() says who may; it is
  * asked in that child, of a process that was found there, so it may read /proc and must change
- * nothing. We ourselves and those of our children that run our program (disposable ones, and those
- * on their way to exec) are no strays.
+ * nothing. We ourselves and those of our children that run our program or are in our process group
+ * (a keeper, disposable ones, and those on their way to exec) are no strays.
  *
  * As helper_start(); the result is a struct strays, or none: it could not be found out in time.
  */

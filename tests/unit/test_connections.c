@@ -286,6 +286,32 @@ static pid_t make_stray(void) {
         return stray;
 }
 
+/* Disposable children of the program that we were before an upgrade, for example. */
+START_TEST(a_child_of_our_group_is_no_stray_whatever_it_executes) {
+        int ends[2], copy;
+        pid_t pid;
+
+        set_up(test_tcp_listener());
+        ck_assert_int_eq(pipe2(ends, O_CLOEXEC), 0);
+        pid = fork();
+        if (pid == 0) {
+                if (_i == 1)
+                        (void) setsid();
+                copy = fcntl(listening, F_DUPFD, 3);
+                (void) execlp("sleep", "sleep", "1000", NULL);
+                _exit(copy < 0);
+        }
+        close(ends[1]);
+        ck_assert_int_eq(read(ends[0], &(char){0}, 1), 0); /* it is executed */
+        look_for_strays();
+        ck_assert_uint_eq(strays.count, _i == 1 ? 1 : 0);
+        ck_assert_int_eq(kill(pid, SIGKILL), 0);
+        ck_assert_int_eq(waitpid(pid, NULL, 0), pid);
+        close(ends[0]);
+        tear_down();
+}
+END_TEST
+
 START_TEST(strays_are_who_has_the_listener_and_is_not_known) {
         struct test_tree t, other;
         pid_t stray;
@@ -318,4 +344,5 @@ SUITE("connections", {
         TEST(who_is_counted_is_of_the_cgroup_if_there_is_one);
         TEST(a_count_that_is_stopped_is_silent_and_one_that_is_not_leaves_its_child);
         TEST(strays_are_who_has_the_listener_and_is_not_known);
+        tcase_add_loop_test(tests_, a_child_of_our_group_is_no_stray_whatever_it_executes, 0, 2);
 })
