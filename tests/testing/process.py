@@ -84,13 +84,27 @@ def memfd_of(pid, name):
     raise AssertionError(f"{pid} has no {name}")
 
 
-def cgroups(component):
-    """Of a component, below our own one."""
+def cgroup_root():
+    """Our own one, in which those of components are; None when there is none."""
     with open("/proc/self/cgroup", encoding="ascii") as file:
         path = next((line.strip()[3:] for line in file if line.startswith("0::/")), None)
     with open("/proc/self/mounts", encoding="utf-8") as file:
         mount = next((line.split()[1] for line in file if line.split()[2] == "cgroup2"), None)
+    return mount + path if mount and path else None
+
+
+def cgroups(component):
+    """Of a component, below our own one."""
     try:
-        return [name for name in os.listdir(mount + path) if name.startswith(f"fdpass-{component}-")]
+        return [name for name in os.listdir(cgroup_root()) if name.startswith(f"fdpass-{component}-")]
     except (OSError, TypeError):
         return []
+
+
+def remove_cgroups(names):
+    """Those that are still there and empty."""
+    for name in names:
+        try:
+            os.rmdir(os.path.join(cgroup_root(), name))
+        except OSError:
+            pass

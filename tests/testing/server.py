@@ -23,7 +23,10 @@ def holds(word):
 
 
 def say(text):
-    print(text, flush=True)
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        pass  # broker and keeper were killed both
 
 
 def notify(text, path=None):
