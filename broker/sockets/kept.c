@@ -26,7 +26,6 @@
 #define ID_SOCKET 'l'
 #define KIND_HOLDER "holder"
 #define KIND_LEASE "lease"
-#define HOW_HAND_BACK "hand-back" /* of a lease; without HOW: by ACQUIRE */
 
 static const char *const socket_keys[] = {"RECORD", "LISTENER", "ADDRESS", "ADOPTED",
                                           "SINCE",  "REPAIRS",  "OPTIONS", NULL};
@@ -36,6 +35,14 @@ static const char *const lease_keys[] = {"RECORD", "HOLDER", "LISTENER", "SINCE"
 static const struct record_kind socket_record = {KIND_SOCKET, ID_SOCKET, socket_keys};
 static const struct record_kind holder_record = {KIND_HOLDER, 'h', holder_keys};
 static const struct record_kind lease_record = {KIND_LEASE, 'e', lease_keys};
+
+/* HOW of a lease; without it, or with another word: by ACQUIRE. */
+static const struct {
+        enum lease_how how;
+        const char *word;
+} hows[] = {{LEASE_HAND_BACK, "hand-back"}, {LEASE_GENERATION, "generation"}};
+
+#define N_HOWS (sizeof(hows) / sizeof(hows[0]))
 
 /* ---- sockets -----------------------------------------------------------------------------------
  */
@@ -259,8 +266,9 @@ void kept_lease_put(struct lease *l) {
                 packet_add(w, "HOLDER", l->holder->id);
                 packet_add(w, "LISTENER", l->listener->name);
                 packet_add_u64(w, "SINCE", l->since_usec);
-                if (l->how == LEASE_HAND_BACK)
-                        packet_add(w, "HOW", HOW_HAND_BACK);
+                for (size_t k = 0; k < N_HOWS; k++)
+                        if (l->how == hows[k].how)
+                                packet_add(w, "HOW", hows[k].word);
         }
         (void) record_keep(m, l->holder->table->log, &lease_record, w, l->id, "a lease");
 }
@@ -341,8 +349,9 @@ static bool restore_lease(struct listener_table *t, struct restored *holders, co
         if (!found || !l || lease_restore(found->holder, l, id, &lease) < 0)
                 return false;
         lease->since_usec = since;
-        if (how && text_equal(*how, HOW_HAND_BACK))
-                lease->how = LEASE_HAND_BACK;
+        for (size_t k = 0; how && k < N_HOWS; k++)
+                if (text_equal(*how, hows[k].word))
+                        lease->how = hows[k].how;
         return true;
 }
 

@@ -188,7 +188,8 @@ def test_what_serves_goes_on_and_is_still_supervised(scene):
         assert after["instances"][0]["pid"] == pid and after["state"] == "ready"
         for key in ("ready_ms", "since_usec", "generation"):
             assert after["instances"][0][key] == before["instances"][0][key], key
-        assert list(s.broker.leases("hermes")) == [pid]
+        leases = s.broker.leases("hermes")
+        assert list(leases) == [pid] and leases[pid]["how"] == "generation"
         os.kill(pid, signal.SIGKILL)
         until(lambda g=generation: s.instances("hermes") == {(g + 1, 0): "ready"}, "the next generation")
         assert s.component("hermes")["last_end"]["text"] == "killed by SIGKILL"
