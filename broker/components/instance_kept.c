@@ -303,7 +303,7 @@ static void read_record(struct instance *i, const struct assignments *a) {
         i->asked_to_stop = record_u64(a, "ASKED") != 0;
         i->signaled = record_u64(a, "SIGNALED") != 0;
         i->leaves = record_u64(a, "LEAVES") != 0;
-        i->cause = (enum end_cause) record_choice(a, "CAUSE", END_BY_WATCHDOG, END_BY_ITSELF);
+        i->cause = (enum end_cause) record_choice(a, "CAUSE", N_END_CAUSES - 1, END_BY_ITSELF);
         i->by_own_word = record_u64(a, "OWN_WORD") != 0;
         i->evidence = (enum evidence) record_choice(a, "EVIDENCE", EVIDENCE_SERVES, EVIDENCE_NONE);
         i->executed = record_u64(a, "EXECUTED") != 0;

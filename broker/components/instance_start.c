@@ -223,8 +223,11 @@ static void tell_command_failure(struct instance *i, const char *how) {
                     list, c->path, how);
 }
 
-static void command_failed(struct instance *i, const char *how) {
+/* Only those of the start fail it. */
+static void command_failed(struct instance *i, enum process_end end, const char *how) {
         tell_command_failure(i, how);
+        if (i->commands == &i->config->start_pre || i->commands == &i->config->start_post)
+                i->cause = end == PROCESS_EXITED ? END_BY_COMMAND : END_BY_COMMAND_SIGNAL;
         instance_commands_ended(i, false);
 }
 
@@ -274,7 +277,7 @@ static void on_command_ended(void *owner) {
         if (ignore || (end == PROCESS_EXITED && status == 0))
                 next_command(i);
         else
-                command_failed(i, process_end_text(end, status, text, sizeof(text)));
+                command_failed(i, end, process_end_text(end, status, text, sizeof(text)));
 }
 
 static void on_command_spawned(void *owner, enum spawn_step step, int error, const char *what) {

@@ -33,13 +33,20 @@ bool restart_policy_is_success(const struct component_config *config, enum proce
         }
 }
 
+/* What decides whatever became of the program then: our own signal ends it, which would count as a
+ * success, or it was never run. */
+static const unsigned reason_of_cause[N_END_CAUSES] = {
+        [END_BY_TIMEOUT] = RESTART_ON_TIMEOUT,
+        [END_BY_WATCHDOG] = RESTART_ON_WATCHDOG,
+        [END_BY_COMMAND] = RESTART_ON_EXIT,
+        [END_BY_COMMAND_SIGNAL] = RESTART_ON_SIGNAL,
+};
+
 /* The reasons in Restart= that such an end is one of. */
 static unsigned reasons(const struct component_config *config, enum end_cause cause,
                         enum process_end end, int status) {
-        if (cause == END_BY_TIMEOUT)
-                return RESTART_ON_TIMEOUT;
-        if (cause == END_BY_WATCHDOG)
-                return RESTART_ON_WATCHDOG;
+        if (cause != END_BY_ITSELF)
+                return reason_of_cause[cause];
         if (restart_policy_is_success(config, end, status))
                 return RESTART_ON_SUCCESS;
         switch (end) {

@@ -12,8 +12,15 @@
 #include "config/component_config.h"
 #include "core/log.h"
 
-/* Why a generation ended that nobody asked to. */
-enum end_cause { END_BY_ITSELF, END_BY_TIMEOUT, END_BY_WATCHDOG };
+/* Why a generation ended that nobody asked to. Kept as numbers: new ones come last. */
+enum end_cause {
+        END_BY_ITSELF,
+        END_BY_TIMEOUT,
+        END_BY_WATCHDOG,
+        END_BY_COMMAND,        /* ExecStartPre= or ExecStartPost= exited with a failure */
+        END_BY_COMMAND_SIGNAL, /* or was killed */
+        N_END_CAUSES
+};
 
 struct restart_policy {
         struct rate_limit starts; /* StartLimitIntervalSec=, StartLimitBurst= */

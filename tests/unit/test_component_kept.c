@@ -663,7 +663,7 @@ START_TEST(numbers_that_mean_nothing_here) {
                    life_instance(&l, "a", 1) && life_instance(&l, "a", 1)->life == LIFE_COMPLETING);
         i = life_instance(&l, "a", 1);
         i->evidence = (enum evidence)(EVIDENCE_SERVES + 1);
-        i->cause = (enum end_cause)(END_BY_WATCHDOG + 1);
+        i->cause = N_END_CAUSES;
         i->notify_error = 4096;
         i->said_exit_status = 256;
         instance_keep(i);
@@ -695,7 +695,7 @@ START_TEST(the_last_of_a_few_is_one_of_them) {
         run("");
         i = life_instance(&l, "a", 1);
         i->evidence = EVIDENCE_SERVES;
-        i->cause = END_BY_WATCHDOG;
+        i->cause = N_END_CAUSES - 1;
         i->notify_error = 4095;
         i->said_exit_status = 255;
         instance_keep(i);
@@ -704,7 +704,7 @@ START_TEST(the_last_of_a_few_is_one_of_them) {
         die("");
         i = life_instance(&next, "a", 1);
         ck_assert_int_eq(i->evidence, EVIDENCE_SERVES);
-        ck_assert_int_eq(i->cause, END_BY_WATCHDOG);
+        ck_assert_int_eq(i->cause, N_END_CAUSES - 1);
         ck_assert_int_eq(i->notify_error, 4095);
         ck_assert_int_eq(i->said_exit_status, 255);
         ck_assert_int_eq(life_component(&next, "a")->last_status, 255);

@@ -292,10 +292,10 @@ START_TEST(an_end_that_nobody_asked_for_has_a_reason) {
                                                    begun->health_text[0]));
                 life_let_pass(begun);
         }
-        (void) until_ended();
-        ck_assert_msg(strncmp(i->reason, ends[_i].reason, strlen(ends[_i].reason)) == 0,
+        ck_assert_msg(strncmp(until_ended()->reason, ends[_i].reason, strlen(ends[_i].reason)) == 0,
                       "it said: %s\nnot: %s", i->reason, ends[_i].reason);
         ck_assert_int_eq(i->cause, strstr(ends[_i].reason, "TimeoutStartSec=") ? END_BY_TIMEOUT
+                                   : strstr(ends[_i].config, "ExecStartP")     ? END_BY_COMMAND
                                                                                : END_BY_ITSELF);
         ck_assert(i->was_ready == ends[_i].was_ready && i->executed == ends[_i].executed);
         ck_assert_int_eq(i->was_killed && i->tree.end == PROCESS_KILLED &&

@@ -33,6 +33,10 @@ START_TEST(restart_goes_by_how_it_ended) {
                 {END_BY_TIMEOUT, PROCESS_KILLED, SIGTERM, 1, 0, 1, 1, 0, 0},
                 {END_BY_WATCHDOG, PROCESS_DUMPED, SIGABRT, 1, 0, 1, 1, 0, 1},
                 {END_BY_ITSELF, PROCESS_UNKNOWN, 0, 1, 1, 1, 1, 1, 0},
+                /* A command of the start failed: the program was not run yet, or we ended it. */
+                {END_BY_COMMAND, PROCESS_RUNS, 0, 1, 0, 1, 0, 0, 0},
+                {END_BY_COMMAND, PROCESS_KILLED, SIGTERM, 1, 0, 1, 0, 0, 0},
+                {END_BY_COMMAND_SIGNAL, PROCESS_KILLED, SIGTERM, 1, 0, 1, 1, 1, 0},
         };
 
         for (size_t i = 0; i < sizeof(rows) / sizeof(*rows); i++) {
