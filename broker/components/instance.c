@@ -28,7 +28,6 @@ static void enter_draining(struct instance *i);
 static void enter_killed(struct instance *i);
 static void enter_cleaning(struct instance *i);
 static void enter_stopped(struct instance *i);
-static void send_stop(struct instance *i);
 
 /* LIFE_NEW, to which nothing returns: the event does not concern this state. */
 static const struct {
@@ -188,15 +187,6 @@ void instance_defer(struct instance *i, enum life_event event) {
 
 /* ---- its processes ----------------------------------------------------------------------------*/
 
-static bool has_processes(const struct instance *i) {
-        return i->tree.pidfd >= 0 && !i->tree.ended;
-}
-
-/* systemd leaves what KillMode=process and none do not reach. */
-static bool leaves_others(const struct instance *i) {
-        return i->config->kill_mode == KILL_PROCESS || i->config->kill_mode == KILL_NONE;
-}
-
 static void all_ended(struct instance *i) {
         bool ends = i->life == LIFE_DRAINING || i->life == LIFE_KILLED;
 
@@ -304,12 +294,12 @@ void instance_main_ended(void *owner) {
                 i->spawn_watch.watch.handler(i->spawn_watch.watch.owner, IO_READ);
         spawn_watch_stop(&i->spawn_watch);
         say_end(i);
-        if (instance_is_ending(i) && (leaves_others(i) || i->tree.ended))
+        if (instance_is_ending(i) && instance_has_nothing_to_end(i))
                 all_ended(i);
         else if (i->life == LIFE_DRAINING && i->config->kill_mode == KILL_MIXED)
-                process_tree_kill(&i->tree);
+                (void) instance_send_kill(i);
         else if (i->life == LIFE_DRAINING && i->leaves)
-                send_stop(i); /* to the rest of it, which nobody has told */
+                instance_send_stop(i); /* to the rest of it, which nobody has told */
         else
                 instance_event(i, LIFE_MAIN_ENDED);
 }
@@ -354,47 +344,19 @@ static void enter_ready(struct instance *i) {
         instance_feed_watchdog(i);
 }
 
-static int stop_signal(const struct instance *i) {
-        const struct component_config *c = i->config;
-
-        if (i->cause == END_BY_WATCHDOG)
-                return c->watchdog_signal;
-        /* It makes room for another one, as long as the component is to run. */
-        return i->asked_to_stop && i->component->goal == GOAL_RUNNING ? c->restart_kill_signal
-                                                                      : c->kill_signal;
-}
-
-static void send_stop(struct instance *i) {
-        const struct component_config *c = i->config;
-        int signal = stop_signal(i);
-
-        if (i->signaled || c->kill_mode == KILL_NONE)
-                return;
-        if (instance_leaves_unasked(i))
-                return; /* it is at it */
-        i->signaled = true;
-        if (i->tree.main_ended || c->kill_mode == KILL_CONTROL_GROUP)
-                (void) process_tree_signal_all(&i->tree, signal);
-        else
-                (void) process_tree_signal_main(&i->tree, signal);
-        if (c->send_sighup)
-                (void) process_tree_signal_main(&i->tree, SIGHUP);
-        instance_keep(i); /* at once: who dies now is not to have its successor say it again */
-}
-
 static void enter_draining(struct instance *i) {
         instance_watch_stop(i);
         instance_commands_stop(i);
         i->drain_usec = loop_now_usec();
         instance_set_deadline(i, i->config->timeout_stop_usec);
         instance_drain_start(i);
-        if (!has_processes(i) || (i->tree.main_ended && leaves_others(i)))
+        if (instance_has_nothing_to_end(i))
                 instance_defer(i, instance_after_end(i));
         else if (i->config->stop.count > 0 && !i->tree.main_ended && i->cause == END_BY_ITSELF &&
                  !i->signaled && !i->leaves)
                 instance_run_commands(i, &i->config->stop);
         else
-                send_stop(i);
+                instance_send_stop(i);
 }
 
 static void enter_killed(struct instance *i) {
@@ -403,19 +365,18 @@ static void enter_killed(struct instance *i) {
         if (i->drain_usec == 0)
                 i->drain_usec = loop_now_usec();
         instance_set_deadline(i, KILL_USEC);
-        if (!has_processes(i) || (i->tree.main_ended && leaves_others(i))) {
+        if (instance_has_nothing_to_end(i)) {
                 instance_defer(i, instance_after_end(i));
-                return;
+        } else if (instance_send_kill(i)) {
+                i->was_killed = true;
+        } else {
+                log_warning(instance_table(i)->log, INSTANCE_ABOUT(i),
+                            "%s: processes of generation %llu do not end, and are left alone as "
+                            "%s says",
+                            i->component->name, (unsigned long long) i->generation,
+                            i->config->kill_mode == KILL_NONE ? "KillMode=none" : "SendSIGKILL=no");
+                instance_defer(i, instance_after_end(i));
         }
-        if (!i->config->send_sigkill)
-                return;
-        i->was_killed = true;
-        if (i->config->kill_mode == KILL_PROCESS)
-                (void) process_tree_signal_main(&i->tree, i->config->final_kill_signal);
-        else if (i->config->final_kill_signal != SIGKILL)
-                (void) process_tree_signal_all(&i->tree, i->config->final_kill_signal);
-        else
-                process_tree_kill(&i->tree);
 }
 
 static void enter_cleaning(struct instance *i) {
@@ -436,10 +397,10 @@ static void enter_stopped(struct instance *i) {
 /* ---- after its commands -----------------------------------------------------------------------*/
 
 static void stop_commands_ended(struct instance *i) {
-        if (!has_processes(i))
+        if (instance_has_nothing_to_end(i))
                 all_ended(i);
         else
-                send_stop(i);
+                instance_send_stop(i);
 }
 
 void instance_commands_ended(struct instance *i, bool good) {
@@ -472,10 +433,10 @@ static void go_on_draining(struct instance *i) {
         instance_drain_start(i);
         if (i->commands)
                 return; /* ExecStop= goes on */
-        if (!has_processes(i) || (i->tree.main_ended && leaves_others(i)))
+        if (instance_has_nothing_to_end(i))
                 instance_defer(i, instance_after_end(i));
         else
-                send_stop(i); /* unless it was told already */
+                instance_send_stop(i); /* unless it was told already */
 }
 
 static void go_on_killed(struct instance *i) {

@@ -1,4 +1,5 @@
 /* How long an instance may be in a state, and what is said when that was not enough. */
+#include <signal.h>
 #include <stdio.h>
 
 #include "components/instance_private.h"
@@ -67,11 +68,12 @@ static void on_deadline(void *owner) {
         } else if (instance_leaves_unasked(i)) {
                 leaving_is_too_slow(i);
         } else if (i->life == LIFE_KILLED) {
-                log_error(
-                        instance_table(i)->log, INSTANCE_ABOUT(i),
-                        "%s: processes of generation %llu hang in the kernel and cannot be ended; "
-                        "they are left alone",
-                        i->component->name, (unsigned long long) i->generation);
+                log_error(instance_table(i)->log, INSTANCE_ABOUT(i),
+                          "%s: processes of generation %llu %s; they are left alone",
+                          i->component->name, (unsigned long long) i->generation,
+                          i->config->final_kill_signal == SIGKILL
+                                  ? "hang in the kernel and cannot be ended"
+                                  : "do not end by FinalKillSignal=");
         }
         instance_event(i, LIFE_DEADLINE);
 }

@@ -77,6 +77,15 @@ void instance_drain_stop(struct instance *i);
 /* Well, or with a reason. */
 void instance_reload_ended(struct instance *i);
 
+/* ---- instance_signal.c ----------------------------------------------------------------------- */
+
+/* No process is left, or none that KillMode= and SendSIGKILL= let us end. */
+bool instance_has_nothing_to_end(const struct instance *i);
+/* The stop signal, once. */
+void instance_send_stop(struct instance *i);
+/* SIGKILL, or what stands for it. False: nothing is to end it, so it is left alone. */
+bool instance_send_kill(struct instance *i);
+
 /* ---- instance.c, instance_deadline.c --------------------------------------------------------- */
 
 /* What comes next when it is known to serve: ExecStartPost= where there is one. */
