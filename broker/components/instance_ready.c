@@ -404,5 +404,6 @@ static void dispose(void *owner, struct fd_list *fds) {
 }
 
 void instance_listen(struct instance *i) {
-        notify_socket_start(&i->notify, i->config->notify_access, &i->tree, on_notify, dispose, i);
+        notify_socket_start(&i->notify, i->config->notify_access, &i->tree, &i->control_tree,
+                            on_notify, dispose, i);
 }

@@ -105,6 +105,8 @@ static int open_notify_socket(struct instance *i) {
         _cleanup_free_ char *path = strdup(t->control_path);
         char id[NAME_LENGTH_MAX + 64];
 
+        if (i->notify.fd >= 0)
+                return 0; /* a command before it has it */
         if (!path)
                 return -ENOMEM;
         (void) snprintf(id, sizeof(id), "%.64s.%llu.%u", i->component->name,
@@ -255,7 +257,9 @@ static void clear_control_tree(struct instance *i) {
 static void on_command_main_ended(void *owner) {
         struct instance *i = owner;
 
-        process_tree_kill(&i->control_tree); /* what it left behind is none of ours */
+        notify_socket_drain(&i->notify); /* its last words; they may have ended the state */
+        if (i->control_tree.pidfd >= 0)
+                process_tree_kill(&i->control_tree); /* what it left behind is none of ours */
 }
 
 static void on_command_ended(void *owner) {
@@ -285,6 +289,22 @@ static void on_command_spawned(void *owner, enum spawn_step step, int error, con
 
         if (step != N_SPAWN_STEPS)
                 tell_start_failure(i, step, error, what);
+}
+
+/* The one of the instance, opened by the first of its processes that may speak. */
+static int give_notify_socket(struct instance *i, struct spawn *spawn) {
+        bool is_open = i->notify.fd >= 0;
+        int r;
+
+        if (i->config->notify_access != NOTIFY_EXEC && i->config->notify_access != NOTIFY_ALL)
+                return 0;
+        r = open_notify_socket(i);
+        if (r < 0)
+                return r;
+        if (!is_open)
+                instance_listen(i);
+        spawn->notify_socket = i->notify.path;
+        return 0;
 }
 
 /* Commands write where the component does: into pipes of their own, read as its error output. */
@@ -317,6 +337,8 @@ static int spawn_command(struct instance *i, const struct command *command) {
                 place_name(i, true, place, sizeof(place));
                 r = prepare_tree(i, &i->control_tree, place);
         }
+        if (r == 0)
+                r = give_notify_socket(i, &spawn);
         if (r < 0)
                 return r;
         spawn.output_fd = spawn.error_fd = write_fd;

@@ -25,7 +25,7 @@ static bool is_same_process(int a, int b) {
 
 /* Also when it has ended: the tree knows its main process by pidfd. */
 static bool is_main(const struct process_tree *tree, const struct message_sender *sender) {
-        return sender->pid == tree->pid && is_same_process(sender->pidfd, tree->pidfd);
+        return tree && sender->pid == tree->pid && is_same_process(sender->pidfd, tree->pidfd);
 }
 
 /* Succeeds for a process that has ended and was not reaped: its pid is still its own. */
@@ -60,7 +60,10 @@ static const char *refused_by_tree(const struct process_tree *tree,
 }
 
 const char *notify_sender_refused(enum notify_access access, const struct process_tree *tree,
+                                  const struct process_tree *command,
                                   const struct message_sender *sender) {
+        const char *refused;
+
         if (!sender->is_known || sender->pid <= 0)
                 return "the kernel does not say who it is: it is in a foreign pid namespace";
         if (access == NOTIFY_NONE)
@@ -69,5 +72,11 @@ const char *notify_sender_refused(enum notify_access access, const struct proces
                 return NULL;
         if (access == NOTIFY_MAIN)
                 return "it is not the main process, which alone may (NotifyAccess=main)";
-        return refused_by_tree(tree, sender);
+        if (is_main(command, sender))
+                return NULL;
+        if (access == NOTIFY_EXEC)
+                return "it is neither the main process nor that of a command, which alone may "
+                       "(NotifyAccess=exec)";
+        refused = refused_by_tree(tree, sender);
+        return refused && command ? refused_by_tree(command, sender) : refused;
 }

@@ -7,8 +7,10 @@
 
 struct process_tree;
 
-/* NULL: it may. Else why not, for people. Reads one small file of /proc at most. */
+/* NULL: it may. Else why not, for people. `command`: that of the command that runs now, if any; may
+ * be NULL. Reads two small files of /proc at most. */
 const char *notify_sender_refused(enum notify_access access, const struct process_tree *tree,
+                                  const struct process_tree *command,
                                   const struct message_sender *sender);
 
 #endif

@@ -231,7 +231,7 @@ static bool take_packet(struct notify_socket *s, struct message *m,
                         const struct message_sender *sender) {
         void (*dispose_of)(void *, struct fd_list *) = s->dispose;
         void *owner = s->owner;
-        const char *refused = notify_sender_refused(s->access, s->tree, sender);
+        const char *refused = notify_sender_refused(s->access, s->tree, s->command, sender);
         struct notify_packet packet;
         const char *ignored;
         size_t ignored_length;
@@ -336,11 +336,12 @@ static void watch(struct notify_socket *s) {
 }
 
 void notify_socket_start(struct notify_socket *s, enum notify_access access,
-                         const struct process_tree *tree,
+                         const struct process_tree *tree, const struct process_tree *command,
                          void (*handle)(void *owner, struct notify_packet *packet),
                          void (*dispose_of)(void *owner, struct fd_list *fds), void *owner) {
         s->access = access;
         s->tree = tree;
+        s->command = command;
         s->handle = handle;
         s->dispose = dispose_of;
         s->owner = owner;

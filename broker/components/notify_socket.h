@@ -41,7 +41,7 @@ struct notify_socket {
         int fd;                /* owned; -1 */
         char path[112];        /* what NOTIFY_SOCKET says; begins with '@' when it is abstract */
         enum notify_access access;
-        const struct process_tree *tree; /* who may speak */
+        const struct process_tree *tree, *command; /* who may speak; command: or NULL */
         struct io_watch watch;
         struct timer pause; /* over its rate */
         struct rate_limit rate, refusals, floods;
@@ -72,7 +72,7 @@ int notify_socket_adopt(struct notify_socket *socket, struct loop *loop, struct 
  * disposed of all before was handled.
  */
 void notify_socket_start(struct notify_socket *socket, enum notify_access access,
-                         const struct process_tree *tree,
+                         const struct process_tree *tree, const struct process_tree *command,
                          void (*handle)(void *owner, struct notify_packet *packet),
                          void (*dispose)(void *owner, struct fd_list *fds), void *owner);
 /* Handles what waits in it, bounded, whatever its rate was; for the end of a process, whose last

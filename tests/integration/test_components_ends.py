@@ -1,8 +1,9 @@
-"""How components end, what is told of it, and what Restart= and KillMode= make of it."""
+"""Commands around a component, how it ends, and what NotifyAccess=, Restart= and KillMode= make of that."""
 import os
 import select
 import signal
 import sys
+import time
 
 import pytest
 
@@ -15,6 +16,78 @@ NOTIFY = "Type=notify\n"
 @pytest.fixture
 def scene(broker, tmp_path):
     return lambda components, **kwargs: Scene(broker, tmp_path, components, **kwargs)
+
+
+# ---- what commands say -----------------------------------------------------------------------------------------
+
+SPEAK = """\
+import os, socket, sys, time
+def say(text):
+    path = os.environ.get("NOTIFY_SOCKET")
+    if path:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as s:
+            s.sendto(text.encode(), chr(0) + path[1:] if path[0] == "@" else path)
+"""
+
+
+def command(folder, text):
+    program = folder / "command.py"
+    program.write_text(SPEAK + text)
+    return f"{sys.executable} -IS {program}"
+
+
+def begin_command(s, folder, key, access):
+    """A job that runs one which asks for more time than there is, begins, and waits for a file."""
+    program = command(folder, f"""
+say("READY=1\\nEXTEND_TIMEOUT_USEC=20000000")
+print("begun", flush=True)
+while not os.path.exists("{folder}/go"):
+    time.sleep(0.01)
+print("over", flush=True)
+""")
+    s = s({"hermes": NOTIFY + "Start=manual\nRestart=no\nTimeoutStartSec=1s\nTimeoutStopSec=1s\n"
+                              f"NotifyAccess={access}\n{key}={program}\n"})
+    verb = {"ExecReload": "RELOAD", "ExecStop": "STOP", "ExecStopPost": "STOP"}.get(key, "START")
+    if verb != "START":
+        assert s.receipt("START", "hermes")["verdict"] == "serves"
+    job = s.job(verb, "hermes")
+    s.said("hermes", "begun")
+    return s, job
+
+
+@pytest.mark.parametrize("access", ["main", "exec", "all"])
+@pytest.mark.parametrize("key", ["ExecStartPre", "ExecStartPost", "ExecReload", "ExecStop", "ExecStopPost"])
+def test_a_command_may_ask_for_time_where_notify_access_says_so(scene, tmp_path, key, access):
+    s, job = begin_command(scene, tmp_path, key, access)
+    begun = time.monotonic()
+    if access != "main":
+        until(lambda: time.monotonic() > begun + 1.5, "the limit to be over")
+        (tmp_path / "go").touch()
+    job.wait()
+    assert ("over" in s.lines("hermes")) == (access != "main")
+
+
+def test_a_command_is_heard_by_the_next_broker(scene, tmp_path, subreaper):
+    s, job = begin_command(scene, tmp_path, "ExecStartPre", "exec")
+    begun = time.monotonic()
+    os.kill(s.broker.broker_pid, signal.SIGKILL)
+    job.client.close()
+    until(lambda: time.monotonic() > begun + 2, "the limit to be over")
+    (tmp_path / "go").touch()
+    s.wait_state("hermes", "ready")
+
+
+def test_the_last_words_of_a_command_are_heard(scene, tmp_path):
+    """It has ended before they are read."""
+    program = command(tmp_path, 'say("STATUS=" + sys.argv[1])')
+    s = scene({"hermes": NOTIFY + f"NotifyAccess=exec\nExecReload={program} $NUMBER\n"})
+    for number in range(20):
+        s.do("hermes", "", f"NUMBER={number}\n")
+        assert s.receipt("RELOAD", "hermes")["verdict"] == "done"
+        assert s.component("hermes")["instances"][0]["status"] == str(number)
+
+
+# ---- Restart= --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("command", ["ExecStartPre", "ExecStartPost"])
