@@ -352,8 +352,8 @@ static void enter_draining(struct instance *i) {
         instance_drain_start(i);
         if (instance_has_nothing_to_end(i))
                 instance_defer(i, instance_after_end(i));
-        else if (i->config->stop.count > 0 && !i->tree.main_ended && i->cause == END_BY_ITSELF &&
-                 !i->signaled && !i->leaves)
+        else if (i->config->stop.count > 0 && i->was_ready && !i->tree.main_ended &&
+                 i->cause == END_BY_ITSELF && !i->signaled && !i->leaves)
                 instance_run_commands(i, &i->config->stop);
         else
                 instance_send_stop(i);

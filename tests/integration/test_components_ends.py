@@ -87,6 +87,21 @@ def test_the_last_words_of_a_command_are_heard(scene, tmp_path):
         assert s.component("hermes")["instances"][0]["status"] == str(number)
 
 
+def test_a_stop_command_is_for_a_program_that_was_ready(scene):
+    """One that starts has nothing yet that such a command could talk to."""
+    s = scene({"hermes": NOTIFY + "Start=manual\nExecStop=/bin/echo goodbye\nExecStopPost=/bin/echo cleaned\n"})
+    s.do("hermes", "never")
+    job = s.job("START", "hermes")
+    s.said("hermes", "waits for the database")
+    assert s.receipt("STOP", "hermes")["verdict"] == "done"
+    job.wait()
+    assert "goodbye" not in s.lines("hermes") and "cleaned" in s.lines("hermes")
+    s.do("hermes", "")
+    assert s.receipt("START", "hermes")["verdict"] == "serves"
+    assert s.receipt("STOP", "hermes")["verdict"] == "done"
+    assert "goodbye" in s.lines("hermes")
+
+
 # ---- Restart= --------------------------------------------------------------------------------------------------
 
 
