@@ -35,6 +35,10 @@ const char *job_kind_name(enum job_kind kind) {
         return kinds[kind].name;
 }
 
+const char *job_cancel_reason(enum job_kind kind) {
+        return kind == JOB_PAUSE ? "it is being paused" : "it is being stopped";
+}
+
 int job_kind_from_name(struct text name, enum job_kind *ret) {
         for (size_t k = 0; k < N_JOB_KINDS; k++)
                 if (text_equal(name, kinds[k].name)) {
@@ -469,7 +473,7 @@ static void take_back(const struct job *stop) {
                         if (item->begun || !item->component ||
                             !has_component(stop, item->component))
                                 continue;
-                        settle(item, VERDICT_CANCELED, "", "it is being stopped", "");
+                        settle(item, VERDICT_CANCELED, "", job_cancel_reason(stop->kind), "");
                         any = true;
                 }
                 if (any)

@@ -21,6 +21,7 @@ struct component_table;
 enum job_kind { JOB_START, JOB_STOP, JOB_RESTART, JOB_RELOAD, JOB_PAUSE, JOB_RESUME, N_JOB_KINDS };
 
 const char *job_kind_name(enum job_kind kind);                /* "start" … */
+const char *job_cancel_reason(enum job_kind stops);           /* of what it takes the place of */
 int job_kind_from_name(struct text name, enum job_kind *ret); /* 0 or -EINVAL */
 
 /* What became of one component. */

@@ -473,6 +473,7 @@ static bool is_joined(struct operation *op, enum job_kind kind, struct job_item 
 
 int operation_request(struct component *c, enum job_kind kind, struct job_item *item) {
         bool stops = kind == JOB_STOP || kind == JOB_PAUSE;
+        const char *why = job_cancel_reason(kind);
         struct operation *op;
         int r;
 
@@ -486,7 +487,7 @@ int operation_request(struct component *c, enum job_kind kind, struct job_item *
                 return 0;
         if (kind != JOB_RESTART && kind != JOB_RELOAD && is_joined(c->operation, kind, item)) {
                 if (stops)
-                        cancel(c->next, "it is being stopped"); /* was asked for before this */
+                        cancel(c->next, why); /* was asked for before this */
                 return 0;
         }
         r = operation_new(c, kind, &op);
@@ -494,8 +495,8 @@ int operation_request(struct component *c, enum job_kind kind, struct job_item *
                 return r;
         add_item(op, item);
         if (stops) {
-                cancel(c->next, "it is being stopped");
-                cancel(c->operation, "it is being stopped");
+                cancel(c->next, why);
+                cancel(c->operation, why);
         }
         if (c->operation) {
                 cancel(c->next, "something else was asked for later");

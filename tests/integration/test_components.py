@@ -530,17 +530,18 @@ def test_two_restarts_at_once_are_two_generations_and_never_both_starting(scene)
     until(lambda: s.instances("hermes") == {(3, 0): "ready"}, "the last generation")
 
 
-def test_a_stop_during_a_start_wins_and_the_start_says_so(scene):
+@pytest.mark.parametrize("verb, state", [("STOP", "stopped"), ("PAUSE", "paused")])
+def test_a_stop_during_a_start_wins_and_the_start_says_so(scene, verb, state):
     s = scene({"hermes": NOTIFY + "Start=manual\n"})
     gate = s.file("gate")
     s.do("hermes", f"starts-while={gate}")
     start = s.job("START", "hermes").step("starting")
     pid = s.pids("hermes")[1]
-    stop = s.receipt("STOP", "hermes")
+    stop = s.receipt(verb, "hermes")
     assert stop["verdict"] == "done"
     receipt = start.wait()["hermes"]
-    assert (receipt["verdict"], receipt["reason"]) == ("canceled", "it is being stopped")
-    assert not alive(pid) and s.state("hermes") == "stopped"
+    assert (receipt["verdict"], receipt["reason"]) == ("canceled", f"it is being {state}")
+    assert not alive(pid) and s.state("hermes") == state
 
 
 def test_a_stop_during_a_restart_ends_both_generations(scene):

@@ -170,7 +170,8 @@ START_TEST(a_stop_takes_back_what_has_not_begun) {
         LIFE_UNTIL(&l, first->finished);
         ck_assert_int_eq(verdict_of(first, "a"), _i == 2 ? VERDICT_CANCELED : VERDICT_SERVES);
         ck_assert_int_eq(verdict_of(first, "b"), VERDICT_CANCELED);
-        ck_assert_str_eq(life_receipt(&l, first, "b")->reason, "it is being stopped");
+        ck_assert_str_eq(life_receipt(&l, first, "b")->reason,
+                         _i == 1 ? "it is being paused" : "it is being stopped");
         ck_assert_int_eq(verdict_of(first, "c"), _i == 2 ? VERDICT_CANCELED : VERDICT_SKIPPED);
         life_pass(&l, 20);
         ck_assert_uint_eq(life_component(&l, "b")->last_generation, 0);

@@ -443,7 +443,8 @@ START_TEST(a_stop_cancels_what_starts_and_what_waits) {
         ck_assert(jobs[0]->finished && jobs[1]->finished);
         ck_assert_int_eq(verdict_of(jobs[0]), VERDICT_CANCELED);
         ck_assert_int_eq(verdict_of(jobs[1]), VERDICT_CANCELED);
-        ck_assert_str_eq(jobs[0]->items[0].receipt.reason, "it is being stopped");
+        ck_assert_str_eq(jobs[0]->items[0].receipt.reason,
+                         _i == 0 ? "it is being stopped" : "it is being paused");
         ck_assert_int_eq(life_receipt(&l, stop, "a")->verdict, VERDICT_DONE);
         ck_assert_uint_eq(a()->n_instances, 0);
         ck_assert(life_is(&l, "a", _i == 0 ? COMPONENT_STOPPED : COMPONENT_PAUSED));
