@@ -152,7 +152,8 @@ static int add_queue(struct table *table, const json_t *document, const json_t *
 static int add_notes(struct table *table, const json_t *component) {
         unsigned long long back_off = document_number(component, "back_off_ms");
         const char *reason = is_down_since(component) ? "" : document_text(component, "reason");
-        bool is_outdated = false;
+        bool is_down = strcmp(document_text(component, "state"), "back-off") == 0,
+             is_outdated = false;
         const json_t *instance;
         char text[1024];
         size_t i, used;
@@ -174,8 +175,9 @@ static int add_notes(struct table *table, const json_t *component) {
                         document_text(instance, "reason"));
         }
         if (back_off > 0 && used < sizeof(text))
-                used += (size_t) snprintf(text + used, sizeof(text) - used, "%sagain in %llu s",
-                                          used ? ", " : "", back_off / 1000 + 1);
+                used += (size_t) snprintf(text + used, sizeof(text) - used, "%s%sagain in %llu s",
+                                          used ? ", " : "", is_down ? "" : "an instance ",
+                                          back_off / 1000 + 1);
         if (is_outdated && used < sizeof(text))
                 (void) snprintf(text + used, sizeof(text) - used,
                                 "%schanged configuration: from the next start on",

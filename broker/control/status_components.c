@@ -70,7 +70,8 @@ static void write_last_end(struct json_writer *j, const struct component *c) {
 void status_write_back_off(struct json_writer *j, const struct component *c) {
         uint64_t now = loop_now_usec();
 
-        if (component_state(c) != COMPONENT_BACK_OFF)
+        /* Also of one place while others serve, start or drain. */
+        if (c->goal != GOAL_RUNNING || !timer_is_started(&c->back_off))
                 json_none(j, "back_off_ms");
         else
                 json_u64(j, "back_off_ms",

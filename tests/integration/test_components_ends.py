@@ -117,6 +117,22 @@ def test_a_command_of_the_start_that_fails_is_a_failure_whatever_becomes_of_the_
         s.wait_state(name, "back-off" if name in ("on-failure", "always") else "failed")
 
 
+def test_that_one_instance_of_several_is_to_be_started_again_is_seen(scene):
+    """The others serve, so the component is ready; it is not as it should be."""
+    s = scene({"hermes": NOTIFY + "Instances=2\nRestart=on-failure\nRestartSec=1h\nRestartSteps=0\n"
+                                  "Handover=stop-first\n"})
+    assert s.component("hermes")["back_off_ms"] is None
+    s.do("hermes", "exit=3")
+    done = s.broker.fdpass("restart", "hermes", check=False)
+    assert done.returncode == 1 and "  It is started again in " in done.stderr, done
+    component = s.component("hermes")
+    assert component["state"] == "ready" and 0 < component["back_off_ms"] <= 3600000
+    assert "an instance again in " in s.broker.fdpass("status").stdout
+    s.do("hermes", "")
+    assert s.receipt("START", "hermes")["verdict"] == "serves"
+    assert s.component("hermes")["back_off_ms"] is None
+
+
 # ---- who is told to end, and who is left -----------------------------------------------------------------------
 
 
