@@ -382,7 +382,19 @@ static int expand(struct job *j) {
         return r;
 }
 
-/* Is it one of "all"? Nobody who restarts all wants to have started what was stopped on purpose. */
+/* It was asked for, and its turn has not come yet. */
+static bool is_awaited(const struct component *c) {
+        const struct job *j;
+
+        TAILQ_FOREACH (j, &c->table->jobs, entry)
+                for (size_t k = 0; !kinds[j->kind].backwards && k < j->n_items; k++)
+                        if (j->items[k].component == c && !j->items[k].begun)
+                                return true;
+        return false;
+}
+
+/* Is it one of "all"? Nobody who restarts all wants to have started what was stopped on purpose,
+ * nor who pauses and resumes all. */
 static bool is_of_all(enum job_kind kind, const struct component *c) {
         switch (kind) {
         case JOB_START:
@@ -392,6 +404,8 @@ static bool is_of_all(enum job_kind kind, const struct component *c) {
                        component_state(c) != COMPONENT_WAITING;
         case JOB_RELOAD:
                 return component_generation(c) > 0;
+        case JOB_PAUSE:
+                return c->goal == GOAL_RUNNING || c->goal == GOAL_PAUSED || is_awaited(c);
         case JOB_RESUME:
                 return c->goal == GOAL_PAUSED;
         default:

@@ -156,26 +156,27 @@ END_TEST
 
 /* Whoever asks later has the last word, also over what had not come to its turn. */
 START_TEST(a_stop_takes_back_what_has_not_begun) {
-        static const enum job_kind before[] = {JOB_START, JOB_RESTART, JOB_START},
-                                   after[] = {JOB_STOP, JOB_PAUSE, JOB_STOP};
+        static const enum job_kind before[] = {JOB_START, JOB_RESTART, JOB_START, JOB_START},
+                                   after[] = {JOB_STOP, JOB_PAUSE, JOB_STOP, JOB_PAUSE};
+        bool pauses = after[_i] == JOB_PAUSE, of_all = _i >= 2;
         struct job *first, *stop;
 
         open_scene("a \nb After=a\nc Requires=b;After=b");
         first = life_begin_job(&l, before[_i], "first", "a b c");
         LIFE_UNTIL(&l, completes("a"));
-        stop = life_begin_job(&l, after[_i], "", _i == 2 ? NULL : "b");
+        stop = life_begin_job(&l, after[_i], "", of_all ? NULL : "b");
         LIFE_UNTIL(&l, stop->finished);
         ck_assert(job_is_good(stop));
         test_write("go", "");
         LIFE_UNTIL(&l, first->finished);
-        ck_assert_int_eq(verdict_of(first, "a"), _i == 2 ? VERDICT_CANCELED : VERDICT_SERVES);
+        ck_assert_int_eq(verdict_of(first, "a"), of_all ? VERDICT_CANCELED : VERDICT_SERVES);
         ck_assert_int_eq(verdict_of(first, "b"), VERDICT_CANCELED);
         ck_assert_str_eq(life_receipt(&l, first, "b")->reason,
-                         _i == 1 ? "it is being paused" : "it is being stopped");
-        ck_assert_int_eq(verdict_of(first, "c"), _i == 2 ? VERDICT_CANCELED : VERDICT_SKIPPED);
+                         pauses ? "it is being paused" : "it is being stopped");
+        ck_assert_int_eq(verdict_of(first, "c"), of_all ? VERDICT_CANCELED : VERDICT_SKIPPED);
         life_pass(&l, 20);
         ck_assert_uint_eq(life_component(&l, "b")->last_generation, 0);
-        ck_assert_int_eq(life_component(&l, "b")->goal, _i == 1 ? GOAL_PAUSED : GOAL_STOPPED);
+        ck_assert_int_eq(life_component(&l, "b")->goal, pauses ? GOAL_PAUSED : GOAL_STOPPED);
         /* and what is asked for after it is done */
         first = life_begin_job(&l, JOB_START, "", "b");
         ck_assert_int_eq(verdict_of(first, "b"), VERDICT_SERVES);
@@ -459,6 +460,13 @@ START_TEST(all_is_what_it_makes_sense_for) {
         ck_assert_uint_eq(job->n_items, 1);
         ck_assert_str_eq(job->items[0].name, "b");
         LIFE_UNTIL(&l, job->finished);
+        job = life_begin_job(&l, JOB_PAUSE, "", NULL); /* c was never started, and is not to be */
+        ck_assert_uint_eq(job->n_items, 2);
+        LIFE_UNTIL(&l, job->finished);
+        job = life_begin_job(&l, JOB_RESUME, "", NULL);
+        ck_assert_uint_eq(job->n_items, 2);
+        LIFE_UNTIL(&l, job->finished);
+        ck_assert(life_is(&l, "a", COMPONENT_READY) && life_is(&l, "c", COMPONENT_STOPPED));
         job = life_begin_job(&l, JOB_STOP, "", NULL);
         ck_assert_uint_eq(job->n_items, 3);
         LIFE_UNTIL(&l, job->finished);
@@ -585,7 +593,7 @@ SUITE("job", {
         TEST(a_restart_goes_in_their_order);
         TEST(independent_ones_at_the_same_time);
         TEST(a_circle_is_broken_and_all_start);
-        tcase_add_loop_test(tests_, a_stop_takes_back_what_has_not_begun, 0, 3);
+        tcase_add_loop_test(tests_, a_stop_takes_back_what_has_not_begun, 0, 4);
         TEST(who_requires_one_that_failed_is_skipped);
         TEST(a_stop_and_a_restart_are_passed_on_to_the_parts_that_run);
         TEST(what_is_required_is_started_and_not_restarted);
