@@ -236,8 +236,19 @@ void component_resume_back_off(struct component *c, uint64_t until_usec) {
                     on_back_off, c);
 }
 
+/* Who is to say READY=1 and ends without it has failed, however well it ended. One that connections
+ * start may find that there is nothing to do. */
+static enum end_cause cause_of(const struct instance *i) {
+        if (i->cause == END_BY_ITSELF && i->executed && i->config->type == COMPONENT_NOTIFY &&
+            !i->config->on_demand && !i->was_ready && i->said_ready_usec == 0 &&
+            restart_policy_is_success(i->config, i->tree.end, i->tree.status))
+                return END_BY_SILENCE;
+        return i->cause;
+}
+
 static void ended_by_itself(struct component *c, const struct instance *i) {
-        bool is_success = i->cause == END_BY_ITSELF && i->executed &&
+        enum end_cause cause = cause_of(i);
+        bool is_success = cause == END_BY_ITSELF && i->executed &&
                           restart_policy_is_success(i->config, i->tree.end, i->tree.status);
 
         c->last_end = i->tree.end;
@@ -252,7 +263,7 @@ static void ended_by_itself(struct component *c, const struct instance *i) {
                 component_keep(c);
                 return;
         }
-        if (restart_policy_wants(i->config, i->cause, i->tree.end, i->tree.status))
+        if (restart_policy_wants(i->config, cause, i->tree.end, i->tree.status))
                 back_off(c, component_place(i->index), i->reason);
         else if (is_success && c->config->on_demand)
                 component_keep(c); /* waits for the next connection */

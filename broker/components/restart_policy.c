@@ -23,6 +23,8 @@ static bool is_clean_signal(int signal) {
 
 bool restart_policy_is_success(const struct component_config *config, enum process_end end,
                                int status) {
+        if (config->start.ignore_failure) /* ExecStart=-… */
+                return true;
         switch (end) {
         case PROCESS_EXITED:
                 return status == 0 || is_in(&config->success, end, status);
@@ -36,10 +38,9 @@ bool restart_policy_is_success(const struct component_config *config, enum proce
 /* What decides whatever became of the program then: our own signal ends it, which would count as a
  * success, or it was never run. */
 static const unsigned reason_of_cause[N_END_CAUSES] = {
-        [END_BY_TIMEOUT] = RESTART_ON_TIMEOUT,
-        [END_BY_WATCHDOG] = RESTART_ON_WATCHDOG,
-        [END_BY_COMMAND] = RESTART_ON_EXIT,
-        [END_BY_COMMAND_SIGNAL] = RESTART_ON_SIGNAL,
+        [END_BY_TIMEOUT] = RESTART_ON_TIMEOUT, [END_BY_WATCHDOG] = RESTART_ON_WATCHDOG,
+        [END_BY_COMMAND] = RESTART_ON_EXIT,    [END_BY_COMMAND_SIGNAL] = RESTART_ON_SIGNAL,
+        [END_BY_SILENCE] = RESTART_ON_TIMEOUT, /* on-failure, on-abnormal, always */
 };
 
 /* The reasons in Restart= that such an end is one of. */

@@ -19,6 +19,7 @@ enum end_cause {
         END_BY_WATCHDOG,
         END_BY_COMMAND,        /* ExecStartPre= or ExecStartPost= exited with a failure */
         END_BY_COMMAND_SIGNAL, /* or was killed */
+        END_BY_SILENCE,        /* well, and without READY=1 that it was to say */
         N_END_CAUSES
 };
 

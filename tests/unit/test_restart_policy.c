@@ -36,6 +36,7 @@ START_TEST(restart_goes_by_how_it_ended) {
                 /* A command of the start failed: the program was not run yet, or we ended it. */
                 {END_BY_COMMAND, PROCESS_RUNS, 0, 1, 0, 1, 0, 0, 0},
                 {END_BY_COMMAND, PROCESS_KILLED, SIGTERM, 1, 0, 1, 0, 0, 0},
+                {END_BY_SILENCE, PROCESS_EXITED, 0, 1, 0, 1, 1, 0, 0},
                 {END_BY_COMMAND_SIGNAL, PROCESS_KILLED, SIGTERM, 1, 0, 1, 1, 1, 0},
         };
 
@@ -80,6 +81,10 @@ START_TEST(success_and_prevention_are_as_configured) {
         ck_assert(!restart_policy_is_success(&config, PROCESS_KILLED, 65));
         ck_assert(!restart_policy_is_success(&config, PROCESS_DUMPED, SIGUSR1));
         ck_assert(!restart_policy_is_success(&config, PROCESS_UNKNOWN, 0));
+        config.start.ignore_failure = true; /* ExecStart=-program */
+        ck_assert(restart_policy_is_success(&config, PROCESS_EXITED, 142));
+        ck_assert(restart_policy_is_success(&config, PROCESS_DUMPED, SIGSEGV));
+        config.start.ignore_failure = false;
         ck_assert(!restart_policy_wants(&config, END_BY_ITSELF, PROCESS_EXITED, 255));
         ck_assert(restart_policy_wants(&config, END_BY_ITSELF, PROCESS_EXITED, 254));
         ck_assert(!restart_policy_wants(&config, END_BY_TIMEOUT, PROCESS_KILLED, SIGKILL));
