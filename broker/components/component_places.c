@@ -7,6 +7,7 @@
 #include "components/component.h"
 #include "components/component_table.h"
 #include "components/kept.h"
+#include "components/operation.h"
 
 static uint64_t all_places(const struct component *c) {
         unsigned n = c->config->instances;
@@ -53,17 +54,28 @@ static uint64_t going_on(const struct component *c) {
         return places;
 }
 
+/* Where a start that was asked for is yet to begin: it waits for what was there before. */
+static uint64_t awaited(const struct operation *op) {
+        bool begins = op && op->kind != JOB_RESTART && operation_starts(op);
+
+        return begins ? ~op->begun : 0;
+}
+
 bool component_fail_places(struct component *c, uint64_t places, const char *reason) {
-        uint64_t failed = component_failed_places(c) | (places & all_places(c));
+        uint64_t failed;
         char text[256];
 
+        places &= all_places(c) & ~awaited(c->operation);
+        failed = component_failed_places(c) | places;
         if ((going_on(c) & all_places(c) & ~failed) == 0)
                 return false;
+        if (places == 0)
+                return true;
         c->failed_places = failed;
         (void) snprintf(c->failed_reason, sizeof(c->failed_reason), "%s", reason);
         log_error(c->table->log, ABOUT(.component = c->name),
                   "%s: %s failed: %s; the others go on. `fdpass start %s` tries again", c->name,
-                  list(places & all_places(c), text, sizeof(text)), reason, c->name);
+                  list(places, text, sizeof(text)), reason, c->name);
         component_keep(c);
         return true;
 }
