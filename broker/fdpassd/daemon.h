@@ -4,6 +4,7 @@
 
 #include "fdpassd/options.h"
 #include "keeper/fd_store.h"
+#include "keeper/keeper.h"
 
 /* Documented in fdpassd(8). */
 enum exit_status {
@@ -11,7 +12,7 @@ enum exit_status {
         EXIT_STATUS_FAILED = 1,
         EXIT_STATUS_USAGE = 2,
         EXIT_STATUS_CONFIG = 3,
-        EXIT_STATUS_RUNNING = 4,
+        EXIT_STATUS_RUNNING = KEEPER_STATUS_RUNNING,
 };
 
 /*

@@ -126,6 +126,7 @@ static int start_broker(struct keeper *k) {
 
         k->start_usec = 0;
         k->is_ready = false;
+        k->gives_nothing = !k->kept;
         k->started_usec = loop_now_usec();
         r = link_new(&k->link_fd, &broker_end);
         if (r < 0)
@@ -209,6 +210,15 @@ static bool is_unfinished(const struct keeper *k) {
 }
 
 /*
+ * Did another have the lock, and ours nothing to serve? A broker that made us and was killed at
+ * once gave us nothing, and whoever was started meanwhile is the broker: ours would find it again
+ * and again. With something kept there is what only we have, and that other may end.
+ */
+static bool found_one_running(const struct keeper *k, int status) {
+        return status == KEEPER_STATUS_RUNNING && k->gives_nothing && !k->is_ready;
+}
+
+/*
  * Is it the end of a broker that was told to end? With what status? Killed before it heard of it,
  * or by somebody who did not wait for it, it did end; what it died of by itself is told.
  */
@@ -216,7 +226,7 @@ static bool is_the_end(const struct keeper *k, int status, int *ret_status) {
         if ((status < 0 || status > 128) && is_unfinished(k))
                 return false;
         if (!((status == 0 && !k->executing) || k->told_to_end ||
-              (!k->was_ready && status > 0 && status < 128)))
+              (!k->was_ready && status > 0 && status < 128) || found_one_running(k, status)))
                 return false;
         *ret_status = status;
         if (status < 0 || status == 128 + SIGKILL || (status > 128 && !k->stopping))

@@ -18,6 +18,9 @@ struct log;
 /* How a second keeper finds the broker that made it: its pidfd. The link is in KEEPER_LINK_ENV. */
 #define KEEPER_BROKER_ENV "FDPASS_KEEPER_BROKER"
 
+/* With this a broker exits that found another one running: fdpassd(8). */
+#define KEEPER_STATUS_RUNNING 4
+
 struct inherited;
 
 struct keeper_options {
@@ -31,7 +34,8 @@ struct keeper_options {
  * Run until the broker has ended by its own decision; then return its exit status for exit(3), or
  * 128 + the signal when it died of another than SIGKILL after it had said STOPPING. One that dies
  * between being told to end and that is followed by another, which is told so at its start; after
- * some that died of it: EXIT_FAILURE.
+ * some that died of it: EXIT_FAILURE. Having nothing to keep, also until the broker exits with
+ * KEEPER_STATUS_RUNNING; else that one, too, is followed by another.
  *
  * The broker is started from a descriptor of our own executable (/proc/self/exe, opened once), so
  * that a package upgrade or a deleted file does not matter to a restart after a crash.

@@ -19,6 +19,7 @@ struct keeper {
         int link_fd;          /* to the broker; -1 between two brokers */
         int broker_fd;        /* its pidfd; -1 between two brokers */
         int charge_fd;        /* who reads it is in charge; -1: nobody else has one */
+        bool gives_nothing;   /* nothing was kept when the broker was started */
         bool is_ready;        /* the broker serves */
         bool executing;       /* the broker became a program that is not ready yet */
         bool was_ready;       /* some broker served: from now on never give up */

@@ -351,6 +351,28 @@ def test_the_broker_that_dies_before_the_new_one_has_everything_is_started_by_th
     assert third.ready, third.log()
 
 
+def test_a_keeper_that_got_nothing_ends_when_another_broker_runs(broker):
+    """As made by a broker that was killed at once, when somebody has started another one meanwhile."""
+    b = broker(section("web", free_address()))
+    with subprocess.Popen(["sleep", "60"], stdin=subprocess.DEVNULL) as made_it:
+        keepers, brokers = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        pidfd = os.pidfd_open(made_it.pid)
+        keeper = subprocess.Popen(
+            [FDPASSD, "--config", b.config_path, "--log-target", "stderr"], stdin=subprocess.DEVNULL,
+            stderr=subprocess.PIPE, text=True, pass_fds=(keepers.fileno(), pidfd),
+            env=clean_environment(FDPASS_KEEPER_LINK=keepers.fileno(), FDPASS_KEEPER_BROKER=pidfd))
+        keepers.close()
+        os.close(pidfd)
+        made_it.kill()
+    brokers.close()
+    try:
+        log = keeper.communicate(timeout=DEADLINE)[1]
+        assert keeper.returncode == 4 and log.count("already running") == 1, log
+    finally:
+        keeper.kill()
+    assert b.pids()[1] == b.process.pid and b.listener("web")
+
+
 def test_another_configuration_or_no_keeper_of_its_own_is_refused(broker, start_again):
     b = broker(section("web", free_address()))
     end(b.process.pid)

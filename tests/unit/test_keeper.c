@@ -357,10 +357,9 @@ START_TEST(orphans_are_reaped) {
 }
 END_TEST
 
-/* As a broker does whose first keeper was killed. */
-START_TEST(a_second_keeper_takes_over_a_living_broker) {
+/* As a broker does whose first keeper was killed, and which is killed next. */
+static struct result run_second(char **lives, bool gives) {
         int keeper_end, broker_end, broker_fd;
-        struct result r;
         pid_t broker = fork(), pid;
 
         if (broker == 0) {
@@ -371,17 +370,42 @@ START_TEST(a_second_keeper_takes_over_a_living_broker) {
         broker_fd = process_open(broker);
         ck_assert_int_ge(broker_fd, 0);
         ck_assert_int_eq(link_new(&keeper_end, &broker_end), 0);
-        pid = start(LIVES("s0"), keeper_end, broker_fd, false);
+        pid = start(lives, keeper_end, broker_fd, false);
         close_fd(keeper_end);
         close_fd(broker_fd);
-        send_packet(broker_end, "FDSTORE", 7, STDIN_FILENO);
+        if (gives)
+                send_packet(broker_end, "FDSTORE", 7, STDIN_FILENO);
         wait_barrier(broker_end);
         ck_assert_int_eq(kill(broker, SIGKILL), 0);
         close_fd(broker_end);
         (void) waitpid(broker, NULL, 0);
-        r = finish(pid);
+        return finish(pid);
+}
+
+START_TEST(a_second_keeper_takes_over_a_living_broker) {
+        struct result r = run_second(LIVES("s0"), true);
+
         ck_assert_int_eq(r.status, 0);
         ck_assert_str_eq(r.report, "l7 " LINK_MADE_KEEPER "\n");
+}
+END_TEST
+
+/* The state document is stored before the lock is found taken. */
+START_TEST(one_that_keeps_nothing_ends_when_another_broker_runs) {
+        struct result r = run_second(LIVES("p4"), false);
+
+        ck_assert_int_eq(r.status, KEEPER_STATUS_RUNNING);
+        ck_assert_str_eq(r.report, LINK_MADE_KEEPER "\n");
+}
+END_TEST
+
+/* Whatever else it exits with, or when there is something that only we have. */
+START_TEST(one_that_keeps_nothing_or_something_goes_on) {
+        struct result r = run_second(_i == 0 ? LIVES("1", "s0") : LIVES("4", "s0"), _i == 1);
+
+        ck_assert_int_eq(r.status, 0);
+        ck_assert_str_eq(r.report, _i == 0 ? LINK_MADE_KEEPER "\n" LINK_MADE_KEEPER "\n"
+                                           : "l7 " LINK_MADE_KEEPER "\nl7 " LINK_MADE_KEEPER "\n");
 }
 END_TEST
 
@@ -463,6 +487,8 @@ int main(int argc, char *argv[]) {
         TEST(what_the_keeper_was_started_with_is_given_until_one_has_served);
         TEST(orphans_are_reaped);
         TEST(a_second_keeper_takes_over_a_living_broker);
+        TEST(one_that_keeps_nothing_ends_when_another_broker_runs);
+        tcase_add_loop_test(tests_, one_that_keeps_nothing_or_something_goes_on, 0, 2);
         tcase_add_loop_test(tests_, a_keeper_is_given_to_a_broker_that_runs_already, 0, 4);
         suite_add_tcase(suite, tests_);
         return support_run(suite);
