@@ -208,9 +208,22 @@ void component_table_set_callbacks(struct component_table *t,
 
 /* ---- applying a configuration -----------------------------------------------------------------*/
 
+/* After a crash the configuration with which they were started is not known any more. */
+static void keep_outdated(const struct component *c) {
+        struct instance *i;
+
+        TAILQ_FOREACH (i, &c->instances, entry)
+                if (i->id[0])
+                        instance_keep(i);
+}
+
 static void take_config(struct component *c, struct component_config *config) {
+        bool changes = !component_config_equal(c->config, config);
+
         component_config_unref(c->config);
         c->config = component_config_ref(config);
+        if (changes)
+                keep_outdated(c);
         c->output.instances = config->instances;
         if (c->removed) { /* configured again before it had ended */
                 c->is_new = true;

@@ -64,7 +64,8 @@ struct instance {
         uint64_t generation;
         unsigned index; /* 0 to Instances= - 1 */
         enum life life;
-        bool adopted; /* of a broker before us */
+        bool adopted;      /* of a broker before us */
+        bool was_outdated; /* to that one, which alone knew the configuration that it has */
 
         bool was_ready;          /* ever: its end is then the component's affair, not the start's */
         bool asked_to_stop;      /* by us; its end is no failure */
@@ -169,6 +170,11 @@ static inline bool instance_leaves_unasked(const struct instance *i) {
 
 /* ---- instance_kept.c ------------------------------------------------------------------------- */
 
+/*
+ * Was it started with another configuration than the component has? Once a broker has died over it
+ * that stays so until it ends, even if the configuration becomes again what it was.
+ */
+bool instance_is_outdated(const struct instance *instance);
 void instance_keep(struct instance *instance); /* the record, and descriptors that are new */
 void instance_forget(struct instance *instance);
 /* Of the command that runs: before its descriptors are closed. */

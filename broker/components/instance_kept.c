@@ -18,7 +18,7 @@ static const char *const instance_keys[] = {
         "EXECUTED",    "STARTED",      "SAID_READY",     "READY",       "DRAIN",    "DEADLINE",
         "WATCHDOG",    "RELOADING",    "BY_OPERATION",   "KILLED",      "COMMANDS", "NEXT_COMMAND",
         "CONTROL_PID", "CONTROL_TIME", "CONTROL_CGROUP", "STATUS",      "ERRNO",    "READY_BY",
-        "GROUP",       "GROUP_TIME",   "LEAVES",         "EXIT_STATUS", NULL};
+        "GROUP",       "GROUP_TIME",   "LEAVES",         "EXIT_STATUS", "OUTDATED", NULL};
 static const char *const part_keys[] = {"RECORD", "INSTANCE", "WHICH", NULL};
 
 static const struct record_kind instance_record = {KIND_INSTANCE, 'g', instance_keys};
@@ -49,6 +49,10 @@ static const struct command_list *list_at(const struct instance *i, size_t k) {
         const void *list = (const char *) i->config + command_lists[k].offset;
 
         return list;
+}
+
+bool instance_is_outdated(const struct instance *i) {
+        return i->was_outdated || !component_config_equal(i->config, i->component->config);
 }
 
 /* A descriptor beside its pidfd: once, when it is there. */
@@ -134,6 +138,7 @@ void instance_keep(struct instance *i) {
         packet_add_u64(w, "EVIDENCE", i->evidence);
         packet_add_u64(w, "EXECUTED", i->executed);
         packet_add_u64(w, "STORED", i->was_given_stored);
+        packet_add_u64(w, "OUTDATED", instance_is_outdated(i));
         keep_words(i, w);
         keep_times(i, w);
         keep_group(i, w);
@@ -308,6 +313,8 @@ static void read_record(struct instance *i, const struct assignments *a) {
         i->evidence = (enum evidence) record_choice(a, "EVIDENCE", EVIDENCE_SERVES, EVIDENCE_NONE);
         i->executed = record_u64(a, "EXECUTED") != 0;
         i->was_given_stored = record_u64(a, "STORED") != 0;
+        /* One that has not begun begins with the configuration that there is. */
+        i->was_outdated = record_u64(a, "OUTDATED") != 0 && read_life(a) != LIFE_NEW;
         i->notify_error = (int) record_choice(a, "ERRNO", NOTIFY_ERROR_MAX, 0);
         i->said_exit_status = said <= NOTIFY_EXIT_STATUS_MAX ? (int) said : -1;
         record_text(a, "REASON", i->reason, sizeof(i->reason));

@@ -40,7 +40,7 @@ static void write_instance(struct json_writer *j, const struct instance *i) {
         write_text(j, "health", i->health_text);
         json_u64(j, "connections", i->held.count);
         json_bool(j, "adopted", i->adopted);
-        json_bool(j, "outdated", !component_config_equal(i->config, i->component->config));
+        json_bool(j, "outdated", instance_is_outdated(i));
         json_close_object(j);
 }
 

@@ -520,8 +520,7 @@ class Chaos:
     # ---- at rest
 
     def check_upgrade(self):
-        """What is known passes as it is; but that an instance is outdated is forgotten, so that none is."""
-        assert self.s.receipt("RESTART", self.changing)["verdict"] == "serves"
+        """What is known passes as it is."""
         before = self.known()
         self.s.broker.fdpass("upgrade", FDPASSD)
         after = self.known()

@@ -11,7 +11,7 @@ import textwrap
 import pytest
 
 from testing.broker import DEADLINE, FDPASS, free_address
-from testing.process import until
+from testing.process import end, until
 
 #: A component that does what files in its folder tell it: see Component.
 PROGRAM = textwrap.dedent("""
@@ -613,6 +613,14 @@ def test_a_changed_configuration_is_for_the_next_start(hermes):
     h.broker.fdpass("apply")
     assert h.component()["instances"][0]["outdated"]
     assert "changed configuration" in h.broker.fdpass("status").stdout
+    for _ in range(2):  # what was adopted is kept, too
+        broker = h.broker.broker_pid
+        end(broker)
+        until(lambda old=broker: h.broker.broker_pid != old, "another broker")
+        assert h.component()["instances"][0]["outdated"]
+    h.broker.fdpass("upgrade")
+    until(lambda: "upgraded in place" in h.broker.log(), h.broker.log)
+    assert h.component()["instances"][0]["outdated"] and h.component()["instances"][0]["generation"] == 1
     h.broker.fdpass("restart", "hermes")
     assert not h.component()["instances"][0]["outdated"]
 

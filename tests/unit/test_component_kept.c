@@ -173,6 +173,22 @@ START_TEST(one_that_leaves_does_so_under_the_next_broker) {
 }
 END_TEST
 
+/* And that it is not is kept, too: the configuration became again what it was. */
+START_TEST(that_one_is_outdated_comes_back) {
+        run("");
+        life_apply(&l, "%s", config("KillSignal=SIGINT\n"));
+        if (_i == 1)
+                life_apply(&l, "%s", config(""));
+        ck_assert_int_eq(instance_is_outdated(life_instance(&l, "a", 1)), _i == 0);
+        die(_i == 0 ? "KillSignal=SIGINT\n" : "");
+        ck_assert_int_eq(instance_is_outdated(life_instance(&next, "a", 1)), _i == 0);
+        test_write("go2", "");
+        (void) life_receipt(&next, life_begin_job(&next, JOB_RESTART, "again", "a"), "a");
+        ck_assert(!instance_is_outdated(life_instance(&next, "a", 2)));
+        life_end(&next);
+}
+END_TEST
+
 static pid_t pid_in(const char *name) {
         LIFE_UNTIL(&l, life_read(name)[0]);
         return (pid_t) atoi(life_read(name));
@@ -757,6 +773,7 @@ SUITE("component_kept", {
         TEST(each_of_several_has_its_own_again);
         TEST(a_start_that_nobody_asked_for_comes_to_all_places);
         TEST(what_it_said_comes_back);
+        tcase_add_loop_test(tests_, that_one_is_outdated_comes_back, 0, 2);
         TEST(why_a_reload_failed_does_not);
         TEST(one_that_leaves_does_so_under_the_next_broker);
         TEST(a_group_is_still_its_own_when_another_led_it);
