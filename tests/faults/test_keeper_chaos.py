@@ -78,6 +78,9 @@ class Site:
         self.process = s.broker.process  # the last that was started; it may have ended
         self.logs = [s.broker.log_path]
         self.commands = []
+        #: Held by who has a session. For STATUS the broker counts connections in a child, for up to half a second where
+        #: all is busy: with one after the other there is hardly a moment without that child and the descriptors of one.
+        self.quiet = threading.Lock()
 
     def log(self):
         text = []
@@ -188,7 +191,8 @@ class Site:
         """Broker and keeper, once nothing else is there."""
         def two():
             self.reap()
-            found = self.processes()
+            with self.quiet:
+                found = self.processes()
             return len(found) == 2 and self.broker() in found and found
 
         found = until(two, lambda: f"one broker and one keeper: {self.processes()}\n{self.log()[-4000:]}")
@@ -364,7 +368,6 @@ class Chaos:
         self.more = free_address()
         self.has_more = False
         self.what = "the start"
-        self.quiet = threading.Lock()  # held by who has a session that the broker could be seen to have
 
     # ---- beside it
 
@@ -385,7 +388,7 @@ class Chaos:
         while not self.over:
             losing = self.losing
             try:
-                with self.quiet, self.s.broker.client(timeout=DEADLINE) as client:
+                with self.site.quiet, self.s.broker.client(timeout=DEADLINE) as client:
                     client.send("STATUS")
                     answer = client.receive()
                     components = answer.document()["components"] if answer else []
@@ -567,7 +570,7 @@ class Chaos:
         kind = "outside" if keeper == self.site.process.pid else "child" if parent_of(keeper) == broker else "parent"
         for pid, name in ((broker, "broker"), (keeper, "keeper")):
             place = name, kind
-            with self.quiet:
+            with self.site.quiet:
                 usual = self.usual.get(place) or self.site.descriptors_at_rest(pid)
                 self.await_descriptors(pid, usual, place)
             self.usual[place] = usual
