@@ -84,7 +84,9 @@ def start_again():
         if os.path.exists(b.control):
             broker = b.fdpass("status", "--json", check=False)
             if broker.returncode == 0:
-                end_both(*((*b.pids(), None)[:2]))
+                pid, keeper = b.pids()
+                # One that took a keeper's place is neither parent nor child of the broker, and would start another.
+                end_both(pid, keeper or (second.pid if second.process.poll() is None else None))
         second.close()
 
 
