@@ -40,9 +40,12 @@ void fdpass_hear_events(struct fdpass *c,
 
 /*
  * How long a call looks for a broker that hung up, in milliseconds: for calls that may take for
- * ever while there is one. -1, as at first: until the call's timeout.
+ * ever while there is one. -1, as at first: until the call's timeout. `away` is told when it has
+ * looked for two seconds in vain, which no restart of a broker takes; it must not use the
+ * connection. NULL: nobody is told.
  */
-void fdpass_set_patience(struct fdpass *c, int milliseconds);
+void fdpass_set_patience(struct fdpass *c, int milliseconds, void (*away)(void *owner),
+                         void *owner);
 
 /*
  * fdpass_acquire_all(), and *ret_fd_name is the listener's name for LISTEN_FDNAMES, for the caller

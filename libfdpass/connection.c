@@ -23,6 +23,7 @@
 /* Between attempts, in milliseconds: while a call waits, and while a loop does. */
 #define CALL_DELAY_MAX 50
 #define LOOP_DELAY_MAX 1000
+#define AWAY_TOLD_MSEC 2000
 
 static int choose_path(char ret[CONTROL_SOCKET_PATH_SIZE], const char *path) {
         if (!path)
@@ -83,8 +84,11 @@ int fdpass_set_timeout(struct fdpass *c, int milliseconds) {
         return 0;
 }
 
-void fdpass_set_patience(struct fdpass *c, int milliseconds) {
+void fdpass_set_patience(struct fdpass *c, int milliseconds, void (*away)(void *owner),
+                         void *owner) {
         c->patience = milliseconds;
+        c->away = away;
+        c->away_owner = owner;
 }
 
 const char *fdpass_error(const struct fdpass *c) {
@@ -236,6 +240,7 @@ static bool may_pass(int error) {
 int connection_come_back(struct fdpass *c) {
         int64_t patience = deadline_in(c->patience);
         int64_t deadline = patience < c->deadline ? patience : c->deadline;
+        int64_t tell_at = c->away ? deadline_in(AWAY_TOLD_MSEC) : deadline_in(-1);
         int r = -EHOSTDOWN;
 
         do {
@@ -247,6 +252,10 @@ int connection_come_back(struct fdpass *c) {
                 c->retry_delay = delay > 0 ? 2 * delay : 1;
                 if (deadline_remaining(deadline) == 0)
                         break;
+                if (deadline_remaining(tell_at) == 0) {
+                        tell_at = deadline_in(-1);
+                        c->away(c->away_owner);
+                }
                 r = control_socket_connect_until(c->path, deadline);
                 if (r >= 0)
                         r = replace_socket(c, r);

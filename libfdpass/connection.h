@@ -56,8 +56,10 @@ struct fdpass {
         int fd;
         int loop_fd; /* what fdpass_get_fd() gives: an epoll set with fd in it; -1 before */
         enum connection_state state;
-        int timeout;          /* milliseconds, -1 for ever */
-        int patience;         /* the same, for a broker that hung up; -1: as long as the call */
+        int timeout;  /* milliseconds, -1 for ever */
+        int patience; /* the same, for a broker that hung up; -1: as long as the call */
+        void (*away)(void *owner); /* told when it does not come back soon; NULL */
+        void *away_owner;
         int receive_timeout;  /* what SO_RCVTIMEO of fd was set to; 0 when it was not */
         bool stores;          /* this very socket takes descriptors: see store.c */
         bool storing;         /* the call is a STORE: not to a broker that came meanwhile */

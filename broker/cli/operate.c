@@ -114,6 +114,12 @@ static void hear(void *owner, const struct assignments *event) {
                 receipt_print_progress(event, op->color, stderr);
 }
 
+static void tell_away(void *owner) {
+        (void) owner;
+        display_error("the broker went away; waiting %d s for the next one, which goes on with it",
+                      PATIENCE_MSEC / 1000);
+}
+
 /* ---- the answer -------------------------------------------------------------------------------*/
 
 static bool is_good(const struct answer *answer) {
@@ -153,7 +159,7 @@ static int ask(const struct operation *op, struct fdpass *c, const char *names) 
 
         compose(op, names, &request);
         (void) fdpass_set_timeout(c, -1); /* it takes what it takes, and Ctrl-C ends the wait */
-        fdpass_set_patience(c, PATIENCE_MSEC);
+        fdpass_set_patience(c, PATIENCE_MSEC, tell_away, NULL);
         fdpass_hear_events(c, hear, (void *) op);
         if (!op->values->no_wait)
                 (void) sigaction(SIGINT, &interrupt, NULL);

@@ -10,7 +10,7 @@ import textwrap
 
 import pytest
 
-from testing.broker import DEADLINE, FDPASS, free_address
+from testing.broker import DEADLINE, FDPASS, end_both, free_address
 from testing.process import end, until
 
 #: A component that does what files in its folder tell it: see Component.
@@ -194,6 +194,25 @@ def test_stop_without_waiting_comes_back_while_the_component_still_drains(hermes
         answer = last_answer(client)
         assert answer["RESULT"] == "good" and answer["JOB"] == job
         assert answer.document()["components"][0]["verdict"] == "done"
+
+
+def test_who_waits_is_told_that_there_is_no_broker_for_the_time_being(hermes):
+    """Keeper and broker are gone: nobody starts the next one, and the command looks for it in silence no more."""
+    h = hermes()
+    h.tell("linger")
+    waits = subprocess.Popen([FDPASS, "stop", "hermes"], env=h.broker.environment(), stdin=subprocess.DEVNULL,
+                             stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    try:
+        until(lambda: h.states() == {1: "draining"}, h.states)
+        end_both(*h.broker.pids())
+        lines = iter(waits.stderr.readline, "")
+        text = next(line for line in lines if "went away" in line)
+        assert text == "fdpass: the broker went away; waiting 60 s for the next one, which goes on with it\n"
+        assert waits.poll() is None
+    finally:
+        waits.kill()
+        waits.communicate()
+        h.untell("linger")
 
 
 @pytest.mark.parametrize("arguments, status, text", [
