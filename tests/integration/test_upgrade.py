@@ -81,7 +81,7 @@ def test_there_and_back_again_under_load(served):
                 done = b.fdpass("upgrade", path)
                 assert version in done.stdout and str(pid) in done.stdout, done
                 assert b.status()["broker"]["version"] == version
-                assert b.pids() == (pid, keeper)
+                assert both(b) == (pid, keeper)
                 assert b.inode("web") == inode
                 assert set(b.leases("web")) == {server}
             load.wait_served(50)
