@@ -105,7 +105,7 @@ def held():
 
 
 def test_killed_and_not_yet_ended_it_is_waited_for(scene, held):
-    s = scene(NOTIFY + "TimeoutStopSec=100ms\nExecStop=/bin/sh -c 'echo stopping'\n"
+    s = scene(NOTIFY + "TimeoutStopSec=1s\nExecStop=/bin/sh -c 'echo stopping'\n"
               "ExecStopPost=/bin/sh -c 'echo cleaned'\n")
     for n, way in enumerate(WAYS, 1):
         s.do("hermes", "ignore-term")
