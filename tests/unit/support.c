@@ -58,6 +58,24 @@ const char *test_write(const char *name, const char *content) {
         return path;
 }
 
+void test_put_folder(const char *name, mode_t mode, uid_t uid, gid_t gid) {
+        (void) mkdir(test_path(name), 0700);
+        ck_assert_int_eq(chown(test_path(name), uid, gid), 0);
+        ck_assert_int_eq(chmod(test_path(name), mode), 0);
+}
+
+void test_put_link(const char *target, const char *name, uid_t uid) {
+        (void) unlink(test_path(name));
+        ck_assert_int_eq(symlink(target, test_path(name)), 0);
+        ck_assert_int_eq(lchown(test_path(name), uid, uid), 0);
+}
+
+bool test_is_there(const char *name) {
+        struct stat st;
+
+        return lstat(test_path(name), &st) == 0;
+}
+
 bool support_is_skipped_under_valgrind(const char *test, const char *why) {
         if (!getenv("UNDER_VALGRIND"))
                 return false;

@@ -12,6 +12,7 @@
 #include <check.h>
 #include <stdbool.h>
 #include <stdlib.h>
+#include <sys/types.h>
 
 /* The private folder of this test; removed after it. */
 const char *test_folder(void);
@@ -19,6 +20,11 @@ const char *test_folder(void);
 const char *test_path(const char *name);
 /* Write a file in the private folder, making folders on the way; returns its path. */
 const char *test_write(const char *name, const char *content);
+/* A folder there, which may exist already, or a symbolic link in the place of the one before. */
+void test_put_folder(const char *name, mode_t mode, uid_t uid, gid_t gid);
+void test_put_link(const char *target, const char *name, uid_t uid);
+/* Something of that name, were it a link to nothing. */
+bool test_is_there(const char *name);
 
 /* How many descriptors this process has open. */
 unsigned test_open_fds(void);

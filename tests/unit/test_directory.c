@@ -58,12 +58,6 @@ static struct stat status(const char *name) {
         return st;
 }
 
-static bool is_there(const char *name) {
-        struct stat st;
-
-        return lstat(test_path(name), &st) == 0;
-}
-
 static void has(const char *name, mode_t mode, uid_t uid) {
         struct stat st = status(name);
 
@@ -86,7 +80,7 @@ START_TEST(it_is_made_with_its_parents_and_keeps_what_is_in_it) {
         ck_assert_int_eq(make("a/b/c", 02770, NOBODY), 0);
         has("a", 0711, geteuid());
         has("a/b/c", 02770, geteuid());
-        ck_assert(is_there("a/b/c/file"));
+        ck_assert(test_is_there("a/b/c/file"));
 }
 END_TEST
 
@@ -207,7 +201,7 @@ START_TEST(what_is_no_directory_is_told) {
         ck_assert_int_eq(make("file/below", 0755, NOBODY), -ENOTDIR);
         link_to("nowhere", "dangling");
         ck_assert_int_eq(make("dangling", 0755, NOBODY), -ENOENT);
-        ck_assert(!is_there("nowhere"));
+        ck_assert(!test_is_there("nowhere"));
         link_to("round", "round");
         ck_assert_int_eq(make("round", 0755, NOBODY), -ELOOP);
 }
@@ -257,7 +251,7 @@ START_TEST(links_that_others_could_have_put_there_are_not_followed) {
         ck_assert_int_eq(make("theirs/link", 0777, OTHER), -EPERM);
         ck_assert_int_eq(make("theirs/link/x", 0777, OTHER), -EPERM);
         has("victim", 0700, 0);
-        ck_assert(!is_there("victim/x"));
+        ck_assert(!test_is_there("victim/x"));
 }
 END_TEST
 
@@ -271,17 +265,17 @@ START_TEST(it_is_removed_with_all_that_is_in_it_and_nothing_else) {
         link_to(test_path("victim/file"), "a/b/c/link");
         ck_assert_int_eq(mkfifo(test_path("a/b/fifo"), 0600), 0);
         ck_assert_int_eq(take_away("a/b"), 0);
-        ck_assert(!is_there("a/b") && is_there("a") && is_there("victim/file"));
+        ck_assert(!test_is_there("a/b") && test_is_there("a") && test_is_there("victim/file"));
         ck_assert_int_eq(take_away("a/b"), 0);
         ck_assert_int_eq(take_away("not/there"), 0);
-        ck_assert(!is_there("not"));
+        ck_assert(!test_is_there("not"));
         ck_assert_int_eq(directory_remove(&no_base, what, sizeof(what)), 0);
         link_to(test_path("victim"), "link");
         ck_assert_int_eq(take_away("link"), -ENOTDIR);
-        ck_assert(is_there("victim/file") && is_there("link"));
+        ck_assert(test_is_there("victim/file") && test_is_there("link"));
         ck_assert_int_eq(chmod(test_folder(), 0777), 0);
         ck_assert_int_eq(take_away("link/file"), -EPERM);
-        ck_assert(is_there("victim/file"));
+        ck_assert(test_is_there("victim/file"));
 }
 END_TEST
 
@@ -324,7 +318,7 @@ START_TEST(who_swaps_a_name_for_a_link_is_given_nothing_and_has_nothing_removed)
         }
         (void) kill(pid, SIGKILL);
         ck_assert_int_eq(waitpid(pid, NULL, 0), pid);
-        ck_assert(is_there("victim/in/file"));
+        ck_assert(test_is_there("victim/in/file"));
         has("victim/in", 0755, 0);
         is_owned_by("victim/in/file", 0);
         ck_assert_msg(made > 0 && refused > 0, "%u made, %u refused", made, refused);
@@ -349,7 +343,7 @@ static void make_deep(unsigned depth) {
 START_TEST(what_is_nested_without_end_is_given_up) {
         make_deep(500);
         ck_assert_int_eq(take_away("d"), 0);
-        ck_assert(!is_there("d"));
+        ck_assert(!test_is_there("d"));
         make_deep(520);
         ck_assert_int_eq(take_away("d"), -EMLINK);
         ck_assert_int_eq(take_away("d/d/d/d/d/d/d/d/d/d"), 0);
@@ -366,7 +360,7 @@ START_TEST(what_is_mounted_in_it_stays_and_the_rest_goes) {
         /* on the same device, which alone would not tell */
         ck_assert_int_eq(mount(test_path("data"), test_path("a/mounted"), "", MS_BIND, NULL), 0);
         ck_assert_int_eq(take_away("a"), -EBUSY);
-        ck_assert(is_there("data/kept") && !is_there("a/file"));
+        ck_assert(test_is_there("data/kept") && !test_is_there("a/file"));
         ck_assert_int_eq(umount(test_path("a/mounted")), 0);
         ck_assert_int_eq(take_away("a"), 0);
 }

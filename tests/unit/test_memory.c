@@ -380,6 +380,15 @@ static int expect_fd(struct side *s, const char *packet) {
         return fd;
 }
 
+/* One from outside takes the place of the one that there is; its end of the link. */
+static int change_keeper(struct side *s) {
+        int end, link_fd;
+
+        ck_assert_int_eq(link_new(&end, &link_fd), 0);
+        ck_assert_int_eq(memory_change_keeper(s->memory, link_fd), 0);
+        return end;
+}
+
 START_TEST(a_keeper_from_outside_is_not_replaced) {
         int ends[2];
         struct side s;
@@ -398,14 +407,12 @@ END_TEST
 START_TEST(in_place_of_a_dead_keeper_a_new_one_is_in_charge_at_once) {
         char id[STATE_ID_SIZE];
         struct side s;
-        int link_fd;
 
         begin(&s);
         ck_assert_int_eq(try_open(&s), 0);
         put(&s, "socket", 'l', STDIN_FILENO, id);
         close_fd(s.keeper);
-        ck_assert_int_eq(link_new(&s.keeper, &link_fd), 0);
-        ck_assert_int_eq(memory_change_keeper(s.memory, link_fd), 0);
+        s.keeper = change_keeper(&s);
         close_fd(expect_fd(&s, "BROKER=1"));
         close_fd(expect_fd(&s, "EXECUTABLE=1"));
         expect(&s, "SOLE=1");
@@ -443,7 +450,7 @@ static int charge_of(int link_fd) {
 }
 
 START_TEST(one_that_a_broker_made_is_ended_when_the_next_has_everything) {
-        int status, old, link_fd, charge, left, ends[2];
+        int status, old, charge, left, ends[2];
         char id[STATE_ID_SIZE];
         struct side s;
         pid_t pid;
@@ -454,8 +461,7 @@ START_TEST(one_that_a_broker_made_is_ended_when_the_next_has_everything) {
         put(&s, "socket", 'l', STDIN_FILENO, id);
         memory_say_ready(s.memory);
         old = s.keeper;
-        ck_assert_int_eq(link_new(&s.keeper, &link_fd), 0);
-        ck_assert_int_eq(memory_change_keeper(s.memory, link_fd), 0);
+        s.keeper = change_keeper(&s);
         /* a third is refused meanwhile */
         ck_assert_int_eq(link_new(&ends[0], &ends[1]), 0);
         ck_assert_int_eq(memory_change_keeper(s.memory, ends[1]), -EBUSY);
@@ -497,7 +503,7 @@ END_TEST
 /* A supervisor starts the next one at once; the keeper that leaves is in charge until that has
  * everything. */
 START_TEST(in_place_of_a_new_one_that_dies_before_it_has_everything_comes_another) {
-        int status, old, link_fd;
+        int status, old;
         struct side s;
         pid_t pid;
 
@@ -506,8 +512,7 @@ START_TEST(in_place_of_a_new_one_that_dies_before_it_has_everything_comes_anothe
         ck_assert_int_eq(try_open(&s), 0);
         old = s.keeper;
         for (int n = 0; n < 2; n++) {
-                ck_assert_int_eq(link_new(&s.keeper, &link_fd), 0);
-                ck_assert_int_eq(memory_change_keeper(s.memory, link_fd), 0);
+                s.keeper = change_keeper(&s);
                 if (n == 0)
                         close_fd(s.keeper);
         }
@@ -532,7 +537,7 @@ START_TEST(in_place_of_a_new_one_that_dies_before_it_has_everything_comes_anothe
 END_TEST
 
 START_TEST(a_new_one_that_takes_nothing_is_given_up_for_another) {
-        int status, old, stopped, link_fd;
+        int status, old, stopped;
         struct side s;
         pid_t pid;
 
@@ -541,8 +546,7 @@ START_TEST(a_new_one_that_takes_nothing_is_given_up_for_another) {
         ck_assert_int_eq(try_open(&s), 0);
         memory_set_keeper(s.memory, another_keeper, &s);
         old = s.keeper;
-        ck_assert_int_eq(link_new(&stopped, &link_fd), 0);
-        ck_assert_int_eq(memory_change_keeper(s.memory, link_fd), 0);
+        stopped = change_keeper(&s);
         s.keeper = old; /* another_keeper() closes it */
         while (s.made == 0)
                 loop_run_once(s.loop, true);
@@ -555,7 +559,7 @@ END_TEST
 
 /* The exec forgets who is to go, and who is in charge. */
 START_TEST(an_upgrade_does_not_leave_two_keepers) {
-        int status, old, link_fd;
+        int status, old;
         struct side s;
         pid_t pid;
 
@@ -563,8 +567,7 @@ START_TEST(an_upgrade_does_not_leave_two_keepers) {
         pid = made_keeper(&s);
         ck_assert_int_eq(try_open(&s), 0);
         old = s.keeper;
-        ck_assert_int_eq(link_new(&s.keeper, &link_fd), 0);
-        ck_assert_int_eq(memory_change_keeper(s.memory, link_fd), 0);
+        s.keeper = change_keeper(&s);
         memory_say_executing(s.memory);
         ck_assert_int_eq(waitpid(pid, &status, 0), pid);
         close_fd(expect_fd(&s, "BROKER=1"));

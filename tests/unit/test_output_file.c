@@ -81,36 +81,25 @@ static void is_refused(const char *name, int error, const char *why) {
 #define A_SECOND_NAME(name)                                                                        \
         name " is a file that not only root can have linked there, so remove its other names: "
 
-static void folder(const char *name, mode_t mode, uid_t uid, gid_t gid) {
-        (void) mkdir(test_path(name), 0700);
-        ck_assert_int_eq(chown(test_path(name), uid, gid), 0);
-        ck_assert_int_eq(chmod(test_path(name), mode), 0);
-}
-
-static void link_to(const char *target, const char *name, uid_t uid) {
-        (void) unlink(test_path(name));
-        ck_assert_int_eq(symlink(target, test_path(name)), 0);
-        ck_assert_int_eq(lchown(test_path(name), uid, uid), 0);
-}
-
 START_TEST(links_of_root_are_followed) {
         SKIP_UNLESS(geteuid() == 0, "only root has others' files");
-        folder("mnt", 0755, 0, 0);
-        folder("mnt/deep", 0755, 0, 0);
-        link_to("mnt", "relative", 0);
-        link_to(test_path("mnt"), "absolute", 0);
-        link_to("../relative/./deep/../new", "mnt/back", 0);
-        link_to("mnt/back", "chain", 0);
+        test_put_folder("mnt", 0755, 0, 0);
+        test_put_folder("mnt/deep", 0755, 0, 0);
+        test_put_link("mnt", "relative", 0);
+        test_put_link(test_path("mnt"), "absolute", 0);
+        test_put_link("../relative/./deep/../new", "mnt/back", 0);
+        test_put_link("mnt/back", "chain", 0);
         leads_to("relative/a", "mnt/a");
         leads_to("absolute/b", "mnt/b");
         leads_to("chain", "mnt/new");
         leads_to("relative/back", "mnt/new");
-        folder("adm", 02775, 0, OTHER + 7); /* as /var/log, where the program is no member */
-        link_to("../mnt/adm", "adm/out", 0);
+        test_put_folder("adm", 02775, 0,
+                        OTHER + 7); /* as /var/log, where the program is no member */
+        test_put_link("../mnt/adm", "adm/out", 0);
         leads_to("adm/out", "mnt/adm");
-        folder("sticky", 01777, 0, 0);
-        folder("sticky/ours", 0755, 0, 0);
-        link_to("../../mnt/sticky", "sticky/ours/out", 0);
+        test_put_folder("sticky", 01777, 0, 0);
+        test_put_folder("sticky/ours", 0755, 0, 0);
+        test_put_link("../../mnt/sticky", "sticky/ours/out", 0);
         leads_to("sticky/ours/out", "mnt/sticky");
 }
 END_TEST
@@ -122,7 +111,7 @@ START_TEST(links_below_proc_are_followed_by_the_kernel) {
 
         ck_assert_int_eq(pipe2(ends, O_CLOEXEC), 0);
         (void) snprintf(path, sizeof(path), "/proc/self/fd/%d", ends[1]);
-        link_to(path, "stdout", geteuid());
+        test_put_link(path, "stdout", geteuid());
         opened = open_file("stdout");
         ck_assert_msg(opened >= 0, "%s: %s", what, strerror(-opened));
         ck_assert_int_eq(write(opened, "x", 1), 1);
@@ -132,7 +121,7 @@ START_TEST(links_below_proc_are_followed_by_the_kernel) {
         close(ends[1]);
         fd = open(test_folder(), O_PATH | O_CLOEXEC);
         (void) snprintf(path, sizeof(path), "/proc/self/fd/%d/below", fd);
-        link_to(path, "folder", geteuid());
+        test_put_link(path, "folder", geteuid());
         leads_to("folder", "below");
 }
 END_TEST
@@ -140,38 +129,38 @@ END_TEST
 START_TEST(links_that_others_can_change_are_not_followed) {
         SKIP_UNLESS(geteuid() == 0, "only root has others' files");
         (void) test_write("victim/file", "as it was");
-        link_to("victim/file", "others", OTHER);
+        test_put_link("victim/file", "others", OTHER);
         is_refused("others", EPERM, A_LINK("others"));
-        link_to("victim", "folder", OTHER);
+        test_put_link("victim", "folder", OTHER);
         is_refused("folder/file", EPERM, A_LINK("folder"));
-        link_to("others", "of-root", 0);
+        test_put_link("others", "of-root", 0);
         is_refused("of-root", EPERM, A_LINK("others"));
 
-        folder("logs", 0755, OTHER, OTHER);
-        link_to("../victim/file", "logs/moved", 0); /* root made it, under another name */
+        test_put_folder("logs", 0755, OTHER, OTHER);
+        test_put_link("../victim/file", "logs/moved", 0); /* root made it, under another name */
         is_refused("logs/moved", EPERM, A_LINK("moved"));
-        folder("logs/roots", 0755, 0, 0);
-        link_to("../../victim/file", "logs/roots/out", 0);
+        test_put_folder("logs/roots", 0755, 0, 0);
+        test_put_link("../../victim/file", "logs/roots/out", 0);
         is_refused("logs/roots/out", EPERM, A_LINK("out"));
-        folder("logs/roots/theirs", 0755, OTHER, OTHER);
-        link_to("logs/roots/../file", "up", 0);
+        test_put_folder("logs/roots/theirs", 0755, OTHER, OTHER);
+        test_put_link("logs/roots/../file", "up", 0);
         is_refused("up", EPERM, ".. is above a folder that not only root can move, so name it: ");
 
-        folder("all", 0777, 0, 0);
-        link_to("../victim/file", "all/out", 0);
+        test_put_folder("all", 0777, 0, 0);
+        test_put_link("../victim/file", "all/out", 0);
         is_refused("all/out", EPERM, A_LINK("out"));
-        folder("sticky", 01777, 0, 0);
-        link_to("../victim/file", "sticky/out", 0); /* moved there from a folder of his */
+        test_put_folder("sticky", 01777, 0, 0);
+        test_put_link("../victim/file", "sticky/out", 0); /* moved there from a folder of his */
         is_refused("sticky/out", EPERM, A_LINK("out"));
-        folder("own", 0775, 0, OTHER);
-        link_to("../victim/file", "own/out", 0);
+        test_put_folder("own", 0775, 0, OTHER);
+        test_put_link("../victim/file", "own/out", 0);
         is_refused("own/out", EPERM, A_LINK("out"));
-        folder("members", 0775, 0, MEMBERS);
-        link_to("../victim/file", "members/out", 0);
+        test_put_folder("members", 0775, 0, MEMBERS);
+        test_put_link("../victim/file", "members/out", 0);
         is_refused("members/out", EPERM, A_LINK("out"));
 
-        folder("twice", 0755, 0, 0);
-        link_to("../victim/file", "twice/out", 0);
+        test_put_folder("twice", 0755, 0, 0);
+        test_put_link("../victim/file", "twice/out", 0);
         ck_assert_int_eq(linkat(AT_FDCWD, test_path("twice/out"), AT_FDCWD, test_path("again"), 0),
                          0);
         is_refused("twice/out", EPERM, A_LINK("out"));
@@ -198,9 +187,9 @@ static int set_access_list(const char *name) {
 
 START_TEST(a_folder_with_an_access_list_is_in_others_hands) {
         SKIP_UNLESS(geteuid() == 0, "only root has others' files");
-        folder("logs", 0755, 0, 0);
+        test_put_folder("logs", 0755, 0, 0);
         SKIP_UNLESS(set_access_list("logs") == 0, "no access lists in this file system");
-        link_to("../victim", "logs/out", 0);
+        test_put_link("../victim", "logs/out", 0);
         is_refused("logs/out", EPERM, A_LINK("out"));
 }
 END_TEST
@@ -209,7 +198,7 @@ START_TEST(what_lies_in_the_users_folder_is_written_to) {
         struct stat st;
 
         SKIP_UNLESS(geteuid() == 0, "only root has others' files");
-        folder("logs", 0750, OTHER, OTHER);
+        test_put_folder("logs", 0750, OTHER, OTHER);
         leads_to("logs/out", "logs/out");
         leads_to("logs/out", "logs/out"); /* root's by now */
         ck_assert_int_eq(stat(test_path("logs/out"), &st), 0);
@@ -218,7 +207,7 @@ START_TEST(what_lies_in_the_users_folder_is_written_to) {
         leads_to("logs/out", "logs/out");
         ck_assert_int_eq(link(test_path("logs/out"), test_path("logs/second")), 0);
         leads_to("logs/out", "logs/second"); /* where only he can have lost anything */
-        folder("logs/sub", 0700, 0, 0);
+        test_put_folder("logs/sub", 0700, 0, 0);
         leads_to("logs/sub/out", "logs/sub/out");
         is_refused("logs/none/out", ENOENT, "");
         is_refused("logs/sub", EISDIR, "");
@@ -244,7 +233,7 @@ START_TEST(a_second_name_of_anothers_file_is_left_alone) {
                 int r;
 
                 ck_assert_int_eq(chown(victim, cases[i].file, cases[i].file), 0);
-                folder("logs", cases[i].mode, cases[i].folder, cases[i].folder);
+                test_put_folder("logs", cases[i].mode, cases[i].folder, cases[i].folder);
                 ck_assert_int_eq(link(victim, test_path("logs/out")), 0);
                 is_refused("logs/out", EPERM, A_SECOND_NAME("out"));
                 r = open_as(OUTPUT_TRUNCATE, test_path("logs/out"));
@@ -253,7 +242,7 @@ START_TEST(a_second_name_of_anothers_file_is_left_alone) {
                 ck_assert_int_eq(st.st_size, strlen("as it was"));
                 ck_assert_int_eq(unlink(test_path("logs/out")), 0);
         }
-        folder("logs", 0755, 0, 0);
+        test_put_folder("logs", 0755, 0, 0);
         ck_assert_int_eq(link(test_path("victim"), test_path("logs/out")), 0);
         leads_to("logs/out", "victim"); /* root's doing */
 }
@@ -262,13 +251,13 @@ END_TEST
 START_TEST(circles_and_long_ways_end) {
         char name[16], long_name[NAME_MAX + 2], target[PATH_MAX - 1];
 
-        link_to("round", "round", geteuid());
+        test_put_link("round", "round", geteuid());
         is_refused("round", ELOOP, "");
-        link_to("end", "link-0", geteuid());
+        test_put_link("end", "link-0", geteuid());
         for (int i = 1; i <= 40; i++) {
                 (void) snprintf(target, sizeof(target), "link-%d", i - 1);
                 (void) snprintf(name, sizeof(name), "link-%d", i);
-                link_to(target, name, geteuid());
+                test_put_link(target, name, geteuid());
         }
         leads_to("link-39", "end");
         is_refused("link-40", ELOOP, "");
@@ -277,7 +266,7 @@ START_TEST(circles_and_long_ways_end) {
         is_refused(long_name, ENAMETOOLONG, "");
         memset(target, '/', sizeof(target) - 1);
         target[sizeof(target) - 1] = '\0';
-        link_to(target, "slashes", geteuid());
+        test_put_link(target, "slashes", geteuid());
         is_refused("slashes", EISDIR, "");
         if (geteuid() == 0) /* the kernel has more room */
                 is_refused("slashes/a", ENAMETOOLONG, "");
@@ -362,8 +351,8 @@ START_TEST(who_races_with_links_wins_nothing) {
         SKIP_UNLESS(geteuid() == 0, "only root has others' files");
         ck_assert_int_eq(chmod(test_folder(), 0755), 0);
         (void) test_write("victim/out", "");
-        folder("logs", 0755, OTHER, OTHER);
-        folder("logs/sub", 0755, OTHER, OTHER);
+        test_put_folder("logs", 0755, OTHER, OTHER);
+        test_put_folder("logs/sub", 0755, OTHER, OTHER);
         pid = fork();
         if (pid == 0)
                 attack(test_path("logs"));
@@ -392,7 +381,7 @@ START_TEST(who_is_not_root_follows_links) {
         SKIP_UNLESS(geteuid() == 0, "only root has others' files");
         ck_assert_int_eq(chmod(test_folder(), 0755), 0);
         ck_assert_int_eq(chown(test_write("out", ""), OTHER, OTHER), 0);
-        link_to("out", "link", OTHER + 1);
+        test_put_link("out", "link", OTHER + 1);
         pid = fork();
         if (pid == 0) {
                 struct component_config none = component_defaults(), c = component();

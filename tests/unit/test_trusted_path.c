@@ -56,24 +56,6 @@ static void teardown(void) {
 
 /* ---- what there is ----------------------------------------------------------------------------*/
 
-static void folder(const char *name, mode_t mode, uid_t uid, gid_t gid) {
-        (void) mkdir(test_path(name), 0700);
-        ck_assert_int_eq(chown(test_path(name), uid, gid), 0);
-        ck_assert_int_eq(chmod(test_path(name), mode), 0);
-}
-
-static void link_to(const char *target, const char *name, uid_t uid) {
-        (void) unlink(test_path(name));
-        ck_assert_int_eq(symlink(target, test_path(name)), 0);
-        ck_assert_int_eq(lchown(test_path(name), uid, uid), 0);
-}
-
-static bool is_there(const char *name) {
-        struct stat st;
-
-        return lstat(test_path(name), &st) == 0;
-}
-
 /* ---- where it comes to ------------------------------------------------------------------------*/
 
 static int walk(const char *name) {
@@ -140,22 +122,22 @@ START_TEST(a_link_is_followed_where_only_root_could_have_put_it) {
         for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
                 int r;
 
-                folder("f", cases[i].mode, cases[i].uid, cases[i].gid);
-                link_to("../away", "f/out", cases[i].link);
+                test_put_folder("f", cases[i].mode, cases[i].uid, cases[i].gid);
+                test_put_link("../away", "f/out", cases[i].link);
                 reset();
                 r = walk("f/out/x");
                 ck_assert_msg(r == (cases[i].is_followed ? 0 : -EPERM), "case %zu: %d", i, r);
                 ck_assert(is_at(cases[i].is_followed ? "away" : "f"));
                 ck_assert_str_eq(what, r == 0 ? "PATH" : "out is a link: PATH");
         }
-        folder("f", 0775, 0, OTHER);
+        test_put_folder("f", 0775, 0, OTHER);
         reset();
         component.has_user = false; /* root's program: nobody's group is its user's */
         ck_assert_int_eq(walk("f/out/x"), 0);
         reset();
         component.uid = 0; /* Group= alone */
         ck_assert_int_eq(walk("f/out/x"), 0);
-        folder("f", 0755, 0, 0);
+        test_put_folder("f", 0755, 0, 0);
         ck_assert_int_eq(link(test_path("f/out"), test_path("second")), 0);
         fails("f/out/x", EPERM, "out is a link: PATH");
 }
@@ -164,20 +146,20 @@ END_TEST
 START_TEST(below_others_folders_no_link_counts) {
         SKIP_UNLESS_ROOT();
         (void) test_write("away/x", "");
-        folder("theirs", 0755, OTHER, OTHER);
-        folder("theirs/ours", 0755, 0, 0);
-        link_to("../../away", "theirs/ours/out", 0);
+        test_put_folder("theirs", 0755, OTHER, OTHER);
+        test_put_folder("theirs/ours", 0755, 0, 0);
+        test_put_link("../../away", "theirs/ours/out", 0);
         leads_to("theirs/ours/x", "theirs/ours");
         fails("theirs/ours/out/x", EPERM, "out is a link: PATH");
-        folder("all", 0777, 0, 0);
-        folder("all/ours", 0755, 0, 0);
-        link_to("../../away", "all/ours/out", 0);
+        test_put_folder("all", 0777, 0, 0);
+        test_put_folder("all/ours", 0755, 0, 0);
+        test_put_link("../../away", "all/ours/out", 0);
         fails("all/ours/out/x", EPERM, "out is a link: PATH");
-        folder("group", 0775, 0, ADMINISTRATORS);
-        folder("group/ours", 0755, 0, 0);
-        link_to("../../away", "group/ours/out", 0);
+        test_put_folder("group", 0775, 0, ADMINISTRATORS);
+        test_put_folder("group/ours", 0755, 0, 0);
+        test_put_link("../../away", "group/ours/out", 0);
         leads_to("group/ours/out/x", "away");
-        link_to("theirs/ours", "in", 0);
+        test_put_link("theirs/ours", "in", 0);
         leads_to("in/x", "theirs/ours");
         fails("in/out/x", EPERM, "out is a link: PATH");
 }
@@ -188,37 +170,37 @@ END_TEST
 START_TEST(below_a_sticky_folder_only_roots_folders_count) {
         SKIP_UNLESS_ROOT();
         (void) test_write("away/x", "");
-        folder("tmp", 01777, 0, 0);
-        folder("tmp/ours", 0700, 0, 0);
-        link_to("../../away", "tmp/ours/out", 0);
+        test_put_folder("tmp", 01777, 0, 0);
+        test_put_folder("tmp/ours", 0700, 0, 0);
+        test_put_link("../../away", "tmp/ours/out", 0);
         leads_to("tmp/ours/out/x", "away");
         leads_to("tmp/../away/x", "away");
-        folder("tmp/theirs", 0700, OTHER, OTHER);
-        link_to("../../away", "tmp/theirs/out", 0);
+        test_put_folder("tmp/theirs", 0700, OTHER, OTHER);
+        test_put_link("../../away", "tmp/theirs/out", 0);
         fails("tmp/theirs/out/x", EPERM, "out is a link: PATH");
-        folder("tmp/again", 01777, 0, 0);
-        folder("tmp/again/ours", 0700, 0, 0);
-        link_to("../../../away", "tmp/again/ours/out", 0);
+        test_put_folder("tmp/again", 01777, 0, 0);
+        test_put_folder("tmp/again/ours", 0700, 0, 0);
+        test_put_link("../../../away", "tmp/again/ours/out", 0);
         fails("tmp/again/ours/out/x", EPERM, "out is a link: PATH");
-        folder("tmp/ours/again", 01777, 0, 0); /* as a service's private /tmp */
-        folder("tmp/ours/again/ours", 0700, 0, 0);
-        link_to("../../../../away", "tmp/ours/again/ours/out", 0);
+        test_put_folder("tmp/ours/again", 01777, 0, 0); /* as a service's private /tmp */
+        test_put_folder("tmp/ours/again/ours", 0700, 0, 0);
+        test_put_link("../../../../away", "tmp/ours/again/ours/out", 0);
         leads_to("tmp/ours/again/ours/out/x", "away");
 }
 END_TEST
 
 START_TEST(nobody_goes_up_from_others_folders) {
         SKIP_UNLESS_ROOT();
-        folder("ours", 0755, 0, 0);
-        folder("ours/theirs", 0755, OTHER, OTHER);
-        folder("away", 0755, 0, 0);
+        test_put_folder("ours", 0755, 0, 0);
+        test_put_folder("ours/theirs", 0755, OTHER, OTHER);
+        test_put_folder("away", 0755, 0, 0);
         leads_to("ours/../away/x", "away");
         leads_to("ours/theirs/./x", "ours/theirs");
         fails("ours/theirs/../x", EPERM,
               ".. is above a folder that not only root can move, so name it: PATH");
-        link_to("ours/theirs/..", "up", 0);
+        test_put_link("ours/theirs/..", "up", 0);
         fails("up/x", EPERM, ".. is above a folder that not only root can move, so name it: PATH");
-        link_to("../away", "ours/across", 0);
+        test_put_link("../away", "ours/across", 0);
         leads_to("ours/across/x", "away");
         fails("ours/..", EISDIR, "PATH");
         fails("ours/", EISDIR, "PATH");
@@ -228,21 +210,21 @@ END_TEST
 START_TEST(circles_end_and_what_dangles_is_missing) {
         char name[16], target[16];
 
-        link_to("round", "round", geteuid());
+        test_put_link("round", "round", geteuid());
         fails("round/x", ELOOP, "PATH");
-        link_to("to", "fro", geteuid());
-        link_to("fro", "to", geteuid());
+        test_put_link("to", "fro", geteuid());
+        test_put_link("fro", "to", geteuid());
         fails("fro/x", ELOOP, "PATH");
-        folder("end", 0755, geteuid(), getegid());
-        link_to("end", "link-0", geteuid());
+        test_put_folder("end", 0755, geteuid(), getegid());
+        test_put_link("end", "link-0", geteuid());
         for (int i = 1; i <= 40; i++) {
                 (void) snprintf(target, sizeof(target), "link-%d", i - 1);
                 (void) snprintf(name, sizeof(name), "link-%d", i);
-                link_to(target, name, geteuid());
+                test_put_link(target, name, geteuid());
         }
         leads_to("link-39/x", "end");
         fails("link-40/x", ELOOP, "PATH");
-        link_to("nowhere", "dangling", geteuid());
+        test_put_link("nowhere", "dangling", geteuid());
         fails("dangling/x", ENOENT, "PATH");
         leads_to("end/dangling", "end");
         (void) test_write("file", "");
@@ -251,9 +233,9 @@ START_TEST(circles_end_and_what_dangles_is_missing) {
 END_TEST
 
 START_TEST(the_last_link_is_followed_only_if_that_is_wanted) {
-        folder("away", 0755, geteuid(), getegid());
-        folder("f", 0755, geteuid(), getegid());
-        link_to("../away/x", "f/out", geteuid());
+        test_put_folder("away", 0755, geteuid(), getegid());
+        test_put_folder("f", 0755, geteuid(), getegid());
+        test_put_link("../away/x", "f/out", geteuid());
         leads_to("f/out", "f");
         reset();
         path.follows_last = true;
@@ -264,7 +246,7 @@ START_TEST(the_last_link_is_followed_only_if_that_is_wanted) {
         path.follows_last = true;
         ck_assert_int_eq(trusted_path_walk(&path, "/", "/proc/self/cwd"), 1);
         ck_assert_str_eq(path.name, "cwd");
-        link_to("away", "in", geteuid());
+        test_put_link("away", "in", geteuid());
         leads_to("f/../in", ".");
         ck_assert_int_eq(trusted_path_enter(&path), 0);
         ck_assert(is_at("away"));
@@ -285,8 +267,8 @@ START_TEST(a_path_has_at_most_the_kernels_length) {
         reset();
         ck_assert_int_eq(trusted_path_walk(&path, test_folder(), rest), -ENAMETOOLONG);
         ck_assert_int_eq(path.folder, -1);
-        folder("away", 0755, geteuid(), getegid());
-        link_to("./././././././././././away", "longer", geteuid());
+        test_put_folder("away", 0755, geteuid(), getegid());
+        test_put_link("./././././././././././away", "longer", geteuid());
         memset(rest, '/', PATH_MAX - 3);
         memcpy(rest, "longer", strlen("longer"));
         strcpy(rest + PATH_MAX - 3, "x");
@@ -317,30 +299,30 @@ static int walk_and_make(const char *name) {
 
 START_TEST(what_is_missing_is_made_but_not_what_a_link_names) {
         fails("a/b/x", ENOENT, "PATH");
-        ck_assert(!is_there("a"));
+        ck_assert(!test_is_there("a"));
         ck_assert_int_eq(walk_and_make("a/b/x"), 0);
         is_made("a");
         is_made("a/b");
-        ck_assert(is_at("a/b") && !is_there("a/b/x"));
-        link_to("../a", "a/there", geteuid());
+        ck_assert(is_at("a/b") && !test_is_there("a/b/x"));
+        test_put_link("../a", "a/there", geteuid());
         ck_assert_int_eq(walk_and_make("a/there/c/d/x"), 0);
         is_made("a/c");
         is_made("a/c/d");
-        link_to("gone/below", "dangling", geteuid());
+        test_put_link("gone/below", "dangling", geteuid());
         ck_assert_int_eq(walk_and_make("dangling/c/x"), -ENOENT);
-        link_to("dangling//", "again", geteuid());
+        test_put_link("dangling//", "again", geteuid());
         ck_assert_int_eq(walk_and_make("again/c/x"), -ENOENT);
-        ck_assert(!is_there("gone"));
-        link_to("a/", "slash", geteuid()); /* the slashes between them are nobody's */
+        ck_assert(!test_is_there("gone"));
+        test_put_link("a/", "slash", geteuid()); /* the slashes between them are nobody's */
         ck_assert_int_eq(walk_and_make("slash/e/x"), 0);
         is_made("a/e");
         SKIP_UNLESS_ROOT();
-        folder("theirs", 0755, OTHER, OTHER);
+        test_put_folder("theirs", 0755, OTHER, OTHER);
         ck_assert_int_eq(walk_and_make("theirs/b/x"), 0);
         is_made("theirs/b");
-        link_to("../a", "theirs/out", OTHER);
+        test_put_link("../a", "theirs/out", OTHER);
         ck_assert_int_eq(walk_and_make("theirs/out/f/x"), -EPERM);
-        ck_assert(!is_there("a/f"));
+        ck_assert(!test_is_there("a/f"));
 }
 END_TEST
 
@@ -350,7 +332,7 @@ START_TEST(two_can_make_the_same_at_once) {
         int status;
         pid_t pid;
 
-        folder("f", 0755, geteuid(), getegid());
+        test_put_folder("f", 0755, geteuid(), getegid());
         pid = fork();
         for (int i = 0; i < TIMES; i++) {
                 char name[32];
@@ -396,23 +378,23 @@ START_TEST(what_root_made_in_his_folder_he_moves_in_vain) {
         int status;
 
         SKIP_UNLESS_ROOT();
-        folder("tmp", 01777, 0, 0);
-        folder("ours", 0755, 0, 0);
-        folder("away", 0755, 0, 0);
-        folder("theirs", 0755, OTHER, OTHER);
-        folder("theirs/folder", 0755, 0, 0);
-        folder("theirs/open", 01777, 0, 0);
-        folder("theirs/open/inner", 0755, 0, 0);
-        link_to("../away", "theirs/link", 0);
-        link_to("../away", "ours/link", 0);
-        link_to("../../../away", "theirs/open/inner/link", 0);
+        test_put_folder("tmp", 01777, 0, 0);
+        test_put_folder("ours", 0755, 0, 0);
+        test_put_folder("away", 0755, 0, 0);
+        test_put_folder("theirs", 0755, OTHER, OTHER);
+        test_put_folder("theirs/folder", 0755, 0, 0);
+        test_put_folder("theirs/open", 01777, 0, 0);
+        test_put_folder("theirs/open/inner", 0755, 0, 0);
+        test_put_link("../away", "theirs/link", 0);
+        test_put_link("../away", "ours/link", 0);
+        test_put_link("../../../away", "theirs/open/inner/link", 0);
         ck_assert_int_gt(waitpid(start_as_other(move_what_is_roots), &status, 0), 0);
         ck_assert_int_eq(status, 0);
-        ck_assert(is_there("tmp/link") && is_there("tmp/open/inner/link"));
-        ck_assert(!is_there("tmp/folder")); /* why root's folders there are trusted */
+        ck_assert(test_is_there("tmp/link") && test_is_there("tmp/open/inner/link"));
+        ck_assert(!test_is_there("tmp/folder")); /* why root's folders there are trusted */
         fails("tmp/link/x", EPERM, "link is a link: PATH");
         fails("tmp/open/inner/link/x", EPERM, "link is a link: PATH");
-        if (is_there("tmp/linked")) /* fs.protected_hardlinks is 0 */
+        if (test_is_there("tmp/linked")) /* fs.protected_hardlinks is 0 */
                 fails("tmp/linked/x", EPERM, "linked is a link: PATH");
 }
 END_TEST
@@ -437,10 +419,10 @@ START_TEST(who_swaps_a_name_while_it_is_walked_wins_nothing) {
         pid_t pid;
 
         SKIP_UNLESS_ROOT();
-        folder("victim", 0755, 0, 0);
-        folder("logs", 0755, OTHER, OTHER);
-        folder("logs/sub", 0755, OTHER, OTHER);
-        link_to("../victim", "logs/roots", 0);
+        test_put_folder("victim", 0755, 0, 0);
+        test_put_folder("logs", 0755, OTHER, OTHER);
+        test_put_folder("logs/sub", 0755, OTHER, OTHER);
+        test_put_link("../victim", "logs/roots", 0);
         ck_assert_int_eq(stat(test_path("victim"), &before), 0);
         pid = start_as_other(swap);
         for (int i = 0; i < RACES || (i < MANY && (went == 0 || refused == 0)); i++) {
