@@ -487,15 +487,21 @@ class Succession:
         self.start()
         until(lambda: not program_of(made) or not program_of(broker_pid), "the one or the other")  # no call comes between
         deadline = time.monotonic() + 30
-        while program_of(made) or not self.is_keeper():
-            assert time.monotonic() < deadline, f"{log}: {self.said.read_text()}"
+        while program_of(made) or not self.is_at_rest():
+            assert time.monotonic() < deadline, f"{log}: {self.running()} run: {self.said.read_text()}"
             if self.keeper.poll() is not None:
                 self.start()
             time.sleep(0.01)
         detach(tracer)
-        ours = program_of(self.keeper.pid)
-        found = [pid for pid in descendants() if program_of(pid) == ours and pid != self.keeper.pid]
-        assert found == [self.b.broker_pid] and self.b.inode("web") == self.inode, f"{log}: {self.said.read_text()}"
+        assert self.b.inode("web") == self.inode, f"{log}: {self.said.read_text()}"
+
+    def is_at_rest(self):
+        """A killed broker's errands, and an fdpassd that came between, may take a moment more to end."""
+        return self.is_keeper() and self.running() == {self.keeper.pid, self.b.broker_pid}
+
+    def running(self):
+        ours = os.stat(FDPASSD)
+        return {pid for pid in descendants() if program_of(pid) == (ours.st_dev, ours.st_ino)}
 
 
 def descendants():
@@ -516,7 +522,9 @@ def try_all(scene, log):
     scene.take_over("trace=all", log)
     names = [call.partition("(")[0] for call in calls_in(log)]
     kill = names.index("pidfd_send_signal") + 1
-    for point in sorted(set(numbers(kill)) | set(range(max(1, kill - 12), kill + 3))):
+    # The turns of the loop are not the same in every run, but who has ended is asked after only when it was killed.
+    after = names.index("waitid", kill) + 1
+    for point in sorted(set(numbers(kill)) | set(range(max(1, kill - 12), kill + 3)) | {after}):
         killed = log.with_name(f"killed-{point}")
         scene.take_over(death_at(names, point), killed)
         done = killed.read_text(errors="replace")
