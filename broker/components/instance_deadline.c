@@ -55,9 +55,21 @@ static void reload_is_too_slow(struct instance *i) {
         instance_reload_ended(i);
 }
 
+/* A pause of the socket, and a stop of the broker, may have left the word unread that came in time.
+ */
+bool instance_is_overdue(struct instance *i, const struct timer *due) {
+        enum life life = i->life;
+        bool goes_on = timer_is_started(&i->turn);
+
+        notify_socket_drain(&i->notify);
+        return i->life == life && timer_is_started(&i->turn) == goes_on && !timer_is_started(due);
+}
+
 static void on_deadline(void *owner) {
         struct instance *i = owner;
 
+        if (!instance_is_overdue(i, &i->deadline))
+                return;
         if (i->life == LIFE_READY) {
                 if (i->reloading)
                         reload_is_too_slow(i);

@@ -102,6 +102,8 @@ static inline enum life_event instance_after_end(const struct instance *i) {
 void instance_set_deadline(struct instance *i, uint64_t usec);
 void instance_extend_deadline(struct instance *i, uint64_t usec);
 void instance_clear_deadline(struct instance *i);
+/* Its timer has come to its end: false when a word that lay unread takes that back. */
+bool instance_is_overdue(struct instance *i, const struct timer *due);
 /*
  * In this state already, since a life of the broker's before. Commands that are part of it go on by
  * themselves.

@@ -307,6 +307,8 @@ void instance_executed(struct instance *i) {
 static void on_watchdog(void *owner) {
         struct instance *i = owner;
 
+        if (!instance_is_overdue(i, &i->watchdog))
+                return;
         instance_fail(i, END_BY_WATCHDOG, "no WATCHDOG=1 for %llu ms (WatchdogSec=)",
                       (unsigned long long) (i->watchdog_usec / 1000));
 }

@@ -712,7 +712,7 @@ def test_a_broker_that_was_held_up_takes_nobody_for_silent(scene):
         os.kill(broker, signal.SIGSTOP)
         time.sleep(1.3)
         os.kill(broker, signal.SIGCONT)
-        assert s.generation("hermes") == 2
+        assert s.generation("hermes") == 2, s.broker.log()
     assert s.instances("hermes") == {(2, 0): "ready"}, s.broker.log()
 
 

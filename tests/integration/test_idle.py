@@ -4,6 +4,7 @@ import subprocess
 import time
 
 from testing.broker import free_address
+from testing.process import until
 
 SECONDS = 3
 
@@ -86,12 +87,17 @@ def test_no_system_calls_when_idle(broker, tmp_path):
     assert calls == [], calls
 
 
+def system_call(pid):
+    with open(f"/proc/{pid}/syscall", encoding="ascii") as file:
+        return file.read().split()
+
+
 def test_it_waits_without_an_end(broker):
     """A wake-up once a minute is one too many, and too rare for a test: the waiting call shows it."""
     b = broker("[Socket web]\nListenStream=%s:%d\n" % free_address())
     quiet(b.pids())
-    with open(f"/proc/{b.broker_pid}/syscall", encoding="ascii") as file:
-        arguments = [int(word, 16) for word in file.read().split()[1:]]
+    words = until(lambda: len(found := system_call(b.broker_pid)) > 1 and found, "who waits: it says only \"running\" until then")
+    arguments = [int(word, 16) for word in words[1:]]
     # epoll_wait(2): descriptor, events, how many, timeout in milliseconds; days are as good as for ever
     timeout = arguments[3] & 0xFFFFFFFF
     assert timeout >= 1 << 31 or timeout > 24 * 3600 * 1000, f"it wakes in {timeout} ms"

@@ -32,8 +32,8 @@ CHECKS = re.compile(r"^\d+%: Checks: (\d+), Failures: (\d+), Errors: (\d+)", re.
 #: They start programs and race with them: clone3, pidfds and cgroups are not valgrind's to follow, and what a
 #: slow one leaves behind keeps our pipes open. The sanitizers look after these. Of those that start programs
 #: "cgroup", "evidence", "operation" and "process_adopted" wait for all that they need, and pass.
-OF_PROCESSES = {"component_kept", "connections", "health", "instance", "instance_accept", "job", "notify_socket", "output",
-                "process_tree", "spawn", "trigger"}
+OF_PROCESSES = {"component_kept", "connections", "health", "instance", "instance_accept", "instance_notify", "job", "notify_socket",
+                "output", "process_tree", "spawn", "trigger"}
 
 
 def unit_tests(build):
