@@ -102,8 +102,9 @@ static bool set_fd_name(struct notify_packet *packet, unsigned flag, struct text
         return true;
 }
 
-/* What is stored is never polled: it makes no difference, unless it is misspelt. */
-static bool check_poll(struct notify_packet *packet, unsigned flag, struct text value) {
+static bool set_poll(struct notify_packet *packet, unsigned flag, struct text value) {
+        if (text_equal(value, "0"))
+                packet->flags |= flag;
         return text_equal(value, "0") || text_equal(value, "1");
 }
 
@@ -122,7 +123,7 @@ static const struct key {
         {"FDSTORE", set_one, NOTIFY_STORE},
         {"FDSTOREREMOVE", set_one, NOTIFY_REMOVE},
         {"FDNAME", set_fd_name, 0},
-        {"FDPOLL", check_poll, 0},
+        {"FDPOLL", set_poll, NOTIFY_UNPOLLED},
         {"ERRNO", set_error, 0},
         {"STOPPING", set_one, NOTIFY_STOPPING},
         {"EXIT_STATUS", set_exit_status, NOTIFY_HAS_EXIT_STATUS},

@@ -33,6 +33,7 @@ enum notify_flags {
         NOTIFY_HAS_WATCHDOG_USEC = 512,
         NOTIFY_STOPPING = 1024, /* STOPPING=1 */
         NOTIFY_HAS_EXIT_STATUS = 2048,
+        NOTIFY_UNPOLLED = 4096, /* FDPOLL=0: stored also when its other end has hung up */
 };
 
 struct notify_packet {

@@ -349,7 +349,8 @@ static void resolve_home(struct draft *draft, const struct draft_component *dc) 
 static void resolve_notify(struct draft_component *dc) {
         struct component_config *c = dc->config;
 
-        if (!dc->has_notify_access &&
+        /* As in systemd, a unit file's "none" is no word against what needs to be heard. */
+        if ((c->is_unit_file ? c->notify_access == NOTIFY_NONE : !dc->has_notify_access) &&
             (c->type == COMPONENT_NOTIFY || c->watchdog_usec > 0 || c->stored_max > 0))
                 c->notify_access = NOTIFY_MAIN;
         if (c->reload_signal && dc->reload_signal)

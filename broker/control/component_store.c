@@ -1,7 +1,8 @@
 /*
  * FDSTORE=1 as sd_pid_notify_with_fds(3) has it: several descriptors may have one name, one that is
- * there already is not stored again, and what exceeds FileDescriptorStoreMax= is closed. Each
- * packet makes an entry of its own, so that nothing which is kept has to be written anew.
+ * there already is not stored again, what exceeds FileDescriptorStoreMax= is closed, and what has
+ * hung up is dropped unless FDPOLL=0 was said. Each packet makes an entry of its own, so that
+ * nothing which is kept has to be written anew.
  */
 #include "control/component_store.h"
 
@@ -165,14 +166,15 @@ static struct stored_key next_key(const struct stored_table *t, const char *comp
         return key;
 }
 
-static int put(struct control *c, const struct component *component, const char *name,
-               struct fd_list *fds) {
-        const struct stored_key key = next_key(&c->stored, component->name, name);
+static int put(struct control *c, const struct component *component,
+               const struct notify_packet *packet, struct fd_list *fds) {
+        const struct stored_key key = next_key(&c->stored, component->name, packet->fd_name);
         struct stored *stored, *old = NULL;
         int r = stored_new(&key, 0, fds, &stored);
 
         if (r < 0)
                 return r;
+        stored->is_polled = !(packet->flags & NOTIFY_UNPOLLED);
         r = stored_put(&c->stored, stored, &old);
         if (r < 0)
                 stored_discard(&c->stored, stored);
@@ -191,7 +193,7 @@ static void on_store(void *owner, struct component *component, const struct noti
 
         choose(c, component, packet->fd_name, packet->fds, &chosen);
         if (chosen.count > 0) {
-                r = put(c, component, packet->fd_name, &chosen);
+                r = put(c, component, packet, &chosen);
                 if (r < 0) {
                         refuse(c, component, packet->fd_name, strerror(-r));
                         dispose(c, &chosen); /* those that were taken are -1 by now */

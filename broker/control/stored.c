@@ -116,6 +116,7 @@ void stored_end_taking(struct stored_table *t, struct session *session) {
 }
 
 void stored_remove(struct stored_table *t, struct stored *s) {
+        stored_unwatch(t, s);
         forget_taker(s);
         HASH_DEL(t->entries, s);
 }
@@ -129,6 +130,8 @@ int stored_insert(struct stored_table *t, struct stored *s, struct stored **ret_
                 return -ENOMEM;
         if (old)
                 stored_remove(t, old);
+        if (s->is_polled)
+                stored_watch(t, s);
         *ret_old = old;
         return 0;
 }
@@ -189,6 +192,7 @@ int stored_table_init(struct stored_table *t, struct control *control) {
         struct broker *b = control->broker;
 
         t->control = control;
+        stored_hangups_init(t);
         t->component_refusals = (struct rate_limit){.interval_usec = 60 * 1000 * 1000, .burst = 3};
         return b->memory ? stored_load(t, b->memory, b->log) : 0;
 }
@@ -197,7 +201,8 @@ void stored_table_clear(struct stored_table *t) {
         struct stored *s, *next;
 
         HASH_ITER (hh, t->entries, s, next) {
-                HASH_DEL(t->entries, s);
+                stored_remove(t, s);
                 dispose(t->control, s);
         }
+        stored_hangups_clear(t);
 }

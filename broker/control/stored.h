@@ -2,7 +2,8 @@
  * The fd store for programs: descriptors kept for the next process, with a little data, under a
  * name of its owner's. They belong to a uid, or to a component, and not to a process: what one
  * process stored another one takes, and the next generation is given. The descriptors are somebody
- * else's: the loop neither looks into them nor closes them (disposal.h).
+ * else's: the loop neither looks into them nor closes them (disposal.h), and hears of hang-ups only
+ * from what the kernel itself polls (stored_hangups.c).
  */
 #ifndef CONTROL_STORED_H
 #define CONTROL_STORED_H
@@ -14,6 +15,7 @@
 
 #include "core/hash.h"
 #include "core/log.h"
+#include "core/loop.h"
 #include "fd_list.h"
 #include "grammar.h"
 #include "keeper/state.h"
@@ -40,12 +42,21 @@ struct stored {
         size_t n_fds;               /* with that one */
         int *fds;                   /* owned */
         char (*ids)[STATE_ID_SIZE]; /* each is stored under an id of its own; "" not yet */
+        bool is_polled;             /* dropped when all of it has hung up, see stored_hangups.c */
+        size_t n_open;              /* of those: have not */
         struct session *taker;      /* was sent it and has not acknowledged; NULL: nobody */
         UT_hash_handle hh;
 };
 
+/* An epoll set beside the loop's. Zeroed but for the descriptor, which is -1 until there is one. */
+struct stored_hangups {
+        int epoll_fd;
+        struct io_watch watch;
+};
+
 struct stored_table {
         struct control *control;
+        struct stored_hangups hangups;
         struct rate_limit component_refusals;
         struct stored *entries;
         uint64_t serial; /* of ids where nothing is kept */
@@ -98,6 +109,15 @@ void stored_remove(struct stored_table *table, struct stored *stored);
 
 /* Forget it, which is in no table, and close its descriptors once nobody else has to. */
 void stored_discard(struct stored_table *table, struct stored *stored);
+
+/* ---- stored_hangups.c ---------------------------------------------------------------------------
+ */
+
+void stored_hangups_init(struct stored_table *table);
+void stored_hangups_clear(struct stored_table *table);
+/* Of an entry of the table; what cannot be watched stays for good. */
+void stored_watch(struct stored_table *table, struct stored *stored);
+void stored_unwatch(struct stored_table *table, struct stored *stored);
 
 /* ---- stored_kept.c: what the next broker finds --------------------------------------------------
  */

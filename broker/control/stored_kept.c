@@ -22,8 +22,8 @@
 #define KIND_STORED "stored"
 #define KIND_STORED_FD "stored_fd"
 
-static const char *const stored_keys[] = {"RECORD", "OWNER",     "NAME", "FDS", "SIZE",
-                                          "SINCE",  "COMPONENT", "PART", "BOX", NULL};
+static const char *const stored_keys[] = {"RECORD",    "OWNER", "NAME", "FDS",  "SIZE", "SINCE",
+                                          "COMPONENT", "PART",  "BOX",  "POLL", NULL};
 static const char *const stored_fd_keys[] = {"RECORD", "ENTRY", "INDEX", NULL};
 
 static const struct record_kind stored_record = {KIND_STORED, 's', stored_keys};
@@ -59,6 +59,8 @@ static int keep_entry(struct memory *m, struct stored *s) {
         }
         if (s->box_fd >= 0)
                 packet_add(w, "BOX", "1");
+        if (s->is_polled)
+                packet_add(w, "POLL", "1");
         return record_put(m, &stored_record, w, s->id);
 }
 
@@ -155,6 +157,7 @@ static struct stored *read_entry(struct memory *m, const char *id) {
         if (assignments_get(&a, "BOX"))
                 s->box_fd = memory_take_fd(m, id);
         s->n_fds = n;
+        s->is_polled = assignments_get(&a, "POLL");
         s->key = key;
         s->size = record_u64(&a, "SIZE");
         s->since_usec = record_u64(&a, "SINCE");

@@ -32,7 +32,7 @@ START_TEST(every_key_says_what_it_means) {
                                                 NOTIFY_HAS_STATUS | NOTIFY_HAS_EXTEND |
                                                 NOTIFY_HAS_WATCHDOG_USEC | NOTIFY_HAS_MAIN_PID |
                                                 NOTIFY_STORE | NOTIFY_STOPPING |
-                                                NOTIFY_HAS_EXIT_STATUS);
+                                                NOTIFY_HAS_EXIT_STATUS | NOTIFY_UNPOLLED);
         ck_assert_str_eq(packet.status, "all is well");
         ck_assert_uint_eq(packet.extend_usec, 1500000);
         ck_assert_uint_eq(packet.watchdog_usec, 2000000);
