@@ -446,10 +446,7 @@ static void wait_for_io(struct health_probe *p) {
 }
 
 static void set_deadline(struct health_probe *p) {
-        uint64_t now = loop_now_usec();
-
-        timer_start(&p->deadline, p->health->loop,
-                    p->deadline_usec > now ? p->deadline_usec - now : 0, on_deadline, p);
+        deadline_start_at(&p->deadline, p->health->loop, p->deadline_usec, on_deadline, p);
 }
 
 static void set_step(struct health_probe *p, enum probe_step step) {

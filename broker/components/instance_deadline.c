@@ -6,7 +6,6 @@
 
 #define EXTENSION_START_USEC (UINT64_C(86400) * 1000 * 1000)
 #define EXTENSION_USEC (60 * 1000 * 1000)
-#define ADOPTED_USEC (500 * 1000) /* what a deadline that passed without us is extended by */
 
 static const char *too_slow(const struct instance *i) {
         switch (i->life) {
@@ -94,7 +93,7 @@ void instance_set_deadline(struct instance *i, uint64_t usec) {
         if (usec == USEC_INFINITY)
                 return;
         i->deadline_usec = loop_now_usec() + usec;
-        timer_start(&i->deadline, instance_table(i)->loop, usec, on_deadline, i);
+        deadline_start(&i->deadline, instance_table(i)->loop, usec, on_deadline, i);
 }
 
 void instance_clear_deadline(struct instance *i) {
@@ -127,7 +126,7 @@ void instance_resume_deadline(struct instance *i, uint64_t deadline_usec) {
         if (deadline_usec == 0)
                 return;
         /* It may have done meanwhile what was waited for: that is to be heard first. */
-        if (deadline_usec < now + ADOPTED_USEC)
-                deadline_usec = now + ADOPTED_USEC;
+        if (deadline_usec < now + DEADLINE_GRACE_USEC)
+                deadline_usec = now + DEADLINE_GRACE_USEC;
         instance_set_deadline(i, deadline_usec - now);
 }

@@ -317,8 +317,8 @@ void instance_feed_watchdog(struct instance *i) {
         if (i->watchdog_usec == 0)
                 i->watchdog_usec = i->config->watchdog_usec;
         if (i->watchdog_usec > 0 && i->life == LIFE_READY)
-                timer_start(&i->watchdog, instance_table(i)->loop, i->watchdog_usec, on_watchdog,
-                            i);
+                deadline_start(&i->watchdog, instance_table(i)->loop, i->watchdog_usec, on_watchdog,
+                               i);
 }
 
 /* ---- what it says of itself -------------------------------------------------------------------*/

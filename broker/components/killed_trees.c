@@ -67,7 +67,7 @@ void killed_trees_take(struct killed_tree_list *list, struct process_tree *tree,
         k->gone = gone;
         k->owner = owner;
         process_tree_move(tree, &k->tree, on_main_end, on_end, k);
-        timer_start(&k->patience, k->tree.loop, PATIENCE_USEC, on_impatient, k);
+        deadline_start(&k->patience, k->tree.loop, PATIENCE_USEC, on_impatient, k);
         LIST_INSERT_HEAD(list, k, entry);
 }
 

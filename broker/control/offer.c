@@ -37,7 +37,7 @@ int control_wait_for_offers(struct control *c, uint64_t usec) {
                         return r;
         }
         c->offers.open = true;
-        timer_start(&c->offers.timer, c->broker->loop, usec, on_time_over, c);
+        deadline_start(&c->offers.timer, c->broker->loop, usec, on_time_over, c);
         loop_run(c->broker->loop);
         timer_stop(&c->offers.timer);
         /* By a signal, which may come in one turn with an offer and goes before it. */

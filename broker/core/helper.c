@@ -120,7 +120,7 @@ int helper_start(struct helper **ret, struct loop *loop, uint64_t deadline_usec,
         h->owner = owner;
         io_watch_start(&h->pidfd_watch, loop, h->pidfd, IO_READ, on_ended, h);
         io_watch_start(&h->pipe_watch, loop, h->pipe_fd, IO_READ, on_pipe, h);
-        timer_start(&h->deadline, loop, deadline_usec, on_deadline, h);
+        deadline_start(&h->deadline, loop, deadline_usec, on_deadline, h);
         *ret = h;
         h = NULL;
         return 0;

@@ -178,7 +178,8 @@ bool io_watch_is_started(const struct io_watch *w) {
  * A broker that was not scheduled for a while, or was stopped, finds both: deadlines that passed,
  * and the word in time that they were for. What has come is heard before its sender is held to have
  * been silent: in a turn descriptors come first, and who is very late waits for one more, because
- * of an epoll_wait(2) that a stop has interrupted no descriptor is told.
+ * of an epoll_wait(2) that a stop has interrupted no descriptor is told. A deadline waits for more
+ * than that: see deadline_start().
  */
 static void on_timer(struct ev_loop *ev, ev_timer *timer, int events) {
         struct timer *t = timer->data;
@@ -186,20 +187,20 @@ static void on_timer(struct ev_loop *ev, ev_timer *timer, int events) {
 
         if (is_late) {
                 t->due_usec = 0; /* once */
-                ev_timer_set(timer, 0., 0.);
+                ev_now_update(ev);
+                ev_timer_set(timer, (double) t->grace_usec / 1e6, 0.);
                 ev_timer_start(ev, timer);
                 return;
         }
         t->handler(t->owner);
 }
 
-void timer_start(struct timer *t, struct loop *loop, uint64_t usec, void (*handler)(void *owner),
-                 void *owner) {
+static void start(struct timer *t, struct loop *loop, uint64_t usec, void (*handler)(void *owner),
+                  void *owner) {
         timer_stop(t);
         t->loop = loop;
         t->handler = handler;
         t->owner = owner;
-        t->due_usec = usec > 0 ? loop_now_usec() + usec : 0; /* the next turn is no deadline */
         /* libev counts from the start of this turn, which may lie well back after long work. */
         ev_now_update(loop->ev);
         ev_timer_init(&t->timer, on_timer, (double) usec / 1e6, 0.);
@@ -207,6 +208,27 @@ void timer_start(struct timer *t, struct loop *loop, uint64_t usec, void (*handl
         ev_set_priority(&t->timer, EV_MINPRI);
         t->timer.data = t;
         ev_timer_start(loop->ev, &t->timer);
+}
+
+void timer_start(struct timer *t, struct loop *loop, uint64_t usec, void (*handler)(void *owner),
+                 void *owner) {
+        t->due_usec = usec > 0 ? loop_now_usec() + usec : 0; /* the next turn is never late */
+        t->grace_usec = 0;
+        start(t, loop, usec, handler, owner);
+}
+
+void deadline_start_at(struct timer *t, struct loop *loop, uint64_t due_usec,
+                       void (*handler)(void *owner), void *owner) {
+        uint64_t now = loop_now_usec();
+
+        t->due_usec = due_usec;
+        t->grace_usec = DEADLINE_GRACE_USEC;
+        start(t, loop, due_usec > now ? due_usec - now : 0, handler, owner);
+}
+
+void deadline_start(struct timer *t, struct loop *loop, uint64_t usec, void (*handler)(void *owner),
+                    void *owner) {
+        deadline_start_at(t, loop, loop_now_usec() + usec, handler, owner);
 }
 
 void timer_stop(struct timer *t) {

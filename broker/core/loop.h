@@ -9,7 +9,7 @@
  * called.
  *
  * Descriptors come before timers: who is waited for until a deadline is heard first, also when we
- * are late.
+ * are late. What is not told by one descriptor alone is waited for with deadline_start().
  */
 #ifndef CORE_LOOP_H
 #define CORE_LOOP_H
@@ -55,10 +55,12 @@ bool io_watch_is_started(const struct io_watch *w);
  */
 void loop_put_child(struct loop *loop, int pidfd);
 
+#define DEADLINE_GRACE_USEC (500 * 1000)
+
 struct timer {
         ev_timer timer;
         struct loop *loop;
-        uint64_t due_usec;
+        uint64_t due_usec, grace_usec;
         void (*handler)(void *owner);
         void *owner;
 };
@@ -66,6 +68,16 @@ struct timer {
 /* Once, after `usec`. Starting a started timer sets it anew. A loop without timers never wakes. */
 void timer_start(struct timer *t, struct loop *loop, uint64_t usec, void (*handler)(void *owner),
                  void *owner);
+/*
+ * Likewise, until patience with somebody is over. He may have done in time what takes us turns, a
+ * child or another answer to hear of: when we were held up past the deadline, he has
+ * DEADLINE_GRACE_USEC from the moment in which we go on.
+ */
+void deadline_start(struct timer *t, struct loop *loop, uint64_t usec, void (*handler)(void *owner),
+                    void *owner);
+/* As loop_now_usec() counts, and possibly past. */
+void deadline_start_at(struct timer *t, struct loop *loop, uint64_t due_usec,
+                       void (*handler)(void *owner), void *owner);
 void timer_stop(struct timer *t);
 bool timer_is_started(const struct timer *t);
 

@@ -220,7 +220,7 @@ int worker_start(struct worker **ret, struct worker_pool *pool, const struct err
         w->size = 0;
         w->done = done;
         w->owner = owner;
-        timer_start(&w->timer, pool->loop, deadline_usec, on_deadline, w);
+        deadline_start(&w->timer, pool->loop, deadline_usec, on_deadline, w);
         *ret = w;
         return 0;
 }

@@ -125,15 +125,12 @@ static const char *other_side(const struct fd_store *s) {
 /* The oldest barrier is the one to be late, if any is. */
 static void watch_barriers(struct fd_store *s) {
         const struct barrier *b = TAILQ_FIRST(&s->barriers);
-        uint64_t age;
 
         if (!b || s->is_overdue) {
                 timer_stop(&s->overdue);
                 return;
         }
-        age = loop_now_usec() - b->asked_usec;
-        timer_start(&s->overdue, s->loop, age < OVERDUE_USEC ? OVERDUE_USEC - age : 0, on_overdue,
-                    s);
+        deadline_start_at(&s->overdue, s->loop, b->asked_usec + OVERDUE_USEC, on_overdue, s);
 }
 
 static void on_overdue(void *owner) {

@@ -157,7 +157,7 @@ int memory_change_keeper(struct memory *m, int link_fd) {
         (void) push_everything(m);
         if (m->leaving_fd < 0)
                 return 0;
-        timer_start(&m->retry, m->loop, CHANGE_USEC, on_takes_nothing, m);
+        deadline_start(&m->retry, m->loop, CHANGE_USEC, on_takes_nothing, m);
         if (fd_store_barrier(m->store, on_has_everything, m) < 0)
                 on_has_everything(m); /* it is all on the way */
         return 0;

@@ -234,6 +234,32 @@ START_TEST(a_connection_in_the_queue_is_not_served) {
 }
 END_TEST
 
+/* We are not scheduled, and the server serves meanwhile: while it accepts, and while we look who
+ * did.
+ */
+START_TEST(time_that_we_were_held_up_is_not_the_servers) {
+        struct test_tree t;
+
+        set_up(HEALTH_HTTP);
+        f.config.timeout_usec = 300 * 1000;
+        test_tree_start(&t, f.loop, serve, ok);
+        f.target.tree = &t.tree;
+        for (int tries = 0; tries < 5; tries++) {
+                f.results = 0;
+                ck_assert_int_eq(health_start(&f.health, f.loop, NULL, &f.target, on_done, NULL),
+                                 0);
+                RUN_UNTIL(f.loop, health_is_waiting(&f.health));
+                if (_i == 1)
+                        RUN_UNTIL(f.loop, !health_is_waiting(&f.health));
+                (void) usleep(500 * 1000);
+                RUN_UNTIL(f.loop, f.results > 0);
+                ck_assert_msg(f.result == HEALTH_GOOD, "%d: %s", (int) f.result, f.text);
+        }
+        test_tree_end(&t);
+        tear_down();
+}
+END_TEST
+
 START_TEST(accepted_is_enough_for_tcp) {
         struct test_tree t;
 
@@ -458,6 +484,7 @@ SUITE("health", {
         TEST(the_status_decides);
         TEST(nonsense_and_silence_are_no_answer);
         TEST(a_connection_in_the_queue_is_not_served);
+        tcase_add_loop_test(tests_, time_that_we_were_held_up_is_not_the_servers, 0, 2);
         TEST(accepted_is_enough_for_tcp);
         TEST(accepted_and_gone_is_said_to_be_nobodys);
         TEST(nobody_listens);

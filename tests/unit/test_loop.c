@@ -125,6 +125,55 @@ START_TEST(what_came_in_time_is_heard_before_its_deadline) {
 }
 END_TEST
 
+static void answer_later(void *data) {
+        struct owner *o = data;
+
+        if (--o->fd > 0)
+                timer_start(&o[1].timer, o->loop, 1000, answer_later, o);
+        else
+                timer_stop(&o->timer);
+}
+
+/* What it takes to hear of it is turns, and timers as late as the deadline. */
+START_TEST(when_we_were_held_up_a_deadline_waits_for_what_takes_turns) {
+        struct owner o[2] = {0};
+        uint64_t begin = loop_now_usec();
+
+        ck_assert_int_eq(loop_new(&o->loop), 0);
+        if (_i == 0)
+                deadline_start(&o->timer, o->loop, 1000, count, o);
+        else
+                deadline_start_at(&o->timer, o->loop, begin - 1000 * 1000, count, o);
+        o->fd = 5;
+        answer_later(o);
+        while (loop_now_usec() - begin < 200000)
+                ;
+        while (timer_is_started(&o->timer))
+                loop_run_once(o->loop, true);
+        ck_assert_int_eq(o->calls, 0);
+        ck_assert_int_eq(o->fd, 0);
+        loop_free(o->loop);
+}
+END_TEST
+
+/* But not for ever; and without a delay of ours it is what it says. */
+START_TEST(a_deadline_has_an_end) {
+        struct owner o = {0};
+        uint64_t begin = loop_now_usec(), took;
+
+        ck_assert_int_eq(loop_new(&o.loop), 0);
+        deadline_start(&o.timer, o.loop, 20000, count, &o);
+        while (_i == 1 && loop_now_usec() - begin < 200000)
+                ;
+        loop_run(o.loop);
+        took = loop_now_usec() - begin;
+        ck_assert_int_eq(o.calls, 1);
+        ck_assert(!timer_is_started(&o.timer));
+        ck_assert_uint_ge(took, _i == 0 ? 19000 : 199000 + DEADLINE_GRACE_USEC);
+        loop_free(o.loop);
+}
+END_TEST
+
 START_TEST(who_is_very_late_is_told_once) {
         struct owner o = {0};
         uint64_t begin = loop_now_usec();
@@ -308,6 +357,9 @@ SUITE("loop", {
         TEST(a_timer_fires_once_and_can_be_set_anew_or_stopped);
         TEST(a_timer_that_is_due_and_stopped_is_silent);
         tcase_add_loop_test(tests_, what_came_in_time_is_heard_before_its_deadline, 0, 2);
+        tcase_add_loop_test(tests_, when_we_were_held_up_a_deadline_waits_for_what_takes_turns, 0,
+                            2);
+        tcase_add_loop_test(tests_, a_deadline_has_an_end, 0, 2);
         TEST(who_is_very_late_is_told_once);
         TEST(starting_again_changes_what_is_waited_for);
         TEST(an_idle_loop_sleeps_without_a_limit);
