@@ -274,13 +274,13 @@ static int ask_who_runs(const struct endpoint *e, const struct endpoint_offer *o
         return r == -ECONNRESET || r == -EPIPE ? 0 : -EADDRINUSE;
 }
 
-/* 0: try again to get it. */
-static int wait_for_lock(const struct endpoint *e, const struct endpoint_offer *offer,
-                         uint64_t until_usec, struct log *log) {
+/* 0: try again to get it. `is_over`: it was tried when the time for that had passed. */
+static int wait_for_lock(const struct endpoint *e, const struct endpoint_offer *offer, bool is_over,
+                         struct log *log) {
         _cleanup_close_ int other = probe(e);
         int r = ask_who_runs(e, offer, other);
 
-        if (r == 0 && loop_now_usec() >= until_usec)
+        if (r == 0 && is_over)
                 r = -EADDRINUSE;
         if (r == 0)
                 (void) poll(NULL, 0, DYING_PAUSE_MSEC);
@@ -293,6 +293,7 @@ static int take_lock(struct endpoint *e, const struct endpoint_offer *offer, str
         uint64_t until_usec = loop_now_usec() + DYING_USEC;
         char path[LOCK_PATH_SIZE];
         _cleanup_close_ int fd = -1;
+        bool is_over = false;
         int r;
 
         lock_path(e, path);
@@ -303,9 +304,11 @@ static int take_lock(struct endpoint *e, const struct endpoint_offer *offer, str
                         r = -errno;
                         break;
                 }
-                r = wait_for_lock(e, offer, until_usec, log);
+                r = wait_for_lock(e, offer, is_over, log);
                 if (r < 0)
                         return r;
+                /* An offer takes its time, and so may we: what ended meanwhile is not there. */
+                is_over = loop_now_usec() >= until_usec;
         }
         /* An adopted socket may lie where we cannot write; whoever passed it starts us once. */
         if (r < 0 && e->adopted) {

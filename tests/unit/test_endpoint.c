@@ -111,6 +111,31 @@ START_TEST(the_lock_alone_keeps_a_second_broker_out) {
 }
 END_TEST
 
+/* As when we were not scheduled for longer than one on its way out is waited for. */
+static int end_while_we_are_held_up(const void *owner, int fd) {
+        const int *its = owner;
+
+        (void) poll(NULL, 0, 2100);
+        close_fd(its[0]);
+        close_fd(its[1]);
+        return -ECONNRESET;
+}
+
+START_TEST(one_that_ended_while_we_were_held_up_is_not_there_any_more) {
+        int its[] = {open(test_path("broker.sock.lock"), O_RDWR | O_CREAT | O_CLOEXEC, 0600),
+                     bind_at(test_path("broker.sock"), SOCK_SEQPACKET, 1)};
+        struct endpoint_offer offer = {end_while_we_are_held_up, its};
+        struct endpoint e;
+        struct log *log;
+
+        ck_assert_int_eq(flock(its[0], LOCK_EX | LOCK_NB), 0);
+        ck_assert_int_eq(log_new(&log, "test", LOG_TARGET_NONE, LEVEL_DEBUG), 0);
+        ck_assert_int_eq(endpoint_open(&e, test_path("broker.sock"), NULL, &offer, log), 0);
+        endpoint_close(&e);
+        log_free(log);
+}
+END_TEST
+
 /* Killed, it has the socket and the lock for some milliseconds yet, and one longer than the other.
  */
 START_TEST(one_that_is_on_its_way_out_is_waited_for) {
@@ -259,6 +284,7 @@ SUITE("endpoint", {
         TEST(a_second_broker_is_told_who_is_running);
         TEST(the_lock_alone_keeps_a_second_broker_out);
         tcase_add_loop_test(tests_, one_that_is_on_its_way_out_is_waited_for, 0, 2);
+        TEST(one_that_ended_while_we_were_held_up_is_not_there_any_more);
         TEST(a_stale_socket_is_bound_over);
         TEST(a_living_socket_without_our_lock_is_left_alone);
         TEST(what_is_no_socket_is_never_removed);
