@@ -236,11 +236,13 @@ static bool may_pass(int error) {
         return error == -EHOSTDOWN || error == -EACCES;
 }
 
-/* At once for the first time in a call, then less and less often. */
+/* At once for the first time in a call, then less and less often, and once more when the patience
+ * is over: it may be back, and we were held up. */
 int connection_come_back(struct fdpass *c) {
         int64_t patience = deadline_in(c->patience);
         int64_t deadline = patience < c->deadline ? patience : c->deadline;
         int64_t tell_at = c->away ? deadline_in(AWAY_TOLD_MSEC) : deadline_in(-1);
+        bool is_over;
         int r = -EHOSTDOWN;
 
         do {
@@ -250,8 +252,9 @@ int connection_come_back(struct fdpass *c) {
                         sleep_until(clock_usec() + (int64_t) delay * 1000, deadline);
                 c->waited = true;
                 c->retry_delay = delay > 0 ? 2 * delay : 1;
-                if (deadline_remaining(deadline) == 0)
+                if (deadline_remaining(c->deadline) == 0)
                         break;
+                is_over = deadline_remaining(patience) == 0;
                 if (deadline_remaining(tell_at) == 0) {
                         tell_at = deadline_in(-1);
                         c->away(c->away_owner);
@@ -259,7 +262,7 @@ int connection_come_back(struct fdpass *c) {
                 r = control_socket_connect_until(c->path, deadline);
                 if (r >= 0)
                         r = replace_socket(c, r);
-        } while (may_pass(r));
+        } while (may_pass(r) && !is_over);
         return r < 0 ? connection_die(c, r) : 0;
 }
 

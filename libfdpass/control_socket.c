@@ -168,14 +168,14 @@ static int connect_patiently(int fd, const struct sockaddr_un *address, int64_t 
                 int64_t left = deadline_remaining(deadline);
                 struct timeval limit = usec_timeval(left);
 
-                if (left == 0)
-                        return -ETIMEDOUT;
                 if (setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit)) < 0)
                         return -errno;
                 if (connect(fd, (const struct sockaddr *) address, sizeof(*address)) == 0)
                         return 0;
                 if (errno != EINTR && errno != EAGAIN)
                         return translate(errno);
+                if (left == 0) /* once at least: what came late is ourselves, perhaps */
+                        return -ETIMEDOUT;
         }
 }
 

@@ -100,6 +100,32 @@ START_TEST(an_event_at_the_last_moment_does_not_start_the_clock_anew) {
 }
 END_TEST
 
+/* The caller is stopped for longer than its patience, and what it waits for comes meanwhile. */
+static void script_to_one_held_up(int listening) {
+        int c = fake_accept(listening);
+
+        (void) fake_request(c);
+        FAKE_ASSERT(kill(getppid(), SIGSTOP) == 0);
+        FAKE_ASSERT(message_send(c, "EVENT=CHANGED\nNAME=a", 20, NULL, 0) == 0);
+        fake_send(c, LEND_ONE, 1);
+        fake_pass_time(300);
+        FAKE_ASSERT(kill(getppid(), SIGCONT) == 0);
+        fake_wait_closed(c);
+}
+
+START_TEST(an_answer_that_came_in_time_is_heard_late) {
+        struct fake fake = fake_start(script_to_one_held_up);
+        struct fdpass *c = fake_open(&fake);
+        int fd;
+
+        ck_assert_int_eq(fdpass_set_timeout(c, 150), 0);
+        ck_assert_int_eq(fdpass_acquire(c, "web", &fd), 0);
+        close_fd(fd);
+        fdpass_close(c);
+        fake_join(&fake);
+}
+END_TEST
+
 static void ignore_signal(int signal_number) {
 }
 
@@ -254,6 +280,38 @@ START_TEST(patience_with_a_lost_broker_is_bounded_apart_from_the_call) {
 }
 END_TEST
 
+static void script_back_for_one_held_up(int listening) {
+        int c = fake_accept(listening);
+
+        (void) fake_request(c);
+        unlink(test_path("broker.sock"));
+        close(listening);
+        close(c);
+        fake_pass_time(50); /* it has begun to look for another one */
+        FAKE_ASSERT(kill(getppid(), SIGSTOP) == 0);
+        listening = fake_listen(test_path("broker.sock"), 4);
+        fake_pass_time(300);
+        FAKE_ASSERT(kill(getppid(), SIGCONT) == 0);
+        c = fake_accept(listening);
+        (void) fake_request(c);
+        fake_send(c, LEND_ONE, 1);
+        fake_wait_closed(c);
+}
+
+START_TEST(a_broker_that_came_back_in_time_is_found_late) {
+        struct fake fake = fake_start(script_back_for_one_held_up);
+        struct fdpass *c = fake_open(&fake);
+        int fd;
+
+        ck_assert_int_eq(fdpass_set_timeout(c, -1), 0);
+        fdpass_set_patience(c, 200, NULL, NULL);
+        ck_assert_int_eq(fdpass_acquire(c, "web", &fd), 0);
+        close_fd(fd);
+        fdpass_close(c);
+        fake_join(&fake);
+}
+END_TEST
+
 static int *attempts; /* of both */
 
 static void script_always_hangs_up(int listening) {
@@ -330,11 +388,13 @@ SUITE("reconnect", {
         TEST(no_answer_is_a_timeout_and_the_connection_is_dead);
         TEST(events_do_not_prolong_the_wait_for_an_answer);
         TEST(an_event_at_the_last_moment_does_not_start_the_clock_anew);
+        TEST(an_answer_that_came_in_time_is_heard_late);
         TEST(signals_neither_end_nor_prolong_the_wait);
         TEST(a_changed_timeout_holds_from_the_next_call_on);
         TEST(a_lost_broker_is_found_again_and_the_request_repeated);
         TEST(a_broker_that_starts_anew_is_waited_for);
         TEST(a_broker_that_does_not_come_back_in_time_is_an_error);
+        TEST(a_broker_that_came_back_in_time_is_found_late);
         tcase_add_loop_test(tests_, patience_with_a_lost_broker_is_bounded_apart_from_the_call, 0,
                             2);
         TEST(a_broker_that_always_hangs_up_is_asked_less_and_less_often);
