@@ -30,6 +30,8 @@
 #define POLL_LAST_USEC UINT64_C(500000)
 /* A parent that has not collected its child by then will hardly do. */
 #define STATUS_PATIENCE_USEC UINT64_C(320000)
+/* But who is ours, too, collects: a keeper that has not was held up. */
+#define KEEPER_PATIENCE_USEC UINT64_C(3000000)
 /* A group that is still there after this may consist of zombies that nobody collects. */
 #define ZOMBIE_PATIENCE_USEC UINT64_C(160000)
 #define SEARCH_USEC UINT64_C(5000000)
@@ -82,23 +84,35 @@ static void on_exit_of_main(void *owner, int events) {
                 return; /* of another process, which is the main one now */
         if (process_end_read(tree->pidfd, &tree->end, &tree->status))
                 tell_main_end(tree);
-        else
+        else {
+                tree->exit_usec = loop_now_usec();
                 poll_now(tree);
+        }
 }
 
 static bool main_is_over(struct process_tree *tree) {
         return !tree->main_ended && !io_watch_is_started(&tree->exit_watch);
 }
 
+static bool is_to_be_collected(const struct process_tree *tree) {
+        struct process_stat stat;
+
+        if (tree->poll_usec <= STATUS_PATIENCE_USEC)
+                return true;
+        return loop_now_usec() - tree->exit_usec < KEEPER_PATIENCE_USEC &&
+               process_stat_read(tree->pid, &stat) == 0 && stat.parent == getppid();
+}
+
 /* Its parent is another, who did not collect it when we were told that it had ended. */
 static void ask_status_again(struct process_tree *tree) {
         if (process_end_read(tree->pidfd, &tree->end, &tree->status)) {
                 tell_main_end(tree);
-        } else if (tree->poll_usec > STATUS_PATIENCE_USEC) {
+        } else if (is_to_be_collected(tree)) {
+                poll_later(tree);
+        } else {
                 tree->end = PROCESS_UNKNOWN;
                 tell_main_end(tree);
-        } else
-                poll_later(tree);
+        }
 }
 
 /* ---- a process group that does not go away ---------------------------------------------------*/

@@ -54,6 +54,7 @@ struct process_tree {
         int events_set;               /* epoll set of it alone, owned: libev has no EPOLLPRI; -1 */
         struct timer poll;            /* a process group tells nothing: asked while it is to end */
         uint64_t poll_usec;           /* the next pause of it, which grows */
+        uint64_t exit_usec;           /* since when another is to collect the main process */
         struct helper *search; /* for living members of a group that does not go away; NULL */
 
         /* Without a cgroup: the group that the first process leads, whoever is the main one now. */

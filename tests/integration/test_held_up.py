@@ -18,11 +18,10 @@ def scene(broker, tmp_path):
     return lambda components, **kwargs: Scene(broker, tmp_path, components, **kwargs)
 
 
-def hold_up(s, seconds):
-    broker = s.broker.broker_pid
-    os.kill(broker, signal.SIGSTOP)
+def hold_up(pid, seconds):
+    os.kill(pid, signal.SIGSTOP)
     time.sleep(seconds)
-    os.kill(broker, signal.SIGCONT)
+    os.kill(pid, signal.SIGCONT)
 
 
 @pytest.mark.parametrize("directives", [
@@ -38,7 +37,7 @@ def test_who_started_in_time_serves(scene, directives):
     s.components["hermes"] += f"TimeoutStartSec={soon}ms\n"
     s.apply()
     job = s.job("RESTART", "hermes").step("starting", generation=2)
-    hold_up(s, soon / 1000 + 0.5)
+    hold_up(s.broker.broker_pid, soon / 1000 + 0.5)
     receipt = job.wait()["hermes"]
     assert receipt["verdict"] == "serves", (receipt, s.broker.log())
 
@@ -47,6 +46,19 @@ def test_who_started_in_time_serves(scene, directives):
 def test_who_ended_in_time_or_was_not_told_yet_is_not_killed(scene, directives):
     s = scene({"hermes": NOTIFY + "TimeoutStopSec=1500ms\n" + directives})
     job = s.job("STOP", "hermes").step("draining")
-    hold_up(s, 2)
+    hold_up(s.broker.broker_pid, 2)
     receipt = job.wait()["hermes"]
     assert not receipt["killed"], (receipt, s.broker.log())
+
+
+def test_how_it_ended_is_known_when_the_keeper_was_held_up(scene, tmp_path):
+    """It collects what an earlier broker started, and nobody is told the status before that."""
+    s = scene({"hermes": NOTIFY + "Restart=on-failure\nRestartSec=10ms\n"})
+    s.do("hermes", f"leave={tmp_path}/leave")
+    s.receipt("RESTART", "hermes")
+    os.kill(s.broker.broker_pid, signal.SIGKILL)
+    s.wait_state("hermes", "ready")
+    s.file("leave")
+    hold_up(s.broker.pid, 1.5)
+    assert s.wait_state("hermes", "stopped")["last_end"]["text"] == "exited with status 0", s.broker.log()
+    assert s.component("hermes")["restarts"] == 0
