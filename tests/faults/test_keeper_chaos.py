@@ -255,10 +255,19 @@ class Blows:
         return self.choices.random() * most
 
     def keeper_dies_and_is_replaced(self, keeper):
-        """By one that the broker makes, which has everything: before that, who kills the broker kills both."""
-        said = self.site.log().count("a new keeper has")
+        """
+        By one that the broker makes, which has everything: before that, who kills the broker kills both. The broker
+        says so, unless it executes another program first, which it does with everything kept, too.
+        """
+        made = "the keeper died; another one was started"
+        said = self.site.log().count(made)
+
+        def has_everything():
+            log = self.site.log()
+            return log.count(made) > said and re.search("a new keeper has|upgraded in place", log.rpartition(made)[2])
+
         end(keeper)
-        until(lambda: self.site.log().count("a new keeper has") > said, "another keeper")
+        until(has_everything, "another keeper")
 
     def keeper(self, _, keeper):
         end(keeper)
