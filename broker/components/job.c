@@ -35,6 +35,10 @@ const char *job_kind_name(enum job_kind kind) {
         return kinds[kind].name;
 }
 
+bool job_kind_starts(enum job_kind kind) {
+        return kind == JOB_START || kind == JOB_RESTART || kind == JOB_RESUME;
+}
+
 const char *job_cancel_reason(enum job_kind kind) {
         return kind == JOB_PAUSE ? "it is being paused" : "it is being stopped";
 }
@@ -537,7 +541,9 @@ bool job_item_has_begun(const struct job_item *item) {
 static enum job_round round_of(const struct job_item *item) {
         if (item->decided)
                 return JOB_ROUND_DECIDED;
-        return job_item_has_begun(item) ? JOB_ROUND_BEGUN : JOB_ROUND_WAITING;
+        if (job_item_has_begun(item))
+                return JOB_ROUND_BEGUN;
+        return item->job->kind == JOB_RESTART ? JOB_ROUND_RESTART : JOB_ROUND_WAITING;
 }
 
 void job_resume(struct job *j, enum job_round round) {
@@ -546,6 +552,8 @@ void job_resume(struct job *j, enum job_round round) {
 
                 if (!item->begun || item->finished || round_of(item) != round)
                         continue;
+                if (item->operation)
+                        continue; /* begun only now, because one before it in its job is over */
                 if (item->decided && !item->component) {
                         item->finished = true; /* it went, and so has all that was waited for */
                         continue;

@@ -20,7 +20,9 @@ struct component_table;
 
 enum job_kind { JOB_START, JOB_STOP, JOB_RESTART, JOB_RELOAD, JOB_PAUSE, JOB_RESUME, N_JOB_KINDS };
 
-const char *job_kind_name(enum job_kind kind);                /* "start" … */
+const char *job_kind_name(enum job_kind kind); /* "start" … */
+/* It is for components to run afterwards. */
+bool job_kind_starts(enum job_kind kind);
 const char *job_cancel_reason(enum job_kind stops);           /* of what it takes the place of */
 int job_kind_from_name(struct text name, enum job_kind *ret); /* 0 or -EINVAL */
 
@@ -146,9 +148,15 @@ int job_new(struct component_table *table, enum job_kind kind, const char *id, s
 int job_add_item(struct job *job, struct component *component, const char *name, bool asked_for);
 /*
  * What a broker before us began: in rounds over all jobs, so that what had begun is there before
- * what waits for it.
+ * what waits for it, and restarts that wait before what had joined them.
  */
-enum job_round { JOB_ROUND_DECIDED, JOB_ROUND_BEGUN, JOB_ROUND_WAITING, N_JOB_ROUNDS };
+enum job_round {
+        JOB_ROUND_DECIDED,
+        JOB_ROUND_BEGUN,
+        JOB_ROUND_RESTART,
+        JOB_ROUND_WAITING,
+        N_JOB_ROUNDS
+};
 void job_resume(struct job *job, enum job_round round);
 /* It was its component's turn to do it, before the broker died. */
 bool job_item_has_begun(const struct job_item *item);

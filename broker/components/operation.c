@@ -15,7 +15,7 @@
 
 /* ---- its life ---------------------------------------------------------------------------------*/
 
-static int operation_new(struct component *c, enum job_kind kind, struct operation **ret) {
+int operation_new(struct component *c, enum job_kind kind, struct operation **ret) {
         struct operation *op = calloc(1, sizeof(*op));
 
         if (!op)
@@ -26,7 +26,7 @@ static int operation_new(struct component *c, enum job_kind kind, struct operati
         return 0;
 }
 
-static void add_item(struct operation *op, struct job_item *item) {
+void operation_add_item(struct operation *op, struct job_item *item) {
         if (!item)
                 return;
         LIST_INSERT_HEAD(&op->items, item, in_operation);
@@ -87,12 +87,8 @@ static void cancel(struct operation *op, const char *reason) {
 
 /* ---- starting and stopping --------------------------------------------------------------------*/
 
-static bool starts(enum job_kind kind) {
-        return kind == JOB_START || kind == JOB_RESTART || kind == JOB_RESUME;
-}
-
 bool operation_starts(const struct operation *op) {
-        return starts(op->kind) && !op->decided;
+        return job_kind_starts(op->kind) && !op->decided;
 }
 
 /* How far it has come: one that a broker after us resumes is not to begin anything twice. */
@@ -425,7 +421,7 @@ void operation_advance(struct operation *op) {
         if (op->is_over)
                 return;
         if (!op->decided) {
-                if (starts(op->kind))
+                if (job_kind_starts(op->kind))
                         advance_start(op);
                 else if (op->kind == JOB_RELOAD)
                         advance_reload(op);
@@ -441,7 +437,7 @@ void operation_advance(struct operation *op) {
 /* ---- requests ---------------------------------------------------------------------------------*/
 
 static void set_goal(struct component *c, enum job_kind kind) {
-        if (starts(kind))
+        if (job_kind_starts(kind))
                 component_set_goal(c, GOAL_RUNNING, "");
         else if (kind == JOB_STOP)
                 component_set_goal(c, GOAL_STOPPED, "");
@@ -467,7 +463,7 @@ void operation_begin(struct operation *op) {
 static bool is_joined(struct operation *op, enum job_kind kind, struct job_item *item) {
         if (!op || op->kind != kind)
                 return false;
-        add_item(op, item);
+        operation_add_item(op, item);
         return true;
 }
 
@@ -477,7 +473,7 @@ int operation_request(struct component *c, enum job_kind kind, struct job_item *
         struct operation *op;
         int r;
 
-        if (starts(kind) && c->table->stopping)
+        if (job_kind_starts(kind) && c->table->stopping)
                 return -ESHUTDOWN;
         /* A restart that is under way may have read the program before what is to be deployed. */
         if (is_joined(c->next, kind, item))
@@ -493,7 +489,7 @@ int operation_request(struct component *c, enum job_kind kind, struct job_item *
         r = operation_new(c, kind, &op);
         if (r < 0)
                 return r;
-        add_item(op, item);
+        operation_add_item(op, item);
         if (stops) {
                 cancel(c->next, why);
                 cancel(c->operation, why);
@@ -506,95 +502,4 @@ int operation_request(struct component *c, enum job_kind kind, struct job_item *
         c->operation = op;
         operation_begin(op);
         return 0;
-}
-
-/* It has its verdict: the old generation's end is waited for. */
-static void resume_decided(struct operation *op, const struct job_item *item) {
-        op->decided = true;
-        (void) receipt_copy(&op->receipt, &item->receipt);
-        operation_sample_start(op, item->drops_before);
-        TAILQ_INSERT_TAIL(&op->component->draining, op, entry);
-        component_touch(op->component);
-}
-
-static void resume_begun(struct operation *op, const struct job_item *item, uint64_t places) {
-        struct component *c = op->component;
-
-        op->begun = places;
-        op->served = component_served_places(c);
-        op->receipt.generation = op->generation;
-        op->receipt.generation_before = item ? item->receipt.generation_before : 0;
-        c->operation = op;
-        operation_sample_start(op, item ? item->drops_before : queue_sample_drops(c));
-        component_touch(c);
-}
-
-int operation_resume(struct component *c, enum job_kind kind, struct job_item *item) {
-        uint64_t generation = item->receipt.generation;
-        struct operation *op;
-        int r;
-
-        if (!item->decided && c->operation) {
-                if (c->operation->kind != kind || c->operation->generation != generation)
-                        return operation_request(c, kind, item);
-                add_item(c->operation, item); /* two jobs had asked for the same */
-                return 0;
-        }
-        if (!item->decided && !job_item_has_begun(item))
-                return operation_request(c, kind, item);
-        r = operation_new(c, kind, &op);
-        if (r < 0)
-                return r;
-        add_item(op, item);
-        op->generation = starts(kind) ? generation : 0;
-        if (item->decided)
-                resume_decided(op, item);
-        else
-                resume_begun(op, item, item->places);
-        return 0;
-}
-
-/* Of another generation that is not yet on its way out, in a place of this one. */
-static bool has_older(const struct component *c, uint64_t generation, uint64_t places) {
-        const struct instance *i;
-
-        TAILQ_FOREACH (i, &c->instances, entry)
-                if (i->life < LIFE_DRAINING && i->generation < generation &&
-                    (places & component_place(i->index)))
-                        return true;
-        return false;
-}
-
-/* It may not have come to all places yet. A back-off starts what is missing at its end. */
-static bool is_started_unasked(const struct component *c) {
-        const struct instance *i;
-
-        TAILQ_FOREACH (i, &c->instances, entry)
-                if (instance_is_starting(i))
-                        return c->goal == GOAL_RUNNING && !timer_is_started(&c->back_off);
-        return false;
-}
-
-void operation_resume_unasked(struct component *c) {
-        const struct instance *i;
-        struct operation *op;
-        uint64_t newest = 0, places = 0;
-
-        TAILQ_FOREACH (i, &c->instances, entry)
-                if (i->life < LIFE_DRAINING && i->generation > newest)
-                        newest = i->generation;
-        TAILQ_FOREACH (i, &c->instances, entry)
-                if (i->generation == newest)
-                        places |= component_place(i->index);
-        if (c->operation)
-                return;
-        if (!has_older(c, newest, places)) {
-                if (is_started_unasked(c))
-                        (void) operation_request(c, JOB_START, NULL);
-                return;
-        }
-        if (operation_new(c, JOB_RESTART, &op) < 0)
-                return;
-        op->generation = newest;
-        resume_begun(op, NULL, places);
 }

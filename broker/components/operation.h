@@ -56,15 +56,6 @@ struct operation {
  */
 int operation_request(struct component *component, enum job_kind kind, struct job_item *item);
 
-/*
- * Go on with one that a broker before us began; the item and its receipt say how far it had come.
- * 0 or -ENOMEM.
- */
-int operation_resume(struct component *component, enum job_kind kind, struct job_item *item);
-/* The same with what nobody had asked for: a restart, when there is a newer generation and none
- * that takes its place, or a start. */
-void operation_resume_unasked(struct component *component);
-
 /* It is the component's turn to do this one. */
 void operation_begin(struct operation *operation);
 
@@ -79,6 +70,22 @@ void operation_unlink_item(struct job_item *item);
 
 /* At the end of the broker: freed as it is. NULL allowed; returns NULL. */
 struct operation *operation_free(struct operation *operation);
+
+/* One that nothing has begun yet, of no job. 0 or -ENOMEM. */
+int operation_new(struct component *component, enum job_kind kind, struct operation **ret);
+/* The item waits for it; NULL: nobody does. */
+void operation_add_item(struct operation *operation, struct job_item *item);
+
+/* ---- operation_resume.c ---------------------------------------------------------------------- */
+
+/*
+ * Go on with one that a broker before us began; the item and its receipt say how far it had come.
+ * 0 or -ENOMEM.
+ */
+int operation_resume(struct component *component, enum job_kind kind, struct job_item *item);
+/* The same with what nobody had asked for: a restart, when there is a newer generation and none
+ * that takes its place, or a start. */
+void operation_resume_unasked(struct component *component);
 
 /* ---- operation_verdict.c --------------------------------------------------------------------- */
 
