@@ -126,11 +126,20 @@ static void print_failed(const json_t *item, FILE *stream) {
                 fputs(", and its listeners are held", stream);
 }
 
+static void print_goes_on(const json_t *item, FILE *stream) {
+        if (number(item, "generation_before") > 0)
+                fprintf(stream, ", and generation %llu goes on", number(item, "generation_before"));
+}
+
 /* A reload changes nothing of what serves, whatever becomes of it. */
 static void print_not_reloaded(const json_t *item, FILE *stream) {
         fputs("not reloaded", stream);
-        if (number(item, "generation_before") > 0)
-                fprintf(stream, ", and generation %llu goes on", number(item, "generation_before"));
+        print_goes_on(item, stream);
+}
+
+static void print_not_restarted(const json_t *item, FILE *stream) {
+        fputs("not restarted", stream);
+        print_goes_on(item, stream);
 }
 
 static void print_stopped(const json_t *item, FILE *stream) {
@@ -185,6 +194,7 @@ static const struct kind_text {
         {"pause", {"done", true, print_paused}},
         {"reload", {"done", true, print_reloaded}},
         {"reload", {"failed", false, print_not_reloaded}},
+        {"restart", {"skipped", false, print_not_restarted}},
 };
 
 static const struct verdict_text *verdict_of(const char *kind, const json_t *item) {

@@ -166,8 +166,9 @@ static void begin_item(struct job_item *item) {
 
         if (!can_be_done(item))
                 return;
-        missing = kinds[j->kind].backwards ? NULL : missing_requirement(item);
+        missing = job_kind_starts(j->kind) ? missing_requirement(item) : NULL;
         if (missing) {
+                item->receipt.generation_before = component_generation(item->component);
                 settle(item, VERDICT_SKIPPED, "it requires ", missing->name,
                        missing->receipt.verdict == VERDICT_CANCELED ? ", which was not started"
                                                                     : ", which failed");

@@ -388,6 +388,9 @@ def test_who_was_not_started_with_the_broker_because_another_failed_is_shown_as_
     b.fdpass("apply")
     b.fdpass("stop", "db")
     assert "api: not started: it requires db, which failed" in b.fdpass("start", "api", check=False).stderr
+    said = b.fdpass("restart", "api", "db", check=False).stderr
+    generation = b.status()["components"][0]["generation"]
+    assert f"api: not restarted, and generation {generation} goes on: it requires db, which failed" in said
     assert b.status()["components"][0]["state"] == "ready"  # it was running, and does
 
 

@@ -206,6 +206,37 @@ START_TEST(who_requires_one_that_failed_is_skipped) {
 }
 END_TEST
 
+/* A reload that failed changes nothing of what others require. */
+START_TEST(who_requires_one_that_was_not_reloaded_is_reloaded) {
+        struct job *job;
+
+        open_scene("a \nb Requires=a;After=a;ExecReload=true");
+        test_write("go", "");
+        LIFE_UNTIL(&l, life_begin_job(&l, JOB_START, "start", "b")->finished);
+        job = life_begin_job(&l, JOB_RELOAD, "", NULL);
+        ck_assert_int_eq(verdict_of(job, "a"), VERDICT_FAILED);
+        ck_assert_int_eq(verdict_of(job, "b"), VERDICT_DONE);
+        life_end(&l);
+}
+END_TEST
+
+START_TEST(who_requires_one_that_does_not_come_back_goes_on) {
+        struct job *job;
+
+        open_scene("a Handover=stop-first\nb Requires=a;After=a");
+        test_write("go", "");
+        LIFE_UNTIL(&l, life_begin_job(&l, JOB_START, "start", "b")->finished);
+        ck_assert_int_eq(unlink(test_path("go")), 0);
+        test_write("bad.a", "");
+        job = life_begin_job(&l, JOB_RESTART, "", NULL);
+        ck_assert_int_eq(verdict_of(job, "a"), VERDICT_FAILED);
+        ck_assert_int_eq(verdict_of(job, "b"), VERDICT_SKIPPED);
+        ck_assert_uint_eq(life_receipt(&l, job, "b")->generation_before, 1);
+        ck_assert(life_is(&l, "b", COMPONENT_READY));
+        life_end(&l);
+}
+END_TEST
+
 START_TEST(a_stop_and_a_restart_are_passed_on_to_the_parts_that_run) {
         struct job *job;
 
@@ -595,6 +626,8 @@ SUITE("job", {
         TEST(a_circle_is_broken_and_all_start);
         tcase_add_loop_test(tests_, a_stop_takes_back_what_has_not_begun, 0, 4);
         TEST(who_requires_one_that_failed_is_skipped);
+        TEST(who_requires_one_that_was_not_reloaded_is_reloaded);
+        TEST(who_requires_one_that_does_not_come_back_goes_on);
         TEST(a_stop_and_a_restart_are_passed_on_to_the_parts_that_run);
         TEST(what_is_required_is_started_and_not_restarted);
         TEST(the_same_id_is_the_same_job);
