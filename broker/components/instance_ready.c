@@ -24,7 +24,7 @@
  * has all its start-up before it. */
 #define EVIDENCE_NOTIFY_USEC (500 * 1000)
 #define EVIDENCE_EXEC_USEC (5 * 1000 * 1000)
-/* Answered so often by an older generation, and seen to wait for connections itself. */
+/* Answered so often in a row by an older generation, while this one was seen to wait, too. */
 #define ELSEWHERE_MAX 100
 
 static void schedule(struct instance *i, uint64_t usec);
@@ -71,14 +71,24 @@ static bool waits_for_connections(const struct instance *i) {
         return i->evidence >= EVIDENCE_WATCHES;
 }
 
+/* What was answered elsewhere before it waited for connections says nothing: it could not have had
+ * any of them. */
+static bool had_its_chance(struct instance *i, bool waited) {
+        if (!waited && waits_for_connections(i))
+                i->elsewhere = 0;
+        return waited && i->elsewhere >= ELSEWHERE_MAX;
+}
+
 /* `ask` as evidence_read() says it. */
 static void judge(struct instance *i, enum evidence best, bool ask) {
+        bool waited = waits_for_connections(i);
+
         if (best > i->evidence)
                 i->evidence = best;
         if (i->life != LIFE_STARTING)
                 return;
         if (has_health(i)) {
-                if (i->elsewhere >= ELSEWHERE_MAX && waits_for_connections(i))
+                if (had_its_chance(i, waited))
                         is_ready(i);
                 else
                         schedule(i, PROBE_FIRST_USEC);
@@ -188,10 +198,12 @@ static void probed_while_starting(struct instance *i, enum health_result result)
                 is_ready(i);
                 return;
         }
-        if (by_others(result))
+        if (by_others(result)) {
                 i->elsewhere++;
-        else
+        } else {
                 i->burst_result = result;
+                i->elsewhere = 0; /* it was this one, and it does not serve */
+        }
         if (i->n_probing == 0)
                 burst_failed(i);
 }

@@ -177,6 +177,21 @@ def test_a_deaf_generation_on_a_unix_path_leaves_the_old_one_serving(scene, tmp_
     assert load.made == load.served, str(load)
 
 
+def test_what_the_old_one_answered_while_the_new_one_came_up_says_nothing_of_its_health(scene):
+    s = scene({"hermes": "Type=exec\nHealthCheck=http:/\n"})
+    s.wait_state("hermes", "ready")
+    s.components["hermes"] += s.soon("hermes", least=8000)
+    s.apply()
+    sick, gate = s.file("sick"), s.file("gate")
+    s.do("hermes", f"sick={sick} starts-while={gate}")
+    job = s.job("RESTART", "hermes").step("starting")
+    until(lambda: int(s.ask("hermes", "/count")["answered"]) > 120, "many probes to be answered by the old one")
+    gate.unlink()
+    receipt = job.wait()["hermes"]
+    assert (receipt["verdict"], receipt["generation"]) == ("kept", 2), receipt
+    assert "last: HTTP status 500 from /" in receipt["reason"], receipt
+
+
 @pytest.mark.parametrize("kind", ["notify", "exec"])
 @pytest.mark.parametrize("words", ["asks=0.7", "asks=0"])
 def test_who_accepts_unseen_is_found_by_a_connection(scene, kind, words):

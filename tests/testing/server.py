@@ -52,6 +52,7 @@ def for_ever():
 class Server:
     def __init__(self):
         self.stopping = self.was_deaf = False
+        self.answered = 0  # requests for /
         self.woken, self.wake = socket.socketpair()
         self.wake.setblocking(False)
         self.woken.setblocking(False)
@@ -132,8 +133,7 @@ class Server:
             except OSError:
                 pass  # it went away
 
-    @staticmethod
-    def answer(connection):
+    def answer(self, connection):
         connection.settimeout(10)
         request = b""
         while b"\r\n\r\n" not in request:
@@ -141,11 +141,12 @@ class Server:
             if not more:
                 return
             request += more
+        self.answered += request.startswith(b"GET / ")
         if request.startswith(b"GET /hold"):
             wait(lambda: not holds("hold"))
         status = "500 sick" if holds("sick") else "200 OK"
         body = "\n".join([*(f"{key}={value}" for key, value in PLACE.items()), f"pid={os.getpid()}",
-                          f"cwd={os.getcwd()}", f"greeting={os.environ.get('GREETING', '')}", ""]).encode()
+                          f"cwd={os.getcwd()}", f"greeting={os.environ.get('GREETING', '')}", f"answered={self.answered}", ""]).encode()
         connection.sendall(f"HTTP/1.0 {status}\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body)
 
 
