@@ -100,10 +100,20 @@ static void on_spawned(void *owner, enum spawn_step step, int error, const char 
         }
 }
 
+/* It is to belong to the program's user: the first thing that a broker of another one may not. */
+static void tell_no_notify_socket(struct instance *i, int error) {
+        if (error == EPERM && geteuid() != 0 && i->config->has_user)
+                instance_set_reason(i, "User=, Group=: only a broker that runs as root can start "
+                                       "it as somebody else");
+        else
+                instance_set_reason(i, "making its notify socket: %s", strerror(error));
+}
+
 static int open_notify_socket(struct instance *i) {
         struct component_table *t = instance_table(i);
         _cleanup_free_ char *path = strdup(t->control_path);
         char id[NAME_LENGTH_MAX + 64];
+        int r;
 
         if (i->notify.fd >= 0)
                 return 0; /* a command before it has it */
@@ -111,9 +121,12 @@ static int open_notify_socket(struct instance *i) {
                 return -ENOMEM;
         (void) snprintf(id, sizeof(id), "%.64s.%llu.%u", i->component->name,
                         (unsigned long long) i->generation, i->index + 1);
-        return notify_socket_open(&i->notify, t->loop, t->log, i->component->name, dirname(path),
-                                  id, i->config->has_user ? i->config->uid : geteuid(),
-                                  i->config->has_user ? i->config->gid : getegid());
+        r = notify_socket_open(&i->notify, t->loop, t->log, i->component->name, dirname(path), id,
+                               i->config->has_user ? i->config->uid : geteuid(),
+                               i->config->has_user ? i->config->gid : getegid());
+        if (r < 0)
+                tell_no_notify_socket(i, -r);
+        return r;
 }
 
 static int open_output(struct instance *i, struct output_pipe *pipe, bool is_error, int *ret_fd) {

@@ -111,6 +111,23 @@ def test_the_directories_of_a_component_are_those_of_the_user(home):
 
 
 @pytest.mark.root
+@pytest.mark.parametrize("directive", ["User=root", "Group=root"])
+def test_who_is_to_be_somebody_else_is_told_that_root_is_needed(home, directive):
+    with open(os.path.join(home, "config/fdpass/fdpass.conf"), "w", encoding="ascii") as file:
+        file.write(f"[Component hermes]\nStart=manual\nRestart=no\n{directive}\nExecStart=sleep 1000\n")
+    env = clean_environment(HOME=home, XDG_CONFIG_HOME=os.path.join(home, "config"),
+                            XDG_RUNTIME_DIR=os.path.join(home, "runtime"))
+    process = start(home, env)
+    try:
+        command = as_user(os.path.join(home, "fdpass"), "start", "hermes", env=env)
+        _, err = command.communicate(timeout=DEADLINE)
+        assert command.returncode == 1
+        assert "User=, Group=: only a broker that runs as root can start it as somebody else" in err
+    finally:
+        end(process)
+
+
+@pytest.mark.root
 def test_a_folder_in_tmp_that_somebody_else_made_is_refused(home):
     folder = f"/tmp/fdpass-{UID}"
     os.mkdir(folder, 0o777)
