@@ -1,6 +1,7 @@
 /*
  * Finding the key that a misspelt one was meant to be: the fewest insertions, deletions and
- * replacements, without regard to case, and at most one for each three letters of the word.
+ * replacements, without regard to case, and at most one for each three letters of the word. Another
+ * letter is no misspelling of a name of one.
  */
 #include "config/suggestion.h"
 
@@ -39,10 +40,11 @@ static unsigned distance(const char *a, const char *b) {
 }
 
 const char *suggestion_better(const char *word, const char *best, const char *candidate) {
-        unsigned limit = (unsigned) (strlen(word) + 2) / 3;
+        size_t length = strlen(word);
+        unsigned limit = length > 1 ? (unsigned) (length + 2) / 3 : 0;
         unsigned d;
 
-        if (strlen(word) > WORD_MAX || strlen(candidate) > WORD_MAX)
+        if (length > WORD_MAX || strlen(candidate) > WORD_MAX)
                 return best;
         if (best)
                 limit = distance(word, best) - 1; /* the first of equally near ones stays */

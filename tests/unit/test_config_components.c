@@ -178,8 +178,9 @@ END_TEST
 START_TEST(a_name_that_is_nearly_that_of_a_component_is_told) {
         (void) test_write("fdpass.conf", "[Component engram]\nExecStart=/bin/true\n"
                                          "[Component hermes]\nExecStart=/bin/true\nAfter=engramm\n"
-                                         "Before=absent\n");
-        assert_loads(2);
+                                         "Before=absent x\n"
+                                         "[Component y]\nExecStart=/bin/true\n");
+        assert_loads(3);
         ck_assert_uint_eq(diagnostics.count, 1);
         ck_assert(
                 is_said(SEVERITY_WARNING,
