@@ -71,6 +71,13 @@ static void print_drain(const json_t *item, FILE *stream) {
                 fputs(", then killed", stream);
 }
 
+/* Of a broker that does not say whether there are listeners, they are spoken of. */
+static bool has_listeners(const json_t *item) {
+        const json_t *listeners = json_object_get(item, "listeners");
+
+        return !listeners || json_integer_value(listeners) > 0;
+}
+
 static void print_queue(const json_t *item, FILE *stream) {
         unsigned long long wait = number(item, "longest_wait_ms"), drops = number(item, "drops");
 
@@ -102,7 +109,8 @@ static void print_serves(const json_t *item, FILE *stream) {
                 print_escaped(stream, ready_by);
         }
         print_drain(item, stream);
-        print_queue(item, stream);
+        if (has_listeners(item))
+                print_queue(item, stream);
 }
 
 static void print_kept(const json_t *item, FILE *stream) {
@@ -113,16 +121,13 @@ static void print_kept(const json_t *item, FILE *stream) {
                 fputs("no other was started", stream);
 }
 
-/* Of a broker that does not say whether there are listeners, they are spoken of. */
 static void print_failed(const json_t *item, FILE *stream) {
-        const json_t *listeners = json_object_get(item, "listeners");
-
         if (number(item, "generation") > 0)
                 fprintf(stream, "failed: generation %llu does not serve",
                         number(item, "generation"));
         else
                 fputs("failed", stream);
-        if (!listeners || json_integer_value(listeners) > 0)
+        if (has_listeners(item))
                 fputs(", and its listeners are held", stream);
 }
 

@@ -1,6 +1,7 @@
 """`fdpass start`, `stop`, `restart`, `logs`, `status` and their verbs, against components that run."""
 import json
 import os
+import re
 import select
 import signal
 import socket
@@ -340,6 +341,8 @@ def test_the_command_gets_its_verdict_from_the_next_broker(hermes):
 def test_a_reload_does_not_end_who_does_not_catch_sighup(broker):
     b = broker("[Component a]\nExecStart=sleep 3600\n")
     until(lambda: b.status()["components"][0]["state"] == "ready", "it")
+    said = b.fdpass("restart", "a").stdout  # of queues and connections there is nothing to say
+    assert re.fullmatch(r"a: generation 2 serves \(was 1\); ready after .* by running(; 1 drained in [^;]*)?\n", said), said
     done = b.fdpass("reload", "a", check=False)
     logs = b.fdpass("logs", "a")  # nothing at all would look like a failure of the command
     assert (logs.stdout, logs.stderr) == ("", "a has written nothing that the broker remembers.\n")
@@ -350,7 +353,7 @@ def test_a_reload_does_not_end_who_does_not_catch_sighup(broker):
         refused = b.fdpass("logs", "a", f"--lines={bad}", check=False)
         assert refused.returncode == 2 and f"--lines={bad} is no number from 0 to 99999" in refused.stderr, refused
     assert done.returncode == 1
-    assert done.stderr.startswith("a: not reloaded, and generation 1 goes on: it does not catch SIGHUP, which would end "
+    assert done.stderr.startswith("a: not reloaded, and generation 2 goes on: it does not catch SIGHUP, which would end "
                                   "it: set ExecReload=")
     assert [i["state"] for i in b.status()["components"][0]["instances"]] == ["ready"]
     b.fdpass("stop", "a")
