@@ -220,11 +220,14 @@ static void print_processes(const json_t *item, const char *key, const char *wha
         size_t i;
 
         json_array_foreach(json_object_get(item, key), i, process) {
+                unsigned long long connections = number(process, "connections");
+
                 fprintf(stream, "    %llu ", number(process, "pid"));
                 print_escaped(stream, document_text(process, "name"));
                 fprintf(stream, " %s", what);
                 if (json_object_get(process, "connections"))
-                        fprintf(stream, " %llu connections", number(process, "connections"));
+                        fprintf(stream, " %llu connection%s", connections,
+                                connections == 1 ? "" : "s");
                 fputc('\n', stream);
         }
 }

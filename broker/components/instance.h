@@ -86,6 +86,7 @@ struct instance {
         bool is_healthy;
         bool is_left_sick; /* its hand-over is refused by the start limit, and that was said */
         unsigned failed_probes;
+        bool has_answered; /* a probe, itself: that is what health_text says from then on */
         char health_text[HEALTH_TEXT_SIZE];
         struct connections held; /* as counted last */
         bool was_killed;         /* at its deadline */

@@ -276,8 +276,9 @@ bool instance_accept_text(const struct instance *i, char *buffer, size_t size) {
                 (void) snprintf(others, sizeof(others), " (others accepted %llu)",
                                 (unsigned long long) a->by_others);
         (void) snprintf(buffer, size,
-                        ": %s and accepted none of %llu connections%s; if that is meant, set "
+                        ": %s and accepted none of %llu connection%s%s; if that is meant, set "
                         "HealthCheck=no",
-                        why_ready(i), (unsigned long long) a->made, others);
+                        why_ready(i), (unsigned long long) a->made, a->made == 1 ? "" : "s",
+                        others);
         return true;
 }

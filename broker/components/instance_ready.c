@@ -212,7 +212,9 @@ static void on_probed(void *owner, enum health_result result, const char *text) 
         struct instance *i = owner;
 
         i->n_probing--;
-        (void) snprintf(i->health_text, sizeof(i->health_text), "%s", text);
+        i->has_answered |= !by_others(result);
+        if (!i->has_answered || !by_others(result))
+                (void) snprintf(i->health_text, sizeof(i->health_text), "%s", text);
         if (i->life == LIFE_STARTING) {
                 probed_while_starting(i, result);
                 return;

@@ -93,7 +93,7 @@ START_TEST(one_connection_waits_for_as_long_as_it_takes) {
         life_pass(&l, 100);
         life_let_pass(i);
         EXPECT_WORDS(reason(job), "not seen to accept within TimeoutStartSec= (60 s): it runs and "
-                                  "accepted none of 1 connections; if that is meant, set "
+                                  "accepted none of 1 connection; if that is meant, set "
                                   "HealthCheck=no");
         ck_assert_uint_eq(waiting(0), 1);
         ck_assert_uint_eq(socket_at(0)->left_waiting, 1);
