@@ -486,7 +486,7 @@ int health_start(struct health *h, struct loop *loop, struct log *log,
         p->fd = -1;
         p->remote = target->address;
         p->remote_size = target->address_size;
-        p->deadline_usec = loop_now_usec() + target->config->timeout_usec;
+        p->deadline_usec = loop_in_usec(target->config->timeout_usec);
         set_loopback(&p->remote);
         /* From the loop, so that done() is never called within this. */
         timer_start(&p->look, loop, 0, begin, p);

@@ -92,7 +92,7 @@ static void on_deadline(void *owner) {
 void instance_set_deadline(struct instance *i, uint64_t usec) {
         if (usec == USEC_INFINITY)
                 return;
-        i->deadline_usec = loop_now_usec() + usec;
+        i->deadline_usec = loop_in_usec(usec);
         deadline_start(&i->deadline, instance_table(i)->loop, usec, on_deadline, i);
 }
 

@@ -130,6 +130,12 @@ uint64_t loop_now_usec(void) {
         return clock_monotonic_usec();
 }
 
+uint64_t loop_in_usec(uint64_t usec) {
+        uint64_t now = loop_now_usec();
+
+        return usec < UINT64_MAX - now ? now + usec : UINT64_MAX;
+}
+
 static void on_io(struct ev_loop *ev, ev_io *io, int events) {
         struct io_watch *w = io->data;
 
@@ -212,7 +218,7 @@ static void start(struct timer *t, struct loop *loop, uint64_t usec, void (*hand
 
 void timer_start(struct timer *t, struct loop *loop, uint64_t usec, void (*handler)(void *owner),
                  void *owner) {
-        t->due_usec = usec > 0 ? loop_now_usec() + usec : 0; /* the next turn is never late */
+        t->due_usec = usec > 0 ? loop_in_usec(usec) : 0; /* the next turn is never late */
         t->grace_usec = 0;
         start(t, loop, usec, handler, owner);
 }
@@ -228,7 +234,7 @@ void deadline_start_at(struct timer *t, struct loop *loop, uint64_t due_usec,
 
 void deadline_start(struct timer *t, struct loop *loop, uint64_t usec, void (*handler)(void *owner),
                     void *owner) {
-        deadline_start_at(t, loop, loop_now_usec() + usec, handler, owner);
+        deadline_start_at(t, loop, loop_in_usec(usec), handler, owner);
 }
 
 void timer_stop(struct timer *t) {

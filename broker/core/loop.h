@@ -29,6 +29,8 @@ void loop_stop(struct loop *loop);
 bool loop_is_stopped(const struct loop *loop);
 void loop_break(struct loop *loop); /* loop_run() returns, and may be called again */
 uint64_t loop_now_usec(void);       /* CLOCK_MONOTONIC */
+/* So far from now: UINT64_MAX, which never comes, when that lies beyond. */
+uint64_t loop_in_usec(uint64_t usec);
 
 enum { IO_READ = EV_READ, IO_WRITE = EV_WRITE };
 

@@ -292,6 +292,20 @@ START_TEST(who_does_not_feed_its_watchdog_is_told_with_its_own_signal) {
 }
 END_TEST
 
+/* How sd_notify(3) writes that there is to be none, and a little less. */
+START_TEST(a_watchdog_of_all_time_is_none) {
+        struct instance *i = speaker_start(
+                &l, "Type=notify\nExecStart=%s WATCHDOG_USEC=%s+READY=1\nHealthCheck=no\n",
+                speaker(), _i == 0 ? "18446744073709551615" : "18446744073709551614");
+
+        speaker_until(&l, i, LIFE_READY);
+        life_pass(&l, 20);
+        ck_assert_int_eq(i->life, LIFE_READY);
+        ck_assert_str_eq(i->reason, "");
+        life_end(&l);
+}
+END_TEST
+
 static bool has_unread(const struct instance *i) {
         char byte;
 
@@ -343,6 +357,7 @@ int main(int argc, char *argv[]) {
         TEST(a_foreign_main_pid_is_refused);
         TEST(more_time_can_be_asked_for_and_not_less);
         tcase_add_loop_test(tests_, a_word_that_lies_unread_is_heard_before_the_time_is_over, 0, 2);
+        tcase_add_loop_test(tests_, a_watchdog_of_all_time_is_none, 0, 2);
         tcase_add_loop_test(tests_, who_does_not_feed_its_watchdog_is_told_with_its_own_signal, 0,
                             2);
         suite_add_tcase(suite, tests_);

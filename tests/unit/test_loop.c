@@ -174,6 +174,22 @@ START_TEST(a_deadline_has_an_end) {
 }
 END_TEST
 
+/* Nobody has that much patience, but it can be asked for: it is not to be over at once. */
+START_TEST(a_deadline_beyond_the_end_of_time_never_comes) {
+        struct owner o = {0};
+
+        ck_assert_uint_eq(loop_in_usec(UINT64_MAX), UINT64_MAX);
+        ck_assert_int_eq(loop_new(&o.loop), 0);
+        deadline_start(&o.timer, o.loop, UINT64_MAX - (uint64_t) _i, count, &o);
+        for (uint64_t begin = loop_now_usec(); loop_now_usec() - begin < 5000;)
+                loop_run_once(o.loop, false);
+        ck_assert_int_eq(o.calls, 0);
+        ck_assert(timer_is_started(&o.timer));
+        timer_stop(&o.timer);
+        loop_free(o.loop);
+}
+END_TEST
+
 START_TEST(who_is_very_late_is_told_once) {
         struct owner o = {0};
         uint64_t begin = loop_now_usec();
@@ -360,6 +376,7 @@ SUITE("loop", {
         tcase_add_loop_test(tests_, when_we_were_held_up_a_deadline_waits_for_what_takes_turns, 0,
                             2);
         tcase_add_loop_test(tests_, a_deadline_has_an_end, 0, 2);
+        tcase_add_loop_test(tests_, a_deadline_beyond_the_end_of_time_never_comes, 0, 2);
         TEST(who_is_very_late_is_told_once);
         TEST(starting_again_changes_what_is_waited_for);
         TEST(an_idle_loop_sleeps_without_a_limit);
