@@ -445,17 +445,19 @@ static void wait_for_io(struct health_probe *p) {
         io_watch_start(&p->watch, p->health->loop, p->fd, steps[p->step].events, on_io, p);
 }
 
+/* One that goes on is not started anew: steps may follow each other faster than its grace ends. */
 static void set_deadline(struct health_probe *p) {
-        deadline_start_at(&p->deadline, p->health->loop, p->deadline_usec, on_deadline, p);
+        if (steps[p->step].has_own_deadline)
+                timer_stop(&p->deadline);
+        else if (!timer_is_started(&p->deadline))
+                deadline_start_at(&p->deadline, p->health->loop, p->deadline_usec, on_deadline, p);
 }
 
 static void set_step(struct health_probe *p, enum probe_step step) {
         io_watch_stop(&p->watch);
         timer_stop(&p->look);
-        timer_stop(&p->deadline);
         p->step = step;
-        if (!steps[step].has_own_deadline)
-                set_deadline(p);
+        set_deadline(p);
         steps[step].enter(p); /* it may be freed now */
 }
 
