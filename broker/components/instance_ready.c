@@ -383,6 +383,15 @@ static void handle_store(struct instance *i, struct notify_packet *p) {
                 up->remove(up->owner, i->component, p->fd_name);
 }
 
+static void handle_watchdog(struct instance *i, const struct notify_packet *p) {
+        if ((p->flags & NOTIFY_HAS_WATCHDOG_USEC) && i->watchdog_usec != p->watchdog_usec) {
+                i->watchdog_usec = p->watchdog_usec;
+                instance_keep(i); /* it says so only once */
+        }
+        if (p->flags & (NOTIFY_WATCHDOG | NOTIFY_HAS_WATCHDOG_USEC))
+                instance_feed_watchdog(i);
+}
+
 static void on_notify(void *owner, struct notify_packet *p) {
         struct instance *i = owner;
 
@@ -391,10 +400,7 @@ static void on_notify(void *owner, struct notify_packet *p) {
                 handle_main_pid(i, p->main_pid);
         if (p->flags & (NOTIFY_STORE | NOTIFY_REMOVE))
                 handle_store(i, p);
-        if (p->flags & NOTIFY_HAS_WATCHDOG_USEC)
-                i->watchdog_usec = p->watchdog_usec;
-        if (p->flags & (NOTIFY_WATCHDOG | NOTIFY_HAS_WATCHDOG_USEC))
-                instance_feed_watchdog(i);
+        handle_watchdog(i, p);
         if ((p->flags & NOTIFY_RELOADING) && !i->reloading) {
                 i->reloading = true;
                 instance_keep(i);

@@ -306,6 +306,29 @@ START_TEST(a_watchdog_of_all_time_is_none) {
 }
 END_TEST
 
+START_TEST(a_watchdog_that_it_set_itself_outlives_the_broker) {
+        const uint64_t hour_usec = UINT64_C(3600) * 1000 * 1000;
+        char text[4096];
+        struct scene next;
+        struct job *job;
+
+        (void) snprintf(text, sizeof(text),
+                        "[Component a]\nStart=manual\nType=notify\nHealthCheck=no\n"
+                        "WatchdogSec=60\nExecStart=%s READY=1 @%s WATCHDOG_USEC=%llu\n",
+                        speaker(), test_path("go"), (unsigned long long) hour_usec);
+        life_begin(&l, true);
+        life_apply(&l, "%s", text);
+        job = life_begin_job(&l, JOB_START, "start", "a");
+        LIFE_UNTIL(&l, job->finished);
+        test_write("go", "");
+        LIFE_UNTIL(&l, life_instance(&l, "a", 1)->watchdog_usec == hour_usec);
+        life_die(&l, &next);
+        life_apply(&next, "%s", text);
+        ck_assert_uint_eq(life_instance(&next, "a", 1)->watchdog_usec, hour_usec);
+        life_end(&next);
+}
+END_TEST
+
 static bool has_unread(const struct instance *i) {
         char byte;
 
@@ -358,6 +381,7 @@ int main(int argc, char *argv[]) {
         TEST(more_time_can_be_asked_for_and_not_less);
         tcase_add_loop_test(tests_, a_word_that_lies_unread_is_heard_before_the_time_is_over, 0, 2);
         tcase_add_loop_test(tests_, a_watchdog_of_all_time_is_none, 0, 2);
+        TEST(a_watchdog_that_it_set_itself_outlives_the_broker);
         tcase_add_loop_test(tests_, who_does_not_feed_its_watchdog_is_told_with_its_own_signal, 0,
                             2);
         suite_add_tcase(suite, tests_);
