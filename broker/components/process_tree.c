@@ -110,7 +110,9 @@ static void ask_status_again(struct process_tree *tree) {
         } else if (is_to_be_collected(tree)) {
                 poll_later(tree);
         } else {
-                tree->end = PROCESS_UNKNOWN;
+                /* Collected just now, perhaps: then its parent is none any more. */
+                if (!process_end_read(tree->pidfd, &tree->end, &tree->status))
+                        tree->end = PROCESS_UNKNOWN;
                 tell_main_end(tree);
         }
 }
