@@ -201,8 +201,17 @@ static int spawn_main(struct instance *i, struct given *given) {
 }
 
 void instance_spawn_main(struct instance *i) {
-        struct given *given = calloc(1, sizeof(*given));
-        int r = given ? spawn_main(i, given) : -ENOMEM;
+        struct given *given;
+        int r;
+
+        /* A broker before us began it, and nobody knows any more what it was to run. */
+        if (i->component->removed) {
+                instance_set_reason(i, "is not configured any more");
+                instance_defer(i, LIFE_FAIL);
+                return;
+        }
+        given = calloc(1, sizeof(*given));
+        r = given ? spawn_main(i, given) : -ENOMEM;
 
         free(given);
         if (r < 0) {
