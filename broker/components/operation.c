@@ -445,16 +445,21 @@ static void set_goal(struct component *c, enum job_kind kind) {
                 component_set_goal(c, GOAL_PAUSED, "");
 }
 
+void operation_set_goal(struct operation *op) {
+        enum component_goal before = op->component->goal;
+
+        set_goal(op->component, op->kind);
+        op->changed = op->component->goal != before;
+}
+
 void operation_begin(struct operation *op) {
         struct component *c = op->component;
-        enum component_goal before = c->goal;
 
         op->receipt.generation_before = component_generation(c);
         op->served = component_served_places(c);
         operation_sample_start(op, queue_sample_drops(c));
         keep_progress(op);
-        set_goal(c, op->kind);
-        op->changed = c->goal != before;
+        operation_set_goal(op);
         if (op->kind != JOB_RELOAD)
                 component_stop_back_off(c, !LIST_EMPTY(&op->items));
         component_touch(c);

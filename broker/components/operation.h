@@ -76,6 +76,9 @@ int operation_new(struct component *component, enum job_kind kind, struct operat
 /* The item waits for it; NULL: nobody does. */
 void operation_add_item(struct operation *operation, struct job_item *item);
 
+/* What is wanted of its component is what it brings. */
+void operation_set_goal(struct operation *operation);
+
 /* ---- operation_resume.c ---------------------------------------------------------------------- */
 
 /*

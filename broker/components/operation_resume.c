@@ -21,6 +21,8 @@ static void resume_begun(struct operation *op, const struct job_item *item, uint
         op->receipt.generation = op->generation;
         op->receipt.generation_before = item ? item->receipt.generation_before : 0;
         c->operation = op;
+        if (item)
+                operation_set_goal(op); /* the broker may have died right before */
         operation_sample_start(op, item ? item->drops_before : queue_sample_drops(c));
         component_touch(c);
 }

@@ -501,21 +501,6 @@ START_TEST(one_that_is_not_configured_any_more_is_ended_by_the_next) {
 }
 END_TEST
 
-/* All that made it known is its instance, and nobody knows what that was to run. */
-START_TEST(nothing_is_started_of_one_that_is_not_configured_any_more) {
-        life_begin(&l, true);
-        life_apply(&l, "[Component a]\nExecStartPre=sleep 60\nExecStart=sleep 60\n");
-        LIFE_UNTIL(&l, life_instance(&l, "a", 1));
-        LIFE_UNTIL(&l, life_instance(&l, "a", 1)->control_tree.pidfd >= 0);
-        life_die(&l, &next);
-        life_apply(&next, "[Component b]\nStart=manual\nExecStart=sleep 60\n");
-        LIFE_UNTIL(&next, !component_find(next.table, "a"));
-        ck_assert_int_eq(next.ended.tree.pid, 0);
-        ck_assert_uint_eq(count(&next, "instance"), 0);
-        life_end(&next);
-}
-END_TEST
-
 START_TEST(its_cgroup_goes_too_when_none_is_configured_any_more) {
         char name[CGROUP_NAME_SIZE], stale[CGROUP_NAME_SIZE], young[CGROUP_NAME_SIZE];
         struct timespec times[2] = {{.tv_sec = 1}, {.tv_sec = 1}};
@@ -801,7 +786,6 @@ SUITE("component_kept", {
         TEST(how_a_generation_failed_is_kept_where_the_old_one_was);
         TEST(records_go_with_what_they_are_of);
         TEST(one_that_is_not_configured_any_more_is_ended_by_the_next);
-        TEST(nothing_is_started_of_one_that_is_not_configured_any_more);
         TEST(its_cgroup_goes_too_when_none_is_configured_any_more);
         tcase_add_loop_test(tests_, what_was_asked_for_one_that_is_not_configured_any_more_ends, 0,
                             2);

@@ -1,4 +1,5 @@
-/* Jobs for the same component that had become one operation, and the broker after that. */
+/* What was asked for is under way in a way that is easily taken for another by the broker after
+ * that. */
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -125,7 +126,36 @@ START_TEST(what_begins_while_jobs_are_found_again_begins_once) {
 }
 END_TEST
 
+/* It died after it had written that the stop has begun, and before it wrote what is wanted now. */
+START_TEST(a_stop_goes_on_that_had_only_just_begun) {
+        begin();
+        (void) life_begin_job(&l, JOB_STOP, "stop", "a");
+        component_set_goal(life_component(&l, "a"), GOAL_RUNNING, "");
+        die();
+        ck_assert_int_eq(life_receipt(&next, job_find(next.table, "stop"), "a")->verdict,
+                         VERDICT_DONE);
+        ck_assert(life_is(&next, "a", COMPONENT_STOPPED));
+        life_end(&next);
+}
+END_TEST
+
+/* All that makes it known is its instance, and nobody knows what that was to run. */
+START_TEST(nothing_is_started_of_one_that_is_not_configured_any_more) {
+        life_begin(&l, true);
+        life_apply(&l, "[Component a]\nExecStartPre=sleep 60\nExecStart=sleep 60\n");
+        LIFE_UNTIL(&l, life_instance(&l, "a", 1));
+        LIFE_UNTIL(&l, life_instance(&l, "a", 1)->control_tree.pidfd >= 0);
+        life_die(&l, &next);
+        life_apply(&next, "[Component b]\nStart=manual\nExecStart=sleep 60\n");
+        LIFE_UNTIL(&next, !component_find(next.table, "a"));
+        ck_assert_int_eq(next.ended.tree.pid, 0);
+        life_end(&next);
+}
+END_TEST
+
 SUITE("job_kept", {
+        TEST(a_stop_goes_on_that_had_only_just_begun);
+        TEST(nothing_is_started_of_one_that_is_not_configured_any_more);
         TEST(a_start_that_had_joined_a_restart_has_its_verdict);
         TEST(also_when_the_start_was_there_first);
         TEST(also_when_the_restart_had_not_begun);
