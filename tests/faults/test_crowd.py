@@ -28,16 +28,17 @@ SOON = 5  # seconds for an answer, on a machine that has other things to do
 SLEEP = "Sockets=\nExecStart=/bin/sleep 1000\n"  # on a listener it would have to accept
 COMMON = "Restart=on-failure\nRestartSec=50ms\nTimeoutStopSec=500ms\n"
 SHORT = "ExecStartPre=/bin/sleep 0.03\n"
-#: In an order, so that jobs have items that wait for others, and slow enough that they meet.
+#: Called as no other test calls its own: brokers beside each other share a cgroup. In an order, so that jobs have items
+#: that wait for others, and slow enough that they meet.
 COMPONENTS = {
-    "zero": SLEEP + SHORT + COMMON,
-    "one": SLEEP + SHORT + "After=zero\n" + COMMON,
-    "two": "Type=notify\nAfter=one\n" + COMMON,
-    "three": SLEEP + "ExecStartPost=/bin/sleep 0.03\nAfter=two\nHandover=stop-first\n" + COMMON,
-    "four": SLEEP + SHORT + "After=three\nRequires=one\nPartOf=zero\nInstances=2\n" + COMMON,
-    "five": "Type=notify\n" + SHORT + "ExecStop=/bin/sleep 0.05\nWants=three\n" + COMMON,
+    "crowd-zero": SLEEP + SHORT + COMMON,
+    "crowd-one": SLEEP + SHORT + "After=crowd-zero\n" + COMMON,
+    "crowd-two": "Type=notify\nAfter=crowd-one\n" + COMMON,
+    "crowd-three": SLEEP + "ExecStartPost=/bin/sleep 0.03\nAfter=crowd-two\nHandover=stop-first\n" + COMMON,
+    "crowd-four": SLEEP + SHORT + "After=crowd-three\nRequires=crowd-one\nPartOf=crowd-zero\nInstances=2\n" + COMMON,
+    "crowd-five": "Type=notify\n" + SHORT + "ExecStop=/bin/sleep 0.05\nWants=crowd-three\n" + COMMON,
 }
-COMES_AND_GOES = SLEEP + SHORT + "After=two\n" + COMMON
+COMES_AND_GOES = SLEEP + SHORT + "After=crowd-two\n" + COMMON
 
 GROWING = ["start", "restart", "resume"]
 VERBS = GROWING * 2 + ["stop", "pause", "reload"]
@@ -145,7 +146,7 @@ class Crowd:
 
     def ask(self, verbs):
         """All, or names, of which one may not be configured by now."""
-        some = self.choices.sample([*COMPONENTS, "guest"], self.choice_of([1, 2, 3]))
+        some = self.choices.sample([*COMPONENTS, "crowd-guest"], self.choice_of([1, 2, 3]))
         how = Command if self.choices.random() < 0.1 else Request
         self.commands.append(how(self.s.broker, self.choice_of(verbs), *self.choice_of([["--all"], some])))
 
@@ -154,11 +155,12 @@ class Crowd:
 
     def apply(self):
         """One component comes, goes or changes."""
-        if "guest" not in self.s.components:
-            self.s.components["guest"] = COMES_AND_GOES
+        if "crowd-guest" not in self.s.components:
+            self.s.components["crowd-guest"] = COMES_AND_GOES
         elif self.choices.random() < 0.5:
-            del self.s.components["guest"]
-        self.s.components["five"] = COMPONENTS["five"] + self.choice_of(["", "After=one\n", "Instances=3\n"])
+            del self.s.components["crowd-guest"]
+        more = self.choice_of(["", "After=crowd-one\n", "Instances=3\n"])
+        self.s.components["crowd-five"] = COMPONENTS["crowd-five"] + more
         self.s.broker.write_config(self.s.config())
         return Command(self.s.broker, "apply")
 
@@ -173,7 +175,7 @@ class Crowd:
         growing = self.choices.random() < 0.7
         sick = not growing and self.choices.random() < 0.3
         applied = None
-        self.s.do("two", "exit=3" if sick else "")
+        self.s.do("crowd-two", "exit=3" if sick else "")
         for _ in range(self.choice_of([2, 4, 8])):
             for _ in range(self.choice_of([0, 5, 10])):
                 self.ask(GROWING if growing else VERBS)
@@ -189,7 +191,7 @@ class Crowd:
         if applied:
             answer = applied.wait()
             assert applied.status == 0 and answer["ok"], (answer, applied.said)
-        self.s.do("two", "")
+        self.s.do("crowd-two", "")
 
     # ---- after it
 
@@ -197,7 +199,7 @@ class Crowd:
     def check(one, document, growing, sick):
         about = f"{one.what}: {one.status}, {document}, {one.said}"
         if document is None:
-            assert one.status == 6 and "guest" in one.asked, about
+            assert one.status == 6 and "crowd-guest" in one.asked, about
             return
         assert one.status == (0 if document["result"] == "good" else 1), about
         told = {each["name"]: each for each in document["components"]}
@@ -253,5 +255,5 @@ class Crowd:
 
 
 def test_whatever_many_ask_for_at_once(broker, tmp_path):
-    s = Scene(broker, tmp_path, {**COMPONENTS, "guest": COMES_AND_GOES})
+    s = Scene(broker, tmp_path, {**COMPONENTS, "crowd-guest": COMES_AND_GOES})
     Crowd(s).run()
