@@ -68,7 +68,7 @@ needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "root: needs root")
-    config.addinivalue_line("markers", "alone: measures memory or time, and runs while no other test does")
+    config.addinivalue_line("markers", "alone: measures, or leaves no time to others, and runs while no other test does")
 
 
 def pytest_collection_modifyitems(items):

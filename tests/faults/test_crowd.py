@@ -15,6 +15,8 @@ import socket
 import subprocess
 import time
 
+import pytest
+
 from testing.broker import DEADLINE, FDPASS, FDPASSD
 from testing.client import Client
 from testing.process import end, until
@@ -254,6 +256,7 @@ class Crowd:
         print(f"seed {SEED}: {rounds} rounds")
 
 
+@pytest.mark.alone
 def test_whatever_many_ask_for_at_once(broker, tmp_path):
     s = Scene(broker, tmp_path, {**COMPONENTS, "crowd-guest": COMES_AND_GOES})
     Crowd(s).run()
