@@ -54,8 +54,7 @@ static void reload_is_too_slow(struct instance *i) {
         instance_reload_ended(i);
 }
 
-/* A pause of the socket, and a stop of the broker, may have left the word unread that came in time.
- */
+/* A pause of the socket or a stop of the broker may have left a word in time unread. */
 bool instance_is_overdue(struct instance *i, const struct timer *due) {
         enum life life = i->life;
         bool goes_on = timer_is_started(&i->turn);

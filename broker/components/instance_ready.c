@@ -73,22 +73,22 @@ static bool waits_for_connections(const struct instance *i) {
 
 /* What was answered elsewhere before it waited for connections says nothing: it could not have had
  * any of them. */
-static bool had_its_chance(struct instance *i, bool waited) {
-        if (!waited && waits_for_connections(i))
-                i->elsewhere = 0;
-        return waited && i->elsewhere >= ELSEWHERE_MAX;
-}
-
-/* `ask` as evidence_read() says it. */
-static void judge(struct instance *i, enum evidence best, bool ask) {
+static void note_evidence(struct instance *i, enum evidence best) {
         bool waited = waits_for_connections(i);
 
         if (best > i->evidence)
                 i->evidence = best;
+        if (!waited && waits_for_connections(i))
+                i->elsewhere = 0;
+}
+
+/* `ask` as evidence_read() says it. */
+static void judge(struct instance *i, enum evidence best, bool ask) {
+        note_evidence(i, best);
         if (i->life != LIFE_STARTING)
                 return;
         if (has_health(i)) {
-                if (had_its_chance(i, waited))
+                if (i->elsewhere >= ELSEWHERE_MAX && waits_for_connections(i))
                         is_ready(i);
                 else
                         schedule(i, PROBE_FIRST_USEC);

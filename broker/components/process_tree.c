@@ -82,9 +82,9 @@ static void on_exit_of_main(void *owner, int events) {
                 tree->on_main_exit(tree->owner);
         if (io_watch_is_started(&tree->exit_watch))
                 return; /* of another process, which is the main one now */
-        if (process_end_read(tree->pidfd, &tree->end, &tree->status))
+        if (process_end_read(tree->pidfd, &tree->end, &tree->status)) {
                 tell_main_end(tree);
-        else {
+        } else {
                 tree->exit_usec = loop_now_usec();
                 poll_now(tree);
         }
@@ -105,14 +105,14 @@ static bool is_to_be_collected(const struct process_tree *tree) {
 
 /* Its parent is another, who did not collect it when we were told that it had ended. */
 static void ask_status_again(struct process_tree *tree) {
+        bool goes_on = is_to_be_collected(tree); /* asked first: once collected it has no parent */
+
         if (process_end_read(tree->pidfd, &tree->end, &tree->status)) {
                 tell_main_end(tree);
-        } else if (is_to_be_collected(tree)) {
+        } else if (goes_on) {
                 poll_later(tree);
         } else {
-                /* Collected just now, perhaps: then its parent is none any more. */
-                if (!process_end_read(tree->pidfd, &tree->end, &tree->status))
-                        tree->end = PROCESS_UNKNOWN;
+                tree->end = PROCESS_UNKNOWN;
                 tell_main_end(tree);
         }
 }
