@@ -13,14 +13,15 @@ from testing.scene import Scene
 TEXT = """
 ours, theirs = zip(*(socket.socketpair() for _ in range(5)))
 reader, writer = os.pipe()
-datagrams = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
-held = {"one": [theirs[0]], "first": [theirs[2]], "second": [theirs[3]], "both": [theirs[1], theirs[4], datagrams[0]]}
+nobody, refused = (socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(2))
+nobody.bind(("127.0.0.1", 0))
+refused.connect(nobody.getsockname())
+held = {"one": [theirs[0]], "first": [theirs[2]], "second": [theirs[3]], "both": [theirs[1], theirs[4], nobody]}
 for name, packet in {"connection": [ours[0]], "unpolled\\nFDPOLL=0": [ours[1]], "pair": [ours[2], ours[3]],
-                     "mixed": [ours[4], datagrams[1]], "pipe": [writer], "file": [os.memfd_create("m")]}.items():
+                     "mixed": [ours[4], refused], "pipe": [writer], "file": [os.memfd_create("m")]}.items():
     notify("FDSTORE=1\\nFDNAME=" + name, [getattr(one, "fileno", lambda: one)() for one in packet])
 for one in ours:
     one.close()
-datagrams[1].close()
 os.close(writer)
 for one in theirs:
     one.send(b"unread")
@@ -32,6 +33,7 @@ for word, sockets in held.items():
     for one in sockets:
         one.close()
     if word == "both":
+        refused.send(b"an error, and not the end")
         os.close(reader)
     notify("STATUS=" + word)
 signal.pause()
