@@ -8,20 +8,18 @@ that it was, and who starts all has all.
 FDPASS_TEST_CROWD_SEED is what a failure names, and makes the same choices again, if not at the same moments;
 FDPASS_TEST_CROWD_SECONDS is how long new rounds begin (8).
 """
-import json
 import os
 import random
 import socket
-import subprocess
 import time
 
 import pytest
 
-from testing.broker import DEADLINE, FDPASS, FDPASSD
+from testing.broker import DEADLINE, FDPASSD
 from testing.client import Client
 from testing.process import end, until
 from testing.scene import Scene
-from testing.ways import collector  # noqa: F401  (a fixture)
+from testing.ways import Command, collector  # noqa: F401  (a fixture, too)
 
 SEED = int(os.environ.get("FDPASS_TEST_CROWD_SEED", "2"))
 SECONDS = float(os.environ.get("FDPASS_TEST_CROWD_SECONDS", "8"))
@@ -48,23 +46,18 @@ GOOD = {"serves", "done", "nothing"}
 AT_REST = {"ready", "failed", "stopped", "paused"}
 
 
-class Command:
-    """`fdpass VERB …` in the background; `what` is for whoever reads of a failure."""
+class Asked(Command):
+    """`fdpass VERB …`; `what` is for whoever reads of a failure."""
 
-    def __init__(self, broker, verb, *arguments):
+    def __init__(self, s, verb, *arguments):
+        super().__init__(s, verb, *arguments)
         self.verb, self.asked = verb, arguments
         self.what = f"fdpass {verb} {' '.join(arguments)}"
-        self.process = subprocess.Popen([FDPASS, verb, *arguments, "--json"], env=broker.environment(), text=True,
-                                        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
     def wait(self):
         """What it was told; None when that is nothing."""
-        try:
-            text, self.said = self.process.communicate(timeout=DEADLINE)
-        except subprocess.TimeoutExpired as error:
-            raise AssertionError(f"{self.what}: no verdict in {DEADLINE} s") from error
-        self.status = self.process.returncode
-        return json.loads(text) if text else None
+        self.status, document, self.said = self.finish()
+        return document
 
     def close(self):
         if self.process.poll() is None:
@@ -75,8 +68,8 @@ class Command:
 class Request:
     """The same as a packet, which is with the broker at once; repeated to the next one, as the command does."""
 
-    def __init__(self, broker, verb, *arguments):
-        self.verb, self.asked, self.control = verb, arguments, broker.control
+    def __init__(self, s, verb, *arguments):
+        self.verb, self.asked, self.control = verb, arguments, s.broker.control
         self.keys = {"ALL": 1} if "--all" in arguments else {"NAMES": " ".join(arguments)}
         self.keys["JOB"] = f"{id(self):x}-{time.monotonic_ns():x}"
         self.what = f"{verb} {' '.join(arguments)}"
@@ -149,8 +142,8 @@ class Crowd:
     def ask(self, verbs):
         """All, or names, of which one may not be configured by now."""
         some = self.choices.sample([*COMPONENTS, "crowd-guest"], self.choice_of([1, 2, 3]))
-        how = Command if self.choices.random() < 0.1 else Request
-        self.commands.append(how(self.s.broker, self.choice_of(verbs), *self.choice_of([["--all"], some])))
+        how = Asked if self.choices.random() < 0.1 else Request
+        self.commands.append(how(self.s, self.choice_of(verbs), *self.choice_of([["--all"], some])))
 
     def choice_of(self, several):
         return self.choices.choice(several)
@@ -164,7 +157,7 @@ class Crowd:
         more = self.choice_of(["", "After=crowd-one\n", "Instances=3\n"])
         self.s.components["crowd-five"] = COMPONENTS["crowd-five"] + more
         self.s.broker.write_config(self.s.config())
-        return Command(self.s.broker, "apply")
+        return Asked(self.s, "apply")
 
     def strike(self):
         if self.choices.random() < 0.7:
@@ -233,7 +226,7 @@ class Crowd:
         until(self.at_rest, lambda: f"components to be at rest: {self.status()['components']}")
         until(self.is_idle, "an idle broker")
         assert self.held() == self.sockets
-        last = Command(self.s.broker, "start", "--all")
+        last = Asked(self.s, "start", "--all")
         document = last.wait()
         assert last.status == 0 and document["result"] == "good", (document, last.said)
         states = {one["name"]: one["state"] for one in self.status()["components"]}

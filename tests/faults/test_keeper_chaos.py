@@ -6,7 +6,6 @@ FDPASS_TEST_CHAOS_SEED is what a failure names, and makes the same choices again
 FDPASS_TEST_CHAOS_ROUNDS is how many there are (12, each another blow).
 """
 import collections
-import json
 import os
 import random
 import re
@@ -19,12 +18,12 @@ import time
 
 import pytest
 
-from testing.broker import (DEADLINE, FDPASS, FDPASSD, children_of, clean_environment, end_both, free_address,
+from testing.broker import (DEADLINE, FDPASSD, children_of, clean_environment, end_both, free_address,
                             parent_of)
 from testing.load import Load
 from testing.process import alive, cgroups, end, remove_cgroups, until
 from testing.scene import REQUEST, Scene
-from testing.ways import collector, zombies  # noqa: F401  (a fixture, too)
+from testing.ways import Command, collector, zombies  # noqa: F401  (a fixture, too)
 
 pytestmark = pytest.mark.usefixtures("subreaper")
 
@@ -54,21 +53,6 @@ COMMANDS = {
 #: Why an upgrade was not: another died of the blow, or its keeper had just died, or it was repeated.
 NO_UPGRADE = re.compile(r"could not be executed; fdpassd \S+ carries on|died before it was ready; fdpassd \S+ was "
                         r"started again|an upgrade is under way already")
-
-
-class Command:
-    """`fdpass ...` in the background."""
-
-    def __init__(self, s, *arguments):
-        self.arguments = arguments
-        self.process = subprocess.Popen([FDPASS, *arguments, "--json"], env=s.broker.environment(),
-                                        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                                        text=True)
-
-    def finish(self):
-        """Its exit status, document and messages."""
-        out, error = self.process.communicate(timeout=DEADLINE)
-        return self.process.returncode, json.loads(out) if out else None, error
 
 
 class Site:

@@ -105,14 +105,21 @@ def wait_no_zombies(*pids):
 
 
 class Command:
-    """`fdpass VERB hermes` in the background, with the receipt as its end."""
+    """`fdpass ... --json` in the background."""
 
     def __init__(self, s, *arguments):
-        self.process = subprocess.Popen([FDPASS, *arguments, "--json"], env=s.broker.environment(),
-                                        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
+        self.arguments = arguments
+        self.process = subprocess.Popen([FDPASS, *arguments, "--json"], env=s.broker.environment(), text=True,
+                                        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+    def finish(self):
+        """Its exit status, document and messages."""
+        out, error = self.process.communicate(timeout=DEADLINE)
+        return self.process.returncode, json.loads(out) if out else None, error
 
     def receipt(self):
-        text, _ = self.process.communicate(timeout=DEADLINE)
-        receipt = json.loads(text)["components"][0]
-        assert (self.process.returncode == 0) == (receipt["verdict"] in ("serves", "done", "nothing"))
+        """That of the one component that it was about."""
+        status, document, _ = self.finish()
+        receipt = document["components"][0]
+        assert (status == 0) == (receipt["verdict"] in ("serves", "done", "nothing"))
         return receipt
