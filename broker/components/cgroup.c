@@ -20,13 +20,47 @@
 #define DEPTH_MAX 8
 #define NAMES_TRIED 1000
 
-int cgroup_open(const struct cgroup_root *root, const char *name) {
+uint64_t cgroup_inode(int cgroup_fd) {
+        struct stat st;
+
+        return fstat(cgroup_fd, &st) == 0 ? st.st_ino : 0;
+}
+
+static int open_folder(const struct cgroup_root *root, const char *name) {
         int fd = openat(root->fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 
+        return fd < 0 ? -errno : fd;
+}
+
+int cgroup_open(const struct cgroup_root *root, const char *name, uint64_t inode) {
+        int fd = open_folder(root, name);
+
         if (fd < 0)
-                return -errno;
+                return fd;
+        if (inode != 0 && cgroup_inode(fd) != inode) {
+                close_fd(fd);
+                return -ESTALE;
+        }
         (void) flock(fd, LOCK_SH | LOCK_NB); /* refused only to who comes while it is looked at */
         return fd;
+}
+
+/*
+ * One that was made just now. Until it is locked, who removes what nobody has may have done so, and
+ * another broker may have made the name anew: only one of the two gets it exclusively.
+ */
+static int lock_new(const struct cgroup_root *root, const char *name) {
+        int fd = open_folder(root, name);
+        struct stat st;
+
+        if (fd < 0)
+                return fd == -ENOENT ? -EAGAIN : fd;
+        if (flock(fd, LOCK_EX | LOCK_NB) == 0 &&
+            fstatat(root->fd, name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+            st.st_ino == cgroup_inode(fd) && flock(fd, LOCK_SH | LOCK_NB) == 0)
+                return fd;
+        close_fd(fd);
+        return -EAGAIN;
 }
 
 int cgroup_make(const struct cgroup_root *root, const char *name, char ret_name[CGROUP_NAME_SIZE],
@@ -44,7 +78,9 @@ int cgroup_make(const struct cgroup_root *root, const char *name, char ret_name[
                 if (n < 0 || (size_t) n >= sizeof(made) || strchr(made, '/'))
                         return -ENAMETOOLONG;
                 if (mkdirat(root->fd, made, 0755) == 0) {
-                        fd = cgroup_open(root, made);
+                        fd = lock_new(root, made);
+                        if (fd == -EAGAIN)
+                                continue;
                         if (fd < 0) {
                                 (void) unlinkat(root->fd, made, AT_REMOVEDIR);
                                 return fd;

@@ -7,6 +7,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <sys/types.h>
 
 #include "components/process_tree.h"
@@ -16,12 +17,17 @@
 int cgroup_make(const struct cgroup_root *root, const char *name, char ret_name[CGROUP_NAME_SIZE],
                 int *ret_fd);
 /*
- * The folder of one that was made, or -errno. As that of cgroup_make() it is locked, flock(2), as
- * long as it is open: so other brokers know that one lives whose it is.
+ * The folder of one that was made, with this inode (0: any); or -errno, -ESTALE when it has gone
+ * and another has the name. As that of cgroup_make() it is locked, flock(2), as long as it is open:
+ * so other brokers know that one lives whose it is.
  */
-int cgroup_open(const struct cgroup_root *root, const char *name);
+int cgroup_open(const struct cgroup_root *root, const char *name, uint64_t inode);
+/* Of one; no other will have it: kernfs counts them up, in 64 bits (Linux 5.5). */
+uint64_t cgroup_inode(int cgroup_fd);
 /* Remove it with what was made below it, as far as no process is in it. */
 void cgroup_remove(const struct cgroup_root *root, const char *name);
+/* The same, unless a living broker has it: for a name that is all that is known of it. */
+void cgroup_remove_unheld(const struct cgroup_root *root, const char *name);
 
 #define CGROUP_STALE_SECONDS 60
 /*

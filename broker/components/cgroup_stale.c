@@ -27,6 +27,14 @@ static bool is_populated(int cgroup_fd) {
         return fd < 0 || cgroup_is_populated(fd);
 }
 
+void cgroup_remove_unheld(const struct cgroup_root *root, const char *name) {
+        _cleanup_close_ int fd =
+                openat(root->fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+
+        if (fd >= 0 && !is_held(fd))
+                cgroup_remove(root, name); /* locked by us meanwhile: who makes it sees that */
+}
+
 /*
  * One that was made just now may not be locked yet, and a broker of a former version, which locks
  * none, may have a process on the way into it. The kernel may have forgotten when it was made: then

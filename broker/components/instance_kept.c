@@ -12,13 +12,15 @@
 #include "keeper/record.h"
 
 static const char *const instance_keys[] = {
-        "RECORD",      "COMPONENT",    "GENERATION",     "INDEX",       "LIFE",     "PID",
-        "START_TIME",  "CGROUP",       "SINCE",          "WAS_READY",   "ASKED",    "SIGNALED",
-        "STORED",      "REASON",       "CAUSE",          "NOTIFY",      "OWN_WORD", "EVIDENCE",
-        "EXECUTED",    "STARTED",      "SAID_READY",     "READY",       "DRAIN",    "DEADLINE",
-        "WATCHDOG",    "RELOADING",    "BY_OPERATION",   "KILLED",      "COMMANDS", "NEXT_COMMAND",
-        "CONTROL_PID", "CONTROL_TIME", "CONTROL_CGROUP", "STATUS",      "ERRNO",    "READY_BY",
-        "GROUP",       "GROUP_TIME",   "LEAVES",         "EXIT_STATUS", "OUTDATED", NULL};
+        "RECORD",      "COMPONENT",    "GENERATION",     "INDEX",    "LIFE",
+        "PID",         "START_TIME",   "CGROUP",         "SINCE",    "WAS_READY",
+        "ASKED",       "SIGNALED",     "STORED",         "REASON",   "CAUSE",
+        "NOTIFY",      "OWN_WORD",     "EVIDENCE",       "EXECUTED", "STARTED",
+        "SAID_READY",  "READY",        "DRAIN",          "DEADLINE", "WATCHDOG",
+        "RELOADING",   "BY_OPERATION", "KILLED",         "COMMANDS", "NEXT_COMMAND",
+        "CONTROL_PID", "CONTROL_TIME", "CONTROL_CGROUP", "STATUS",   "ERRNO",
+        "READY_BY",    "GROUP",        "GROUP_TIME",     "LEAVES",   "EXIT_STATUS",
+        "OUTDATED",    "CGROUP_INODE", "CONTROL_INODE",  NULL};
 static const char *const part_keys[] = {"RECORD", "INSTANCE", "WHICH", NULL};
 
 static const struct record_kind instance_record = {KIND_INSTANCE, 'g', instance_keys};
@@ -94,6 +96,7 @@ static void keep_commands(const struct instance *i, struct packet_writer *w) {
         packet_add_u64(w, "CONTROL_PID", (uint64_t) i->control_tree.pid);
         packet_add_u64(w, "CONTROL_TIME", i->control_tree.start_time);
         packet_add(w, "CONTROL_CGROUP", i->control_tree.cgroup);
+        packet_add_u64(w, "CONTROL_INODE", i->control_tree.cgroup_inode);
 }
 
 static void keep_words(const struct instance *i, struct packet_writer *w) {
@@ -127,6 +130,7 @@ void instance_keep(struct instance *i) {
         packet_add_u64(w, "PID", (uint64_t) i->tree.pid);
         packet_add_u64(w, "START_TIME", i->tree.start_time);
         packet_add(w, "CGROUP", i->tree.cgroup);
+        packet_add_u64(w, "CGROUP_INODE", i->tree.cgroup_inode);
         packet_add_u64(w, "SINCE", i->since_usec);
         packet_add_u64(w, "WAS_READY", i->was_ready);
         packet_add_u64(w, "ASKED", i->asked_to_stop);
@@ -324,10 +328,10 @@ static void read_record(struct instance *i, const struct assignments *a) {
 
 struct adopted {
         enum life life;
-        pid_t pid, control_pid, group;
-        uint64_t start_time, control_time, group_time, deadline_usec, next_command;
+        struct process_tree_kept main, control;
+        pid_t group;
+        uint64_t group_time, deadline_usec, next_command;
         const struct command_list *commands; /* NULL: none were under way */
-        char cgroup[CGROUP_NAME_SIZE], control_cgroup[CGROUP_NAME_SIZE];
         char notify_path[sizeof(((struct notify_socket *) 0)->path)];
 };
 
@@ -336,19 +340,23 @@ static void read_adopted(const struct instance *i, const struct assignments *a,
         const struct text *commands = assignments_get(a, "COMMANDS");
 
         *ret = (struct adopted){.life = read_life(a),
-                                .pid = (pid_t) record_u64(a, "PID"),
-                                .start_time = record_u64(a, "START_TIME"),
+                                .main = {.pid = (pid_t) record_u64(a, "PID"),
+                                         .start_time = record_u64(a, "START_TIME"),
+                                         .pidfd = -1,
+                                         .cgroup_inode = record_u64(a, "CGROUP_INODE")},
+                                .control = {.pid = (pid_t) record_u64(a, "CONTROL_PID"),
+                                            .start_time = record_u64(a, "CONTROL_TIME"),
+                                            .pidfd = -1,
+                                            .cgroup_inode = record_u64(a, "CONTROL_INODE")},
                                 .deadline_usec = record_u64(a, "DEADLINE"),
                                 .next_command = record_u64(a, "NEXT_COMMAND"),
                                 .group = (pid_t) record_u64(a, "GROUP"),
-                                .group_time = record_u64(a, "GROUP_TIME"),
-                                .control_pid = (pid_t) record_u64(a, "CONTROL_PID"),
-                                .control_time = record_u64(a, "CONTROL_TIME")};
+                                .group_time = record_u64(a, "GROUP_TIME")};
         for (size_t k = 0; commands && k < N_COMMAND_LISTS; k++)
                 if (text_equal(*commands, command_lists[k].word))
                         ret->commands = list_at(i, k);
-        record_text(a, "CGROUP", ret->cgroup, sizeof(ret->cgroup));
-        record_text(a, "CONTROL_CGROUP", ret->control_cgroup, sizeof(ret->control_cgroup));
+        record_text(a, "CGROUP", ret->main.cgroup, sizeof(ret->main.cgroup));
+        record_text(a, "CONTROL_CGROUP", ret->control.cgroup, sizeof(ret->control.cgroup));
         record_text(a, "NOTIFY", ret->notify_path, sizeof(ret->notify_path));
 }
 
@@ -356,7 +364,7 @@ static void read_adopted(const struct instance *i, const struct assignments *a,
 static void go_on(struct instance *i, const struct adopted *it) {
         enum life life = it->life;
 
-        if (life == LIFE_STARTING && it->pid == 0)
+        if (life == LIFE_STARTING && it->main.pid == 0)
                 life = LIFE_NEW; /* its commands were done, and nothing had been started */
         if (life == LIFE_NEW) {
                 i->started_usec = 0;
@@ -374,10 +382,10 @@ static void go_on(struct instance *i, const struct adopted *it) {
                 instance_go_on(i, life);
 }
 
-static void adopt_control(struct instance *i, const struct adopted *it, int control_fd) {
-        if (it->control_pid > 0) {
-                instance_adopt_command(i, it->control_pid, it->control_time, control_fd,
-                                       it->control_cgroup);
+static void adopt_control(struct instance *i, struct adopted *it, int control_fd) {
+        if (it->control.pid > 0) {
+                it->control.pidfd = control_fd;
+                instance_adopt_command(i, &it->control);
         } else if (control_fd >= 0) {
                 instance_forget_command(i);
                 close_fd(control_fd);
@@ -385,18 +393,17 @@ static void adopt_control(struct instance *i, const struct adopted *it, int cont
 }
 
 /* True when there is nothing to go on with. */
-static bool adopt_main(struct instance *i, const struct adopted *it, int leader_fd) {
+static bool adopt_main(struct instance *i, struct adopted *it, int leader_fd) {
         struct component_table *t = instance_table(i);
-        int fd;
 
-        if (it->pid <= 0) { /* none yet, or none any more; who is ready has one */
+        if (it->main.pid <= 0) { /* none yet, or none any more; who is ready has one */
                 record_remove(t->memory, i->leader_id);
                 close_fd(leader_fd);
                 return it->life == LIFE_COMPLETING || it->life == LIFE_READY;
         }
-        i->kept_pidfd = fd = memory_take_fd(t->memory, i->id);
-        process_tree_adopt(&i->tree, &t->cgroups, t->loop, t->log, it->pid, it->start_time, fd,
-                           it->cgroup, instance_main_ended, instance_tree_ended, i);
+        i->kept_pidfd = it->main.pidfd = memory_take_fd(t->memory, i->id);
+        process_tree_adopt(&i->tree, &t->cgroups, t->loop, t->log, &it->main, instance_main_ended,
+                           instance_tree_ended, i);
         if (leader_fd >= 0)
                 process_tree_adopt_group(&i->tree, it->group, it->group_time, leader_fd);
         return i->tree.pidfd < 0;
@@ -407,7 +414,7 @@ static bool adopt_main(struct instance *i, const struct adopted *it, int leader_
  * begin. It saw our end of the pipe closed and is gone: nothing has been done that was lost.
  */
 static bool was_never_kept(const struct instance *i, const struct adopted *it) {
-        return it->life == LIFE_STARTING && it->pid > 0 && i->tree.pidfd < 0 && !i->executed &&
+        return it->life == LIFE_STARTING && it->main.pid > 0 && i->tree.pidfd < 0 && !i->executed &&
                i->said_ready_usec == 0;
 }
 

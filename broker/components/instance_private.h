@@ -38,8 +38,7 @@ void instance_run_commands(struct instance *i, const struct command_list *comman
  */
 void instance_commands_go_on(struct instance *i, const struct command_list *commands, size_t next);
 /* control_tree, as it was kept. Takes pidfd. */
-void instance_adopt_command(struct instance *i, pid_t pid, uint64_t start_time, int pidfd,
-                            const char *cgroup);
+void instance_adopt_command(struct instance *i, const struct process_tree_kept *kept);
 void instance_commands_stop(struct instance *i);             /* kills the one that runs */
 void instance_commands_ended(struct instance *i, bool good); /* instance.c: what comes next */
 

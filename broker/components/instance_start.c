@@ -155,7 +155,7 @@ static int prepare_tree(const struct instance *i, struct process_tree *tree, con
         struct component_table *t = instance_table(i);
 
         if (i->adopted && t->cgroups.fd >= 0)
-                cgroup_remove(&t->cgroups, place);
+                cgroup_remove_unheld(&t->cgroups, place);
         return process_tree_prepare(tree, &t->cgroups, t->loop, t->log, place);
 }
 
@@ -400,12 +400,11 @@ void instance_run_commands(struct instance *i, const struct command_list *comman
         next_command(i);
 }
 
-void instance_adopt_command(struct instance *i, pid_t pid, uint64_t start_time, int pidfd,
-                            const char *cgroup) {
+void instance_adopt_command(struct instance *i, const struct process_tree_kept *kept) {
         struct component_table *t = instance_table(i);
 
-        process_tree_adopt(&i->control_tree, &t->cgroups, t->loop, t->log, pid, start_time, pidfd,
-                           cgroup, on_command_main_ended, on_command_ended, i);
+        process_tree_adopt(&i->control_tree, &t->cgroups, t->loop, t->log, kept,
+                           on_command_main_ended, on_command_ended, i);
         if (i->control_tree.pidfd < 0)
                 clear_control_tree(i);
 }

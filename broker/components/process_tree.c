@@ -231,14 +231,13 @@ static void begin(struct process_tree *tree, struct cgroup_root *root, struct lo
 }
 
 static void close_cgroup(struct process_tree *tree) {
-        bool is_empty = !cgroup_is_populated(tree->events_fd);
-
         io_watch_stop(&tree->cgroup_watch);
+        /* Before it is closed: as long as it is, it is locked, and the name is ours. */
+        if (has_cgroup(tree) && tree->root->fd >= 0 && !cgroup_is_populated(tree->events_fd))
+                cgroup_remove(tree->root, tree->cgroup);
         tree->events_set = close_fd(tree->events_set);
         tree->events_fd = close_fd(tree->events_fd);
         tree->cgroup_fd = close_fd(tree->cgroup_fd);
-        if (is_empty && tree->cgroup[0] && tree->root->fd >= 0)
-                cgroup_remove(tree->root, tree->cgroup);
         tree->cgroup[0] = '\0';
 }
 
@@ -250,8 +249,10 @@ int process_tree_prepare(struct process_tree *tree, struct cgroup_root *root, st
         if (root->fd < 0)
                 return 0;
         r = cgroup_make(root, name, tree->cgroup, &tree->cgroup_fd);
-        if (r == 0)
+        if (r == 0) {
+                tree->cgroup_inode = cgroup_inode(tree->cgroup_fd);
                 r = watch_cgroup(tree);
+        }
         if (r == 0)
                 return 0;
         close_cgroup(tree);
@@ -301,28 +302,38 @@ static int open_again(pid_t pid, uint64_t start_time) {
         return pidfd < 0 ? -1 : pidfd;
 }
 
+/* A broker that died after it had removed it may have left the name to another one's. */
+static void adopt_cgroup(struct process_tree *tree, const char *name, uint64_t inode) {
+        int fd = cgroup_open(tree->root, name, inode);
+
+        if (fd < 0)
+                return;
+        (void) strcpy(tree->cgroup, name);
+        tree->cgroup_fd = fd;
+        tree->cgroup_inode = cgroup_inode(fd);
+        if (watch_cgroup(tree) < 0)
+                close_cgroup(tree);
+}
+
 void process_tree_adopt(struct process_tree *tree, struct cgroup_root *root, struct loop *loop,
-                        struct log *log, pid_t pid, uint64_t start_time, int pidfd,
-                        const char *cgroup, void (*on_main_end)(void *owner),
-                        void (*on_end)(void *owner), void *owner) {
+                        struct log *log, const struct process_tree_kept *kept,
+                        void (*on_main_end)(void *owner), void (*on_end)(void *owner),
+                        void *owner) {
         struct process_stat stat;
 
         begin(tree, root, loop, log);
-        tree->pidfd = pidfd >= 0 ? pidfd : open_again(pid, start_time);
-        tree->pid = pid;
-        tree->start_time = tree->group_start_time = start_time;
-        if (cgroup && cgroup[0] && strlen(cgroup) < sizeof(tree->cgroup) && root->fd >= 0) {
-                (void) strcpy(tree->cgroup, cgroup);
-                tree->cgroup_fd = cgroup_open(root, cgroup);
-                if (tree->cgroup_fd >= 0 && watch_cgroup(tree) < 0)
-                        close_cgroup(tree);
-        }
+        tree->pidfd = kept->pidfd >= 0 ? kept->pidfd : open_again(kept->pid, kept->start_time);
+        tree->pid = kept->pid;
+        tree->start_time = tree->group_start_time = kept->start_time;
+        if (kept->cgroup[0] && root->fd >= 0)
+                adopt_cgroup(tree, kept->cgroup, kept->cgroup_inode);
         /*
          * Whom MAINPID= made the main process may be of a group that another leads, or led. If that
          * one is not told by process_tree_adopt_group(), the group is not signalled.
          */
-        if (process_stat_read(pid, &stat) < 0 || stat.start_time != start_time || stat.group == pid)
-                tree->group = tree->pidfd >= 0 ? pid : 0;
+        if (process_stat_read(kept->pid, &stat) < 0 || stat.start_time != kept->start_time ||
+            stat.group == kept->pid)
+                tree->group = tree->pidfd >= 0 ? kept->pid : 0;
         start_watching(tree, on_main_end, on_end, owner);
 }
 

@@ -47,6 +47,7 @@ struct process_tree {
         int pidfd;                     /* owned; -1 */
         int cgroup_fd;                 /* owned folder; -1: process group */
         char cgroup[CGROUP_NAME_SIZE]; /* its name below the root; "" */
+        uint64_t cgroup_inode;         /* the name may come to be of another */
 
         struct io_watch exit_watch;
         struct io_watch cgroup_watch; /* events_set */
@@ -81,14 +82,19 @@ int process_tree_prepare(struct process_tree *tree, struct cgroup_root *root, st
 /* The main process was started. Takes pidfd. Callbacks come from the loop only. */
 void process_tree_start(struct process_tree *tree, pid_t pid, int pidfd,
                         void (*on_main_end)(void *owner), void (*on_end)(void *owner), void *owner);
-/*
- * One of a former life: pid, pidfd (taken), cgroup name and start time as they were kept. Ends that
- * happened meanwhile are told from the loop like others.
- */
+/* What was kept of one of a former life. */
+struct process_tree_kept {
+        pid_t pid;
+        uint64_t start_time;
+        int pidfd; /* -1: lost */
+        char cgroup[CGROUP_NAME_SIZE];
+        uint64_t cgroup_inode; /* 0: of a version that kept none */
+};
+
+/* Takes the pidfd. Ends that happened meanwhile are told from the loop like others. */
 void process_tree_adopt(struct process_tree *tree, struct cgroup_root *root, struct loop *loop,
-                        struct log *log, pid_t pid, uint64_t start_time, int pidfd,
-                        const char *cgroup, void (*on_main_end)(void *owner),
-                        void (*on_end)(void *owner), void *owner);
+                        struct log *log, const struct process_tree_kept *kept,
+                        void (*on_main_end)(void *owner), void (*on_end)(void *owner), void *owner);
 /*
  * After that, where another than the main process leads its group: the number of it, when the
  * leader was started, and the leader's pidfd (taken), be it alive or not.

@@ -4,9 +4,11 @@
 #include <sched.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -211,7 +213,10 @@ START_TEST(a_living_broker_keeps_its_own_though_they_are_empty) {
         set_age(made, 3600);
         (void) cgroup_remove_stale(&life.root);
         ck_assert(is_there(made, "."));
-        again = cgroup_open(&life.root, made); /* by the next broker */
+        ck_assert_int_eq(cgroup_open(&life.root, made, cgroup_inode(fd) + 1), -ESTALE);
+        cgroup_remove_unheld(&life.root, made);
+        ck_assert(is_there(made, "."));
+        again = cgroup_open(&life.root, made, cgroup_inode(fd)); /* by the next broker */
         ck_assert_int_ge(again, 0);
         close(fd);
         (void) cgroup_remove_stale(&life.root);
@@ -219,6 +224,63 @@ START_TEST(a_living_broker_keeps_its_own_though_they_are_empty) {
         close(again);
         (void) cgroup_remove_stale(&life.root);
         ck_assert(!is_there(made, "."));
+        tree_life_close(&life);
+}
+END_TEST
+
+/* What another broker does between our making of one and its lock; -1 or the folder that it has. */
+static int (*meanwhile)(void);
+static int taken_fd;
+
+int flock(int fd, int operation) {
+        int (*now)(void) = meanwhile;
+
+        meanwhile = NULL;
+        if (now)
+                taken_fd = now();
+        return (int) syscall(SYS_flock, fd, operation);
+}
+
+static int remove_it(void) {
+        cgroup_remove_unheld(&life.root, place(0));
+        return -1;
+}
+
+static int look_at_it(void) {
+        int fd = openat(life.root.fd, place(0), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+        ck_assert_int_eq(flock(fd, LOCK_EX | LOCK_NB), 0);
+        return fd;
+}
+
+static int make_it_anew(void) {
+        char made[CGROUP_NAME_SIZE];
+        int fd;
+
+        cgroup_remove_unheld(&life.root, place(0));
+        ck_assert_int_eq(cgroup_make(&life.root, place(0), made, &fd), 0);
+        ck_assert_str_eq(made, place(0));
+        return fd;
+}
+
+START_TEST(nobody_is_given_one_that_is_being_removed) {
+        static int (*const all[])(void) = {remove_it, look_at_it, make_it_anew};
+        char made[CGROUP_NAME_SIZE];
+        struct stat st;
+        int fd;
+
+        if (!tree_life_open(&life, WITH_CGROUP))
+                return;
+        meanwhile = all[_i];
+        ck_assert_int_eq(cgroup_make(&life.root, place(0), made, &fd), 0);
+        ck_assert_str_ne(made, place(0));
+        ck_assert_int_eq(fstatat(life.root.fd, made, &st, 0), 0);
+        ck_assert_uint_eq(st.st_ino, cgroup_inode(fd));
+        ck_assert_int_eq(flock(fd, LOCK_SH | LOCK_NB), 0);
+        close_fd(taken_fd);
+        close(fd);
+        cgroup_remove(&life.root, made);
+        cgroup_remove(&life.root, place(0));
         tree_life_close(&life);
 }
 END_TEST
@@ -301,5 +363,6 @@ SUITE("cgroup", {
         TEST(empty_cgroups_of_a_former_life_are_removed);
         TEST(what_a_program_made_below_its_own_goes_with_it_when_all_is_empty);
         TEST(a_living_broker_keeps_its_own_though_they_are_empty);
+        tcase_add_loop_test(tests_, nobody_is_given_one_that_is_being_removed, 0, 3);
         TEST(what_is_left_of_a_health_command_ends_when_its_broker_is_gone);
 })

@@ -15,6 +15,7 @@
 
 #include "cleanup.h"
 #include "component_support.h"
+#include "components/cgroup.h"
 #include "components/process_end.h"
 #include "components/process_group.h"
 #include "core/process.h"
@@ -82,6 +83,12 @@ static bool kernel_tells_exits(void) {
         return major > 6 || (major == 6 && minor >= 15);
 }
 
+static void adopt_group(pid_t pid, uint64_t start_time, int pidfd) {
+        struct process_tree_kept kept = {.pid = pid, .start_time = start_time, .pidfd = pidfd};
+
+        tree_life_adopt(&life, &kept);
+}
+
 START_TEST(the_end_of_a_strangers_child_is_known_when_it_is_collected) {
         pid_t pid, parent;
         int hold, pidfd;
@@ -90,7 +97,7 @@ START_TEST(the_end_of_a_strangers_child_is_known_when_it_is_collected) {
         (void) tree_life_open(&life, WITH_GROUP);
         pid = start_foster("exec sleep 1000", &hold, &parent);
         pidfd = process_open(pid);
-        tree_life_adopt(&life, pid, start_time_of(pid), pidfd, "");
+        adopt_group(pid, start_time_of(pid), pidfd);
         ck_assert(process_tree_has(&life.tree, pid));
         ck_assert_int_eq(process_tree_signal_main(&life.tree, SIGKILL), 0);
         tree_life_until_dead(pidfd);
@@ -118,7 +125,7 @@ START_TEST(an_end_that_happened_meanwhile_is_told) {
         close(hold);
         while (process_stat_read(pid, &stat) == 0)
                 (void) poll(NULL, 0, 1);
-        tree_life_adopt(&life, pid, start_time, pidfd, "");
+        adopt_group(pid, start_time, pidfd);
         ck_assert_int_eq(life.main_ends, 0); /* from the loop only */
         tree_life_until_end(&life);
         ck_assert_str_eq(tree_life_end_text(&life), "exited with status 8");
@@ -134,7 +141,7 @@ START_TEST(an_end_that_nobody_collects_is_unknown_in_time) {
 
         (void) tree_life_open(&life, WITH_GROUP);
         pid = start_foster("exit 8", &hold, &parent);
-        tree_life_adopt(&life, pid, start_time_of(pid), process_open(pid), "");
+        adopt_group(pid, start_time_of(pid), process_open(pid));
         tree_life_until_end(&life);
         ck_assert_str_eq(tree_life_end_text(&life), "ended, nobody knows how");
         tree_life_told_once(&life);
@@ -143,30 +150,68 @@ START_TEST(an_end_that_nobody_collects_is_unknown_in_time) {
 }
 END_TEST
 
+/* In a cgroup, with a child that only the cgroup has: what is kept of it, when it has been let go.
+ */
+static struct process_tree_kept start_and_leave(pid_t *ret_child) {
+        struct process_tree_kept kept;
+
+        tree_life_run(&life, "setsid sleep 1000 & echo $!; exec sleep 1000");
+        *ret_child = tree_life_next_pid(&life);
+        while (getpgid(*ret_child) == life.tree.pid)
+                (void) poll(NULL, 0, 1);
+        kept = (struct process_tree_kept){.pid = life.tree.pid,
+                                          .start_time = life.tree.start_time,
+                                          .pidfd = fcntl(life.tree.pidfd, F_DUPFD_CLOEXEC, 3),
+                                          .cgroup_inode = life.tree.cgroup_inode};
+        strcpy(kept.cgroup, life.tree.cgroup);
+        process_tree_clear(&life.tree); /* kills nothing, and leaves a cgroup that is in use */
+        ck_assert_int_eq(process_has_ended(kept.pidfd), 0);
+        memset(&life.tree, 0, sizeof(life.tree));
+        return kept;
+}
+
 START_TEST(a_cgroup_is_adopted_with_all_in_it) {
-        char name[CGROUP_NAME_SIZE];
-        pid_t pid, child;
-        uint64_t start_time;
-        int pidfd;
+        struct process_tree_kept kept;
+        pid_t child;
 
         if (!tree_life_open(&life, WITH_CGROUP))
                 return;
-        tree_life_run(&life, "setsid sleep 1000 & echo $!; exec sleep 1000");
-        child = tree_life_next_pid(&life);
-        pid = life.tree.pid;
-        start_time = life.tree.start_time;
-        pidfd = fcntl(life.tree.pidfd, F_DUPFD_CLOEXEC, 3);
-        strcpy(name, life.tree.cgroup);
-        process_tree_clear(&life.tree); /* kills nothing, and leaves a cgroup that is in use */
-        ck_assert_int_eq(process_has_ended(pidfd), 0);
-        memset(&life.tree, 0, sizeof(life.tree));
-        tree_life_adopt(&life, pid, start_time, pidfd, name);
+        kept = start_and_leave(&child);
+        if (_i)
+                kept.cgroup_inode = 0; /* by a version that kept none */
+        tree_life_adopt(&life, &kept);
         ck_assert(process_tree_has(&life.tree, child));
         process_tree_kill(&life.tree);
         tree_life_until_end(&life);
         tree_life_told_once(&life);
         process_tree_clear(&life.tree);
-        ck_assert_int_eq(faccessat(life.root.fd, name, F_OK, 0), -1);
+        ck_assert_int_eq(faccessat(life.root.fd, kept.cgroup, F_OK, 0), -1);
+        tree_life_close(&life);
+}
+END_TEST
+
+/* A broker died after it had removed its own, and another broker has made one since. */
+START_TEST(a_cgroup_that_only_has_the_name_is_left_alone) {
+        struct process_tree_kept kept;
+        pid_t child;
+        int child_fd;
+
+        if (!tree_life_open(&life, WITH_CGROUP))
+                return;
+        kept = start_and_leave(&child);
+        child_fd = process_open(child);
+        kept.cgroup_inode++;
+        tree_life_adopt(&life, &kept);
+        ck_assert(!process_tree_has(&life.tree, child));
+        process_tree_kill(&life.tree);
+        tree_life_until_end(&life);
+        ck_assert_int_eq(process_has_ended(child_fd), 0);
+        ck_assert_int_eq(kill(child, SIGKILL), 0);
+        tree_life_until_dead(child_fd);
+        process_tree_clear(&life.tree);
+        ck_assert_int_eq(faccessat(life.root.fd, kept.cgroup, F_OK, 0), 0); /* nor when empty */
+        cgroup_remove(&life.root, kept.cgroup);
+        close(child_fd);
         tree_life_close(&life);
 }
 END_TEST
@@ -223,7 +268,7 @@ START_TEST(a_stranger_with_the_old_pid_is_not_hurt) {
         /* adopted by its pidfd, and without it by its number and start time */
         for (int lost = 0; lost < 2; lost++) {
                 (void) tree_life_open(&life, WITH_GROUP);
-                tree_life_adopt(&life, pid, start_time, lost ? -1 : pidfd, "");
+                adopt_group(pid, start_time, lost ? -1 : pidfd);
                 ck_assert_int_eq(process_tree_signal_all(&life.tree, SIGKILL), -ESRCH);
                 process_tree_kill(&life.tree);
                 tree_life_until_end(&life);
@@ -261,7 +306,8 @@ SUITE("process_adopted", {
         TEST(the_end_of_a_strangers_child_is_known_when_it_is_collected);
         TEST(an_end_that_happened_meanwhile_is_told);
         TEST(an_end_that_nobody_collects_is_unknown_in_time);
-        TEST(a_cgroup_is_adopted_with_all_in_it);
+        tcase_add_loop_test(tests_, a_cgroup_is_adopted_with_all_in_it, 0, 2);
+        TEST(a_cgroup_that_only_has_the_name_is_left_alone);
         TEST(a_stranger_with_the_old_pid_is_not_hurt);
         TEST(a_group_is_signalled_by_number_where_it_must);
 })

@@ -70,10 +70,9 @@ void tree_life_run(struct tree_life *l, const char *script) {
                 loop_run_once(l->loop, true);
 }
 
-void tree_life_adopt(struct tree_life *l, pid_t pid, uint64_t start_time, int pidfd,
-                     const char *cgroup) {
-        process_tree_adopt(&l->tree, &l->root, l->loop, NULL, pid, start_time, pidfd, cgroup,
-                           tree_life_on_main_end, tree_life_on_end, l);
+void tree_life_adopt(struct tree_life *l, const struct process_tree_kept *kept) {
+        process_tree_adopt(&l->tree, &l->root, l->loop, NULL, kept, tree_life_on_main_end,
+                           tree_life_on_end, l);
 }
 
 pid_t tree_life_next_pid(struct tree_life *l) {

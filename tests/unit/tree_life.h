@@ -26,9 +26,8 @@ void tree_life_close(struct tree_life *l);
 
 /* A shell that runs the script, with its words going into our pipe. */
 void tree_life_run(struct tree_life *l, const char *script);
-/* A process that runs already, in the cgroup of this name or in a group (""). Takes the pidfd. */
-void tree_life_adopt(struct tree_life *l, pid_t pid, uint64_t start_time, int pidfd,
-                     const char *cgroup);
+/* One that runs already. Takes the pidfd. */
+void tree_life_adopt(struct tree_life *l, const struct process_tree_kept *kept);
 /* For a test that starts its process by itself; the owner is the life. */
 void tree_life_on_main_end(void *owner);
 void tree_life_on_end(void *owner);
