@@ -39,8 +39,11 @@ bool job_kind_starts(enum job_kind kind) {
         return kind == JOB_START || kind == JOB_RESTART || kind == JOB_RESUME;
 }
 
-const char *job_cancel_reason(enum job_kind kind) {
-        return kind == JOB_PAUSE ? "it is being paused" : "it is being stopped";
+const char *job_cancel_reason(enum job_kind stops, const struct component *c) {
+        return c->removed           ? "it is not configured any more"
+               : c->table->stopping ? "the broker is ending"
+               : stops == JOB_PAUSE ? "it is being paused"
+                                    : "it is being stopped";
 }
 
 int job_kind_from_name(struct text name, enum job_kind *ret) {
@@ -492,7 +495,8 @@ static void take_back(const struct job *stop) {
                         if (item->begun || !item->component ||
                             !has_component(stop, item->component))
                                 continue;
-                        settle(item, VERDICT_CANCELED, "", job_cancel_reason(stop->kind), "");
+                        settle(item, VERDICT_CANCELED, "",
+                               job_cancel_reason(stop->kind, item->component), "");
                         any = true;
                 }
                 if (any)

@@ -23,7 +23,8 @@ enum job_kind { JOB_START, JOB_STOP, JOB_RESTART, JOB_RELOAD, JOB_PAUSE, JOB_RES
 const char *job_kind_name(enum job_kind kind); /* "start" … */
 /* It is for components to run afterwards. */
 bool job_kind_starts(enum job_kind kind);
-const char *job_cancel_reason(enum job_kind stops);           /* of what it takes the place of */
+/* Of what such a job takes the place of. */
+const char *job_cancel_reason(enum job_kind stops, const struct component *c);
 int job_kind_from_name(struct text name, enum job_kind *ret); /* 0 or -EINVAL */
 
 /* What became of one component. */

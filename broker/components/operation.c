@@ -474,7 +474,7 @@ static bool is_joined(struct operation *op, enum job_kind kind, struct job_item 
 
 int operation_request(struct component *c, enum job_kind kind, struct job_item *item) {
         bool stops = kind == JOB_STOP || kind == JOB_PAUSE;
-        const char *why = job_cancel_reason(kind);
+        const char *why = job_cancel_reason(kind, c);
         struct operation *op;
         int r;
 

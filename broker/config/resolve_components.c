@@ -100,13 +100,16 @@ static void resolve_service(struct draft *draft, const struct draft_socket *s) {
 
         if (dc)
                 put_socket(draft, dc->config, s->config.name);
+        else if (s->is_unit_file)
+                resolve_warning(draft, s->service_place,
+                                "Service=%s: there is no component of this name, so nothing is "
+                                "started for this listener",
+                                s->service);
         else
-                diagnostics_add(draft->diagnostics,
-                                s->is_unit_file ? SEVERITY_WARNING : SEVERITY_ERROR,
-                                s->service_place.file, s->service_place.line,
-                                "Service=%s: there is no component of this name%s", s->service,
-                                s->is_unit_file ? ", so nothing is started for this listener"
-                                                : ": add [Component NAME], or remove the line");
+                resolve_error(draft, s->service_place,
+                              "Service=%s: there is no component of this name: add [Component %s], "
+                              "or remove the line",
+                              s->service, s->service);
 }
 
 /* In the order of their names, so that it does not depend on that of the files. */
@@ -185,9 +188,10 @@ static void report_restricting(struct draft *draft, const struct draft_component
                 else
                         resolve_error(draft, a->place,
                                       "%s= restricts the program and is not supported: to run it "
-                                      "without this protection set IgnoreSandboxing=yes in %s",
+                                      "without this protection set IgnoreSandboxing=yes in [%s%s]",
                                       a->directive->key,
-                                      dc->config->is_unit_file ? "[X-Fdpass]" : "[Component NAME]");
+                                      dc->config->is_unit_file ? "X-Fdpass" : "Component ",
+                                      dc->config->is_unit_file ? "" : dc->config->name);
         }
 }
 

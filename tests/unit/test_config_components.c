@@ -316,7 +316,7 @@ START_TEST(sandboxing_does_not_fail_open) {
         ck_assert_uint_eq(diagnostics.count, 0);
         test_write("fdpass.conf", "[Component b]\nExecStart=x\nPrivateTmp=yes\n");
         ck_assert_int_eq(load(), -EINVAL);
-        ck_assert(is_said(SEVERITY_ERROR, "IgnoreSandboxing=yes in [Component NAME]"));
+        ck_assert(is_said(SEVERITY_ERROR, "IgnoreSandboxing=yes in [Component b]"));
         done();
 }
 END_TEST

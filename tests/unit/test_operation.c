@@ -454,6 +454,24 @@ START_TEST(a_stop_cancels_what_starts_and_what_waits) {
 }
 END_TEST
 
+static void note_all_ended(void *owner) {
+        *(bool *) owner = true;
+}
+
+START_TEST(the_end_of_the_broker_cancels_them_too) {
+        struct job *jobs[2];
+        bool ended = false;
+
+        begin_two(jobs, JOB_RESTART);
+        component_table_stop_all(l.table, note_all_ended, &ended);
+        ck_assert_int_eq(verdict_of(jobs[0]), VERDICT_CANCELED);
+        ck_assert_int_eq(verdict_of(jobs[1]), VERDICT_CANCELED);
+        ck_assert_str_eq(jobs[0]->items[0].receipt.reason, "the broker is ending");
+        LIFE_UNTIL(&l, ended);
+        life_end(&l);
+}
+END_TEST
+
 START_TEST(a_restart_takes_the_place_of_a_reload_that_waits) {
         struct job *jobs[2], *restart;
 
@@ -755,6 +773,7 @@ SUITE("operation", {
         TEST(two_starts_are_one);
         TEST(a_restart_during_a_restart_comes_after_it);
         tcase_add_loop_test(tests_, a_stop_cancels_what_starts_and_what_waits, 0, 2);
+        TEST(the_end_of_the_broker_cancels_them_too);
         TEST(a_restart_takes_the_place_of_a_reload_that_waits);
         tcase_add_loop_test(tests_, a_start_or_reload_joins_a_restart_that_waits, 0, 2);
         TEST(a_start_while_it_drains_makes_a_new_generation);
