@@ -189,7 +189,8 @@ def test_what_the_old_one_answered_while_the_new_one_came_up_says_nothing_of_its
     gate.unlink()
     receipt = job.wait()["hermes"]
     assert (receipt["verdict"], receipt["generation"]) == ("kept", 2), receipt
-    assert "last: HTTP status 500 from /" in receipt["reason"], receipt
+    # On a busy machine the old one may be quicker to accept each time.
+    assert re.search("last: (HTTP status 500 from /|accepted, but by no process of this)", receipt["reason"]), receipt
 
 
 @pytest.mark.parametrize("kind", ["notify", "exec"])
