@@ -330,6 +330,17 @@ static void remove_stale_cgroups(struct component_table *t) {
         cgroup_root_close(&root);
 }
 
+static bool is_notify_socket(void *owner, const char *path) {
+        struct component_table *t = owner;
+        const struct instance *i;
+
+        for (struct component *c = t->by_name; c; c = c->hh.next)
+                TAILQ_FOREACH (i, &c->instances, entry)
+                        if (strcmp(i->notify.path, path) == 0)
+                                return true;
+        return false;
+}
+
 int component_table_apply(struct component_table *t, const struct config *config, bool start) {
         bool first = !t->applied;
         int r = 0;
@@ -353,6 +364,7 @@ int component_table_apply(struct component_table *t, const struct config *config
                 kept_load(t);
                 kept_resume_jobs(t);
                 remove_stale_cgroups(t);
+                notify_socket_remove_stale(t->control_path, is_notify_socket, t);
         }
         if (r == 0 && start)
                 r = start_new(t);

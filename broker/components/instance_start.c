@@ -10,7 +10,6 @@
 #include "components/instance_private.h"
 #include "core/process.h"
 #include "sockets/listener_table.h"
-#include <libgen.h>
 
 #define FDS_MAX 512 /* LISTEN_FDS of one process */
 
@@ -111,17 +110,14 @@ static void tell_no_notify_socket(struct instance *i, int error) {
 
 static int open_notify_socket(struct instance *i) {
         struct component_table *t = instance_table(i);
-        _cleanup_free_ char *path = strdup(t->control_path);
         char id[NAME_LENGTH_MAX + 64];
         int r;
 
         if (i->notify.fd >= 0)
                 return 0; /* a command before it has it */
-        if (!path)
-                return -ENOMEM;
         (void) snprintf(id, sizeof(id), "%.64s.%llu.%u", i->component->name,
                         (unsigned long long) i->generation, i->index + 1);
-        r = notify_socket_open(&i->notify, t->loop, t->log, i->component->name, dirname(path), id,
+        r = notify_socket_open(&i->notify, t->loop, t->log, i->component->name, t->control_path, id,
                                i->config->has_user ? i->config->uid : geteuid(),
                                i->config->has_user ? i->config->gid : getegid());
         if (r < 0)

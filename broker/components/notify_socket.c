@@ -7,8 +7,10 @@
  */
 #include "components/notify_socket.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
 #include <sys/socket.h>
@@ -37,6 +39,8 @@
 #define SHARE_USEC 2000
 #define LINE_INTERVAL_USEC (60ULL * 1000 * 1000)
 #define LINES 3
+#define SUFFIX ".notify-" /* of the control socket's name; the rest says whose it is */
+#define LOOKED_AT_MAX 4096
 
 /* ---- open and close ---- */
 
@@ -100,10 +104,10 @@ static int bind_path(struct notify_socket *s, uid_t uid, gid_t gid) {
         return r;
 }
 
-static int bind_somewhere(struct notify_socket *s, const char *folder, const char *id, uid_t uid,
-                          gid_t gid) {
+static int bind_somewhere(struct notify_socket *s, const char *control_path, const char *id,
+                          uid_t uid, gid_t gid) {
         struct sockaddr_un un;
-        int n = snprintf(s->path, sizeof(s->path), "%s/notify-%s", folder, id);
+        int n = snprintf(s->path, sizeof(s->path), "%s" SUFFIX "%s", control_path, id);
 
         if (n > 0 && (size_t) n < sizeof(un.sun_path))
                 return bind_path(s, uid, gid);
@@ -111,7 +115,7 @@ static int bind_somewhere(struct notify_socket *s, const char *folder, const cha
 }
 
 int notify_socket_open(struct notify_socket *s, struct loop *loop, struct log *log,
-                       const char *component, const char *folder, const char *id, uid_t uid,
+                       const char *component, const char *control_path, const char *id, uid_t uid,
                        gid_t gid) {
         int r;
 
@@ -122,7 +126,7 @@ int notify_socket_open(struct notify_socket *s, struct loop *loop, struct log *l
         /* Before it has a name: nobody can have sent anything yet. */
         r = ask_for_senders(s->fd);
         if (r == 0)
-                r = bind_somewhere(s, folder, id, uid, gid);
+                r = bind_somewhere(s, control_path, id, uid, gid);
         if (r < 0) {
                 s->fd = close_fd(s->fd);
                 s->path[0] = '\0';
@@ -376,6 +380,29 @@ static void discard(struct notify_socket *s) {
 void notify_socket_unlink(const struct notify_socket *s) {
         if (s->loop && s->fd >= 0 && s->path[0] == '/')
                 (void) unlink(s->path);
+}
+
+void notify_socket_remove_stale(const char *control_path,
+                                bool (*is_used)(void *owner, const char *path), void *owner) {
+        const char *slash = strrchr(control_path, '/'), *name = slash ? slash + 1 : control_path;
+        _cleanup_free_ char *folder =
+                slash ? strndup(control_path, (size_t) (name - control_path)) : strdup(".");
+        char path[sizeof(((struct notify_socket *) 0)->path)];
+        const struct dirent *entry;
+        size_t length = strlen(name);
+        DIR *d = folder ? opendir(folder) : NULL;
+
+        for (unsigned n = 0; d && n < LOOKED_AT_MAX && (entry = readdir(d)); n++) {
+                if (entry->d_type != DT_SOCK || strncmp(entry->d_name, name, length) != 0 ||
+                    strncmp(entry->d_name + length, SUFFIX, strlen(SUFFIX)) != 0)
+                        continue;
+                if (snprintf(path, sizeof(path), "%s%s", control_path, entry->d_name + length) <
+                            (int) sizeof(path) &&
+                    !is_used(owner, path))
+                        (void) unlink(path);
+        }
+        if (d)
+                (void) closedir(d);
 }
 
 void notify_socket_close(struct notify_socket *s, bool remove) {

@@ -53,12 +53,12 @@ struct notify_socket {
 };
 
 /*
- * Open one in `folder` (that of the control socket) under a name made of `id`; abstract, with a
- * name that nobody can guess, when the path would be too long. uid and gid may write to it. What a
- * former life left at the path is removed. 0 or -errno.
+ * Open one beside the control socket, under a name made of its name, so that it is no other
+ * broker's, and of `id`; abstract, with a name that nobody can guess, when the path would be too
+ * long. uid and gid may write to it. What a former life left at the path is removed. 0 or -errno.
  */
 int notify_socket_open(struct notify_socket *socket, struct loop *loop, struct log *log,
-                       const char *component, const char *folder, const char *id, uid_t uid,
+                       const char *component, const char *control_path, const char *id, uid_t uid,
                        gid_t gid);
 /* One of a former life. Takes fd, also when it fails. 0 or -errno: it is no notify socket. */
 int notify_socket_adopt(struct notify_socket *socket, struct loop *loop, struct log *log,
@@ -86,5 +86,9 @@ void notify_socket_drain(struct notify_socket *socket);
 void notify_socket_close(struct notify_socket *socket, bool remove);
 /* Its path alone, ahead of that: before what says where it is gets lost. */
 void notify_socket_unlink(const struct notify_socket *socket);
+/* Remove those beside this control socket, which is locked for us, that nobody uses any more: left
+ * by a broker that died with its keeper. */
+void notify_socket_remove_stale(const char *control_path,
+                                bool (*is_used)(void *owner, const char *path), void *owner);
 
 #endif

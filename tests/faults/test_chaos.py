@@ -157,7 +157,7 @@ class Chaos:
         self.s.components.update(configured)
         self.s.apply()
         kill_broker(self.s)
-        left = sorted(name for name in os.listdir(self.s.broker.folder) if name.startswith("notify-"))
+        left = sorted(name for name in os.listdir(self.s.broker.folder) if ".notify-" in name)
         return [fds_at_rest(pid) for pid in self.s.broker.pids()], left
 
 

@@ -432,7 +432,7 @@ class Chaos:
         pause(self.choices.random() * self.choices.choice([0.01, 0.15]))
         getattr(self.blows, blow)(broker, keeper)
         if self.losing:
-            left, stale = self.site.served(), self.cgroups() | self.sockets()
+            left, stale = self.site.served(), self.cgroups()
             self.recover(pair)
         result = self.site.finish(command)
         is_lost = self.losing and not set(before.values()) & set(self.instances().values())
@@ -592,7 +592,7 @@ class Chaos:
         until(lambda: not differ(), lambda: min((differ() for _ in range(50)), key=len))
 
     def check_folders(self, places):
-        wanted = {f"notify-{name}.{generation}.{index + 1}" for name, generation, index in places}
+        wanted = {f"broker.sock.notify-{name}.{generation}.{index + 1}" for name, generation, index in places}
 
         def is_clean():
             there, known = self.sockets() | self.cgroups(), wanted | self.cgroups_of(places)
@@ -613,7 +613,7 @@ class Chaos:
         return {one for one in found if one.startswith("fdpass-")}
 
     def sockets(self):
-        return {name for name in os.listdir(self.s.broker.folder) if name.startswith("notify-")}
+        return {name for name in os.listdir(self.s.broker.folder) if ".notify-" in name}
 
 
 def test_keeper_and_broker_in_every_order(broker, tmp_path):

@@ -1,11 +1,11 @@
-"""What processes get that share a listener: NonBlocking= of their component, which is the listener's."""
+"""What processes get that share a listener: NonBlocking= of their component. And brokers that share a folder."""
 import os
 import socket
 
 import pytest
 
 from testing.broker import DEADLINE
-from testing.process import until
+from testing.process import end, until
 from testing.scene import REQUEST, Scene
 
 NOTIFY = "Type=notify\n"
@@ -60,3 +60,32 @@ def test_a_changed_NonBlocking_comes_when_nobody_has_the_listener(broker, tmp_pa
     s.receipt("STOP", "hermes")
     s.receipt("START", "hermes")
     assert is_non_blocking(*pids(s))
+
+
+def test_brokers_with_their_control_sockets_in_one_folder_do_not_hear_each_other_s_components(broker, tmp_path):
+    folders = [tmp_path / "one", tmp_path / "other"]
+    for folder in folders:
+        folder.mkdir()
+    one = Scene(broker, folders[0], {"hermes": "Type=notify-reload\n"})
+    control = os.path.join(one.broker.folder, "other.sock")
+    other = Scene(broker, folders[1], {"hermes": "Type=notify-reload\n"}, control=control)
+    for s in (one, other, one):
+        assert s.receipt("RELOAD", "hermes")["verdict"] == "done", s.broker.log()
+    assert other.receipt("RESTART", "hermes")["verdict"] == "serves"
+    assert one.receipt("RELOAD", "hermes")["verdict"] == "done", one.broker.log()
+
+
+def test_what_a_broker_left_of_its_components_sockets_is_removed_by_the_next(broker, tmp_path):
+    def left():
+        return sorted(name.rpartition(".notify-")[2] for name in os.listdir(folder) if ".notify-" in name)
+
+    s = Scene(broker, tmp_path, {"hermes": NOTIFY, "iris": NOTIFY})
+    folder = s.broker.folder
+    serving = pids(s) + pids(s, "iris")
+    s.broker.kill()
+    assert left() == ["hermes.1.1", "iris.1.1"]
+    for pid in serving:
+        end(pid)
+    os.unlink(os.path.join(folder, "notify.sock"))
+    s.broker = broker("", folder=folder)
+    assert left() == []

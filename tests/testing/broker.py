@@ -118,11 +118,11 @@ class Broker:
     [Broker] ControlSocket= is put in front unless it is there.
     """
 
-    def __init__(self, config, *, folder=None, user=None, env=None, nofile=None, stderr=None,
+    def __init__(self, config, *, folder=None, control=None, user=None, env=None, nofile=None, stderr=None,
                  arguments=(), wrapper=(), program=None):
         self.own_folder = folder is None
         self.folder = folder or private_folder()
-        self.control = os.path.join(self.folder, "broker.sock")
+        self.control = control or os.path.join(self.folder, "broker.sock")
         self.config_path = os.path.join(self.folder, "fdpass.conf")
         self.log_path = os.path.join(self.folder, "log")
         self.write_config(config)

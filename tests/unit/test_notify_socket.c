@@ -150,14 +150,14 @@ static void main_says(const char *text) {
         wait_for_main();
 }
 
-static void set_up_in(const char *folder, enum notify_access access, void (*body)(void *),
+static void set_up_at(const char *control_path, enum notify_access access, void (*body)(void *),
                       void *argument, bool in_cgroup) {
         memset(&f, 0, sizeof(f));
         ck_assert_int_eq(loop_new(&f.loop), 0);
         ck_assert_int_eq(log_new(&f.log, "test", LOG_TARGET_NONE, LEVEL_DEBUG), 0);
         log_set_sink(f.log, on_line, NULL);
         f.socket = calloc(1, sizeof(*f.socket));
-        ck_assert_int_eq(notify_socket_open(f.socket, f.loop, f.log, "web", folder, "web-1",
+        ck_assert_int_eq(notify_socket_open(f.socket, f.loop, f.log, "web", control_path, "web-1",
                                             getuid(), getgid()),
                          0);
         ck_assert_int_eq(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, f.commands), 0);
@@ -169,7 +169,7 @@ static void set_up_in(const char *folder, enum notify_access access, void (*body
 }
 
 static void set_up(enum notify_access access, void (*body)(void *), void *argument) {
-        set_up_in(test_folder(), access, body, argument, false);
+        set_up_at(test_path("broker.sock"), access, body, argument, false);
 }
 
 static void tear_down(void) {
@@ -264,7 +264,8 @@ static bool kernel_is_at_least(unsigned major, unsigned minor) {
 
 /* SO_PASSPIDFD remembers the cgroup of a reaped sender since Linux 6.16. */
 START_TEST(a_sender_that_was_reaped_is_known_by_its_cgroup) {
-        set_up_in(test_folder(), NOTIFY_ALL, speak_by_child, (void *) (uintptr_t) "ends", true);
+        set_up_at(test_path("broker.sock"), NOTIFY_ALL, speak_by_child, (void *) (uintptr_t) "ends",
+                  true);
         if (f.tree.tree.cgroup_fd >= 0) {
                 wait_for_main();
                 notify_socket_drain(f.socket);
@@ -467,16 +468,52 @@ START_TEST(a_path_is_for_its_user_alone_and_a_long_one_becomes_abstract) {
         ck_assert_uint_eq(st.st_uid, getuid());
         /* What is there from a former life is in nobody's way. */
         notify_socket_close(f.socket, false);
-        ck_assert_int_eq(notify_socket_open(f.socket, f.loop, f.log, "web", test_folder(), "web-1",
-                                            getuid(), getgid()),
+        ck_assert_int_eq(notify_socket_open(f.socket, f.loop, f.log, "web",
+                                            test_path("broker.sock"), "web-1", getuid(), getgid()),
                          0);
         tear_down();
 
         (void) snprintf(deep, sizeof(deep), "%s/%0100d", test_folder(), 7);
-        set_up_in(deep, NOTIFY_MAIN, say_commands, NULL, false);
+        set_up_at(deep, NOTIFY_MAIN, say_commands, NULL, false);
         ck_assert_int_eq(f.socket->path[0], '@');
         main_says("READY=1");
         RUN_UNTIL(f.loop, f.handled == 1);
+        tear_down();
+}
+END_TEST
+
+static bool is_ours(void *owner, const char *path) {
+        return strcmp(path, f.socket->path) == 0;
+}
+
+static void leave_a_socket(const char *path) {
+        struct sockaddr_un un = {.sun_family = AF_UNIX};
+        int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+        (void) snprintf(un.sun_path, sizeof(un.sun_path), "%s", path);
+        ck_assert_int_eq(bind(fd, (struct sockaddr *) &un, sizeof(un)), 0);
+        close(fd);
+}
+
+START_TEST(what_a_broker_left_is_removed_and_nothing_of_another) {
+        static const struct {
+                const char *name;
+                bool stays;
+        } left[] = {{"broker.sock.notify-web.3.1", false},
+                    {"broker.sock.2", true},
+                    {"a.sock.notify-web.3.1", true},
+                    {"notify-web.3.1", true}};
+
+        set_up(NOTIFY_MAIN, say_commands, NULL);
+        for (size_t i = 0; i < sizeof(left) / sizeof(left[0]); i++)
+                leave_a_socket(test_path(left[i].name));
+        test_write("broker.sock.notify-file", "");
+        notify_socket_remove_stale(test_path("broker.sock"), is_ours, NULL);
+        ck_assert_int_eq(access(f.socket->path, F_OK), 0);
+        ck_assert_int_eq(access(test_path("broker.sock.notify-file"), F_OK), 0);
+        for (size_t i = 0; i < sizeof(left) / sizeof(left[0]); i++)
+                ck_assert_int_eq(access(test_path(left[i].name), F_OK), left[i].stays ? 0 : -1);
+        notify_socket_remove_stale("missing/broker.sock", is_ours, NULL);
         tear_down();
 }
 END_TEST
@@ -531,5 +568,6 @@ SUITE("notify_socket", {
         TEST(an_adopted_one_has_what_was_said_meanwhile);
         TEST(what_is_no_notify_socket_is_not_adopted);
         TEST(a_path_is_for_its_user_alone_and_a_long_one_becomes_abstract);
+        TEST(what_a_broker_left_is_removed_and_nothing_of_another);
         TEST(what_cannot_be_parsed_is_dropped_with_a_line);
 })
