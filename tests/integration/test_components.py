@@ -185,7 +185,8 @@ def test_what_the_old_one_answered_while_the_new_one_came_up_says_nothing_of_its
     sick, gate = s.file("sick"), s.file("gate")
     s.do("hermes", f"sick={sick} starts-while={gate}")
     job = s.job("RESTART", "hermes").step("starting")
-    until(lambda: int(s.ask("hermes", "/count")["answered"]) > 120, "many probes to be answered by the old one")
+    until(lambda: int(s.ask("hermes", "/count")["answered"]) > 120 or job.is_over(),  # a machine that made fewer
+          "many probes to be answered by the old one")
     gate.unlink()
     receipt = job.wait()["hermes"]
     assert (receipt["verdict"], receipt["generation"]) == ("kept", 2), receipt
@@ -222,7 +223,9 @@ def test_who_accepts_unseen_on_the_second_of_its_listeners_or_on_a_unix_path_is_
         s.do(name, words)
         receipt = s.receipt("START", name)
         assert receipt["verdict"] == "serves", receipt
-        assert receipt["ready_by"].startswith("accepted by pid") or receipt["ready_by"] == ACCEPTED, receipt
+        # A lock that another one has for a moment makes it wait in accept() after all.
+        assert receipt["ready_by"].startswith("accepted by pid") or \
+            receipt["ready_by"] in (ACCEPTED, "waiting for connections"), receipt
         s.receipt("STOP", name)
 
 
