@@ -17,8 +17,8 @@ def web(more=""):
     return "[Socket web]\nListenStream=%s:%d\n" % free_address() + more
 
 
-def assert_served(broker, within=2.0):
-    """Somebody else gets an answer, and soon."""
+def assert_served(broker, within=15):
+    """Somebody else gets an answer, on a busy machine, too; what would hold it up lasts for longer, or for ever."""
     begin = time.monotonic()
     with broker.client() as client:
         client.acquire("web").close()
@@ -128,7 +128,7 @@ def test_a_descriptor_whose_close_blocks_does_not_block_the_broker(broker):
         sink.listen()
         sender = socket.create_connection(sink.getsockname())
         never_reads, _ = sink.accept()
-        sender.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, array.array("i", [1, 10]).tobytes())
+        sender.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, array.array("i", [1, 60]).tobytes())
         sender.setblocking(False)
         try:
             while True:
@@ -141,7 +141,7 @@ def test_a_descriptor_whose_close_blocks_does_not_block_the_broker(broker):
             sender.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, bytes(8))
         sender.close()
         client.close()
-        assert_served(b, within=3)
+        assert_served(b)
         never_reads.close()
 
 
