@@ -37,43 +37,50 @@ def command(folder, text):
 
 
 def begin_command(s, folder, key, access):
-    """A job that runs one which asks for more time than there is, begins, and waits for a file."""
+    """
+    A job that runs one which asks for more time than there is, begins, and waits for a file; and after how many seconds
+    there would be no more time.
+    """
     program = command(folder, f"""
-say("READY=1\\nEXTEND_TIMEOUT_USEC=20000000")
+say("READY=1\\nEXTEND_TIMEOUT_USEC=60000000")
 print("begun", flush=True)
 while not os.path.exists("{folder}/go"):
     time.sleep(0.01)
 print("over", flush=True)
 """)
-    s = s({"hermes": NOTIFY + "Start=manual\nRestart=no\nTimeoutStartSec=3s\nTimeoutStopSec=3s\n"
-                              f"NotifyAccess={access}\n{key}={program}\n"})
+    s = s({"hermes": NOTIFY + "Restart=no\n"})
+    soon = s.soon_ms("hermes")
+    s.components["hermes"] += (f"Start=manual\nTimeoutStartSec={soon}ms\nTimeoutStopSec={soon}ms\n"
+                               f"NotifyAccess={access}\n{key}={program}\n")
+    s.receipt("STOP", "hermes")
+    s.apply()
     verb = {"ExecReload": "RELOAD", "ExecStop": "STOP", "ExecStopPost": "STOP"}.get(key, "START")
     if verb != "START":
         assert s.receipt("START", "hermes")["verdict"] == "serves"
     job = s.job(verb, "hermes")
     s.said("hermes", "begun")
-    return s, job
+    return s, job, soon / 1000 + 0.5
 
 
 @pytest.mark.parametrize("key, access", [("ExecStartPre", "exec"), ("ExecStartPost", "exec"), ("ExecReload", "exec"),
                                          ("ExecStop", "exec"), ("ExecStopPost", "exec"), ("ExecReload", "all"),
                                          ("ExecReload", "main"), ("ExecStopPost", "main")])
 def test_a_command_may_ask_for_time_where_notify_access_says_so(scene, tmp_path, key, access):
-    s, job = begin_command(scene, tmp_path, key, access)
+    s, job, limit = begin_command(scene, tmp_path, key, access)
     begun = time.monotonic()
     if access != "main":
-        until(lambda: time.monotonic() > begun + 3.5, "the limit to be over")
+        until(lambda: time.monotonic() > begun + limit, "the limit to be over")
         (tmp_path / "go").touch()
     job.wait()
     assert ("over" in s.lines("hermes")) == (access != "main")
 
 
 def test_a_command_is_heard_by_the_next_broker(scene, tmp_path, subreaper):
-    s, job = begin_command(scene, tmp_path, "ExecStartPre", "exec")
+    s, job, limit = begin_command(scene, tmp_path, "ExecStartPre", "exec")
     begun = time.monotonic()
     os.kill(s.broker.broker_pid, signal.SIGKILL)
     job.client.close()
-    until(lambda: time.monotonic() > begun + 3.5, "the limit to be over")
+    until(lambda: time.monotonic() > begun + limit, "the limit to be over")
     (tmp_path / "go").touch()
     s.wait_state("hermes", "ready")
 
