@@ -11,7 +11,7 @@ import pytest
 from testing.broker import DEADLINE, free_address
 from testing.load import Load
 from testing.process import alive, until
-from testing.scene import REQUEST, Scene
+from testing.scene import REQUEST, SERVER, Scene
 
 NOTIFY = "Type=notify\n"
 #: Comes back at once, and as often as it likes.
@@ -261,7 +261,7 @@ def test_connections_that_ask_who_never_accepts_do_not_fill_its_queue(scene):
     s.do("hermes", "deaf")
     reason = s.receipt("START", "hermes")["reason"]
     assert re.search(r"accepted none of 1 connection; if", reason), reason
-    until(lambda: s.component("hermes")["restarts"] >= 8, "eight more", 20 * soon / 1000)
+    until(lambda: s.component("hermes")["restarts"] >= 8, "eight more", DEADLINE + 20 * soon / 1000)
     assert 1 <= s.broker.listener("hermes")["sockets"][0]["queue"]["length"] <= 4
     s.do("hermes", "asks=0")
     s.wait_state("hermes", "ready")
@@ -451,18 +451,20 @@ def test_on_demand_the_first_connection_starts_it_and_it_may_end_again(scene):
     assert s.receipt("PAUSE", "hermes")["verdict"] == "done"
 
 
-def test_trigger_limits_pause_and_never_close(scene):
+def test_trigger_limits_pause_and_never_close(scene, tmp_path):
     limits = "TriggerLimitIntervalSec=6s\nTriggerLimitBurst=3\n"  # for three starts, and to be waited for
     address = free_address()
-    s = scene({"hermes": NOTIFY + "Sockets=hermes\nStart=on-demand\nRestart=no\n"},
+    # Ends with success before it accepts: the connection goes on waiting and triggers again. A shell is quick at that.
+    serves = tmp_path / "serves"
+    s = scene({"hermes": NOTIFY + "Sockets=hermes\nStart=on-demand\nRestart=no\n"
+                                  f"ExecStart=/bin/sh -c '[ -e {serves} ] || exit 0; "
+                                  f"exec {os.sys.executable} -IS {SERVER}'\n"},
               more=f"[Socket hermes]\nListenStream={address[0]}:{address[1]}\n{limits}")
-    # Ends with success before it accepts: the connection goes on waiting and triggers again.
-    s.do("hermes", "exit=0")
     with waiting_connection(address) as waits:
         s.wait_log(r"hermes was started too often by connections")
         assert s.component("hermes")["last_end"]["text"] == "exited with status 0 before it was ready"
         assert s.broker.log().count("a connection waits") == 3
-        s.do("hermes", "")
+        serves.touch()
         assert s.read(waits)["generation"] == "4"  # after the pause, by itself
     s.wait_state("hermes", "ready")
 
@@ -678,11 +680,14 @@ def test_a_slow_start_that_asks_for_more_time_gets_it(scene):
 
 
 def test_a_slow_stop_that_asks_for_more_time_gets_it(scene):
-    s = scene({"hermes": NOTIFY + "TimeoutStopSec=2s\n"})
-    s.do("hermes", "extend-stop=60 drain=3")
+    s = scene({"hermes": NOTIFY})
+    soon = s.soon_ms("hermes")
+    s.components["hermes"] += f"TimeoutStopSec={soon}ms\n"
+    s.apply()
+    s.do("hermes", f"extend-stop=60 drain={1.5 * soon / 1000}")
     s.receipt("RESTART", "hermes")
     receipt = s.receipt("STOP", "hermes")
-    assert (receipt["killed"], receipt["drain_ms"] >= 3000) == (False, True), receipt
+    assert (receipt["killed"], receipt["drain_ms"] >= 1.5 * soon) == (False, True), receipt
 
 
 def test_who_forked_away_and_says_so_is_supervised(scene):
@@ -705,33 +710,44 @@ def test_who_forked_away_and_says_so_is_supervised(scene):
     assert s.receipt("STOP", "hermes")["verdict"] == "done"
 
 
+def watch(s):
+    """From its next generation on; how many milliseconds it may be silent, which on a busy machine are more."""
+    soon = s.soon_ms("hermes", least=1000)
+    s.components["hermes"] += f"WatchdogSec={soon}ms\n"
+    s.apply()
+    return soon
+
+
 @pytest.mark.alone
 def test_who_feeds_no_watchdog_is_ended_and_started_again(scene):
-    s = scene({"hermes": NOTIFY + "WatchdogSec=1s\nRestartSec=10ms\n"})
+    s = scene({"hermes": NOTIFY + "RestartSec=10ms\n"})
+    soon = watch(s)
     unfed = s.folder / "unfed"
     s.do("hermes", f"feed unfed={unfed}")
     s.receipt("RESTART", "hermes")
     s.do("hermes", "feed")
-    time_of_three = time.monotonic() + 3
-    until(lambda: time.monotonic() > time_of_three or s.state("hermes") != "ready", "three times its time")
+    time_of_three = time.monotonic() + 3 * soon / 1000
+    until(lambda: time.monotonic() > time_of_three or s.state("hermes") != "ready", "three times its time",
+          DEADLINE + 3 * soon / 1000)
     assert s.generation("hermes") == 2
     unfed.touch()
     # Nobody is asked before that: SIGABRT would cut the answer.
     until(lambda: (2, 0) not in s.instances("hermes") and s.state("hermes") == "ready", "the next generation")
     assert s.generation("hermes") > 2
-    s.wait_log(r"no WATCHDOG=1 for 1000 ms")
+    s.wait_log(f"no WATCHDOG=1 for {soon} ms")
     assert "SIGABRT" in s.component("hermes")["last_end"]["text"]
 
 
 def test_a_broker_that_was_held_up_takes_nobody_for_silent(scene):
     """As on a machine that had no time for it: the deadline has passed, and the word in time is there, unread."""
-    s = scene({"hermes": NOTIFY + "WatchdogSec=1s\n"})
+    s = scene({"hermes": NOTIFY})
+    soon = watch(s)
     s.do("hermes", "feed")
     s.receipt("RESTART", "hermes")
     broker = s.broker.broker_pid
     for _ in range(3):
         os.kill(broker, signal.SIGSTOP)
-        time.sleep(1.3)
+        time.sleep(1.3 * soon / 1000)
         os.kill(broker, signal.SIGCONT)
         assert s.generation("hermes") == 2, s.broker.log()
     assert s.instances("hermes") == {(2, 0): "ready"}, s.broker.log()
@@ -759,8 +775,10 @@ def test_the_sick_is_replaced_by_hand_over_when_restart_says_so(scene):
 
 
 def test_an_ignored_queue_is_a_stall(scene):
-    s = scene({"reported": NOTIFY + "StallSec=200ms\n",
-               "restarted": NOTIFY + "Restart=always\nStallSec=1s\nStallAction=restart\n"})
+    s = scene({"reported": NOTIFY + "StallSec=200ms\n", "restarted": NOTIFY + "Restart=always\n"})
+    soon = s.soon_ms("restarted", least=1000)  # for the third generation to accept what waits
+    s.components["restarted"] += f"StallSec={soon}ms\nStallAction=restart\n"
+    s.apply()
     for name in s.components:
         s.do(name, f"deaf={s.folder / name}")
         s.receipt("RESTART", name)
