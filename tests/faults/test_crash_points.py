@@ -21,7 +21,8 @@ import time
 
 import pytest
 
-from testing.broker import FDPASSD, children_of, clean_environment, end_both, free_address, parent_of, program_of
+from testing.broker import (DEADLINE, FDPASSD, children_of, clean_environment, end_both, free_address, parent_of,
+                            program_of)
 from testing.process import fds_at_rest, open_fds, until
 from testing.scene import SERVER
 
@@ -56,11 +57,11 @@ class Scene:
         self.file = os.stat(self.unix).st_ino
         self.pid = self.b.pid
         self.begin()
-        self.fds = self.count_fds()
+        self.fds = self.count_fds(fds_at_rest)
 
     def broker_pid(self, other_than=None):
         """The living broker, by the keeper's children: asking it would be a call of its own."""
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + DEADLINE
         while time.monotonic() < deadline:
             ours = program_of(self.pid)  # a component whose broker died is the keeper's child, too
             found = [pid for pid in children_of(self.pid) if pid != other_than and program_of(pid) == ours]
@@ -82,7 +83,7 @@ class Scene:
 
     def wait_fds(self, about):
         """The keeper hears a little later than the broker that a holder has ended."""
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + DEADLINE
         while (found := self.count_fds()) != self.fds:
             assert time.monotonic() < deadline, f"{found} descriptors in broker and keeper, {self.fds} before; {about}"
             time.sleep(0.01)
@@ -222,7 +223,7 @@ class ComponentScene(Scene):
         """One generation serves, is the one whose process lives, and nothing of another is left."""
         about = f"killed at system call {point}:\n{self.b.log()[-4000:]}"
         generation, pid = self.serving()
-        with socket.create_connection(self.component, timeout=10) as peer:
+        with socket.create_connection(self.component, timeout=DEADLINE) as peer:
             peer.sendall(b"GET / HTTP/1.0\r\n\r\n")
             answer = peer.recv(4096).decode()
         assert f"generation={generation}\n" in answer and f"pid={pid}\n" in answer, (answer, about)
@@ -447,7 +448,7 @@ def test_killed_at_each_system_call_of_its_first_start(broker, tmp_path):
         deaths.append("the broker died" in b.log())
         socket.create_connection(address).close()
         assert b.listener("web")["sockets"][0]["adopted"] is False
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + DEADLINE
         while keeper_fds(b) != usual:
             assert time.monotonic() < deadline, f"{keeper_fds(b)} for {usual}, point {point}: {b.log()}"
             time.sleep(0.01)
@@ -486,7 +487,7 @@ class Succession:
         tracer = attach(broker_pid, expression, log)
         self.start()
         until(lambda: not program_of(made) or not program_of(broker_pid), "the one or the other")  # no call comes between
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + DEADLINE
         while program_of(made) or not self.is_at_rest():
             assert time.monotonic() < deadline, f"{log}: {self.running()} run: {self.said.read_text()}"
             if self.keeper.poll() is not None:

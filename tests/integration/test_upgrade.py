@@ -15,6 +15,7 @@ import pytest
 from testing.broker import FDPASSD, free_address
 from testing.load import Load
 from testing.process import SERVER, fds_at_rest, until
+from testing.ways import wait_no_zombies
 
 BAD_PROGRAM = os.path.join(os.environ.get("BUILD", "build/plain"), "tests", "faults", "bad-program")
 OTHER_VERSION = b"0.1.z"
@@ -44,16 +45,6 @@ def bad_program(folder, name):
 
 def web(address):
     return f"[Socket web]\nListenStream={address[0]}:{address[1]}\n"
-
-
-def zombies(pid):
-    with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as file:
-        children = file.read().split()
-    states = []
-    for child in children:
-        with open(f"/proc/{child}/stat", encoding="utf-8", errors="replace") as file:
-            states.append(file.read().rpartition(")")[2].split()[0])
-    return states.count("Z")
 
 
 @pytest.fixture
@@ -88,7 +79,7 @@ def test_there_and_back_again_under_load(served):
         assert load.refused == load.cut == 0 and not load.others, str(load)
         # Sessions end with the program that had them.
         assert select.select([before.socket], [], [], 10)[0]
-    assert zombies(pid) == 0
+    wait_no_zombies(pid)
 
 
 def test_what_was_upgraded_to_is_what_a_crash_starts(served):
@@ -239,7 +230,7 @@ class ServiceManager(threading.Thread):
         self.end, self.ended = os.pipe()
 
     def run(self):
-        while self.end not in select.select([self.notify, self.end], [], [])[0]:
+        while self.notify in select.select([self.notify, self.end], [], [])[0]:  # what has come is read before the end
             text, fds, _, _ = socket.recv_fds(self.notify, 4096, 4)
             self.lines += text.decode().split("\n")
             for fd in fds:

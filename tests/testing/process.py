@@ -4,7 +4,7 @@ import select
 import signal
 import time
 
-from .broker import DEADLINE
+from .broker import DEADLINE, children_of, is_worker, program_of
 
 #: For `python3 -c`: serves on descriptor 3 whoever asks, one after the other; says "up" before.
 SERVER = """
@@ -46,6 +46,21 @@ def end(pid, number=signal.SIGKILL):
         os.close(fd)
 
 
+def seconds_to_end(pid, action):
+    """From the action on; nothing is done meanwhile that a busy machine has no time for. 0: it had ended already."""
+    try:
+        fd = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return 0
+    try:
+        begin = time.monotonic()
+        action()
+        assert select.select([fd], [], [], DEADLINE)[0], f"{pid} does not end"
+        return time.monotonic() - begin
+    finally:
+        os.close(fd)
+
+
 def reap(*pids):
     """Those that ended and are our children: by fixture subreaper, or because we started them."""
     for pid in pids:
@@ -60,12 +75,17 @@ def open_fds(pid):
 
 
 def fds_at_rest(pid):
-    """How many it has open, without those of sessions and children that come and go, an idle worker among them."""
+    """
+    How many it has open, without those of sessions and children that come and go, an idle worker among them. It has a
+    pidfd of each that was killed until that has died, which where all is busy can be longer than what is looked for.
+    """
     fewest, since = open_fds(pid), time.monotonic()
-    while time.monotonic() < since + 0.7:
+    end_of_it = since + DEADLINE
+    while time.monotonic() < min(since + 0.7, end_of_it):
         time.sleep(0.005)
-        if (found := open_fds(pid)) < fewest:
-            fewest, since = found, time.monotonic()
+        found = open_fds(pid)
+        if found < fewest or any(is_worker(child) or not program_of(child) for child in children_of(pid)):
+            fewest, since = min(found, fewest), time.monotonic()
     return fewest
 
 
