@@ -137,9 +137,10 @@ def test_what_hangs_in_its_end_is_left_alone_when_it_would_have_been(scene, held
     began = time.monotonic()
     waits = Command(s, "stop", "hermes")
     one.wait()
+    broker = s.broker.broker_pid
     until(lambda: time.monotonic() > began + 3, "most of its time")
     killed = time.monotonic()
-    kill_broker(s)
+    end(broker)  # the command finds the next one; nothing more is done that takes its time
     assert waits.receipt()["verdict"] == "done"
     assert time.monotonic() - began > 4.5
     assert time.monotonic() - killed < 4.9, "its time began anew"

@@ -14,9 +14,9 @@ import time
 
 import pytest
 
-from testing.broker import DEADLINE, children_of, memory_is_measurable
+from testing.broker import DEADLINE, FDPASSD, children_of, memory_is_measurable
 from testing.load import Load
-from testing.process import alive, cgroups, end, fds_at_rest, resident, until
+from testing.process import alive, cgroups, end, fds_at_rest, resident, seconds_to_end, until
 from testing.scene import REQUEST, Scene
 from testing.ways import (WAYS, Command, collector, kill_broker, kill_keeper, scene,  # noqa: F401  (fixtures, too)
                           upgrade, wait_no_zombies)
@@ -217,19 +217,27 @@ def test_an_end_while_the_broker_is_away_is_seen_with_its_status(scene, tmp_path
 
 
 def test_a_back_off_is_what_was_left_of_it(scene):
-    s = scene("ExecStart=/bin/false\nSockets=\nRestart=always\nRestartSec=6\nRestartSteps=0\n")
+    ways = [kill_broker, upgrade]
+    s = scene("ExecStart=/bin/false\nSockets=\nStart=manual\nRestart=always\nRestartSteps=0\n")
     began = time.monotonic()
+    for way in ways:
+        way(s)
+    seconds = 4 + int(5 * (time.monotonic() - began))  # for the same once more, on a machine that is as busy
+    s.components["hermes"] += f"RestartSec={seconds}\n"
+    s.apply()
+    began = time.monotonic()
+    s.broker.fdpass("start", "hermes", check=False)
     before = s.wait_state("hermes", "back-off")
     seen = time.monotonic()
-    for n, way in enumerate([kill_broker, upgrade], 1):
+    for n, way in enumerate(ways, 1):
         until(lambda n=n: time.monotonic() > seen + 0.5 * n, "some of it")
         passed = (time.monotonic() - seen) * 1000
         way(s)
         component = s.component("hermes")
         assert component["state"] == "back-off" and component["restarts"] == before["restarts"], s.broker.log()
         assert component["back_off_ms"] <= before["back_off_ms"] - passed + 1, "it began anew"
-    until(lambda: s.component("hermes")["restarts"] == before["restarts"] + 1, "the next start")
-    assert time.monotonic() - began > 5.9
+    until(lambda: s.component("hermes")["restarts"] == before["restarts"] + 1, "the next start", DEADLINE + seconds)
+    assert time.monotonic() - began > seconds - 0.1
 
 
 def test_the_start_limit_counts_on(scene):
@@ -250,12 +258,11 @@ def test_a_start_is_too_slow_when_it_would_have_been(scene):
     began = time.monotonic()
     waits = Command(s, "restart", "hermes")
     until(lambda: s.instances("hermes").get((2, 0)) == "starting", "generation 2")
+    pid, broker = s.pids("hermes")[2], s.broker.broker_pid
     until(lambda: time.monotonic() > began + 3, "most of its time")
-    killed = time.monotonic()
-    kill_broker(s)
+    assert seconds_to_end(pid, lambda: end(broker)) < 3.9, "its time began anew"
     receipt = waits.receipt()
     assert receipt["verdict"] == "kept" and "TimeoutStartSec=" in receipt["reason"]
-    assert time.monotonic() - killed < 3.9, "its time began anew"
 
 
 def test_a_drain_ends_when_it_would_have(scene):
@@ -265,14 +272,15 @@ def test_a_drain_ends_when_it_would_have(scene):
     began = time.monotonic()
     waits = Command(s, "stop", "hermes")
     s.wait_state("hermes", "draining")
+    pid, broker = s.pids("hermes")[2], s.broker.broker_pid
     until(lambda: time.monotonic() > began + 3, "most of its time")
-    killed = time.monotonic()
-    kill_broker(s)
-    upgrade(s)
+    upgrades = []
+    took = seconds_to_end(pid, lambda: (end(broker), upgrades.append(Command(s, "upgrade", FDPASSD))))
+    assert took < 3.9, "its time began anew"
     receipt = waits.receipt()
     assert receipt["verdict"] == "done" and receipt["killed"]
-    assert 3900 <= receipt["drain_ms"] < 6900
-    assert time.monotonic() - killed < 3.9, "its time began anew"
+    assert receipt["drain_ms"] >= 3900
+    assert upgrades[0].finish()[0] == 0, s.broker.log()
 
 
 def test_who_was_told_to_stop_is_not_told_again(scene):
@@ -425,10 +433,12 @@ def test_told_to_end_it_stops_components_first(scene):
 
 
 @pytest.mark.parametrize("whom", ["keeper", "broker"])
-@pytest.mark.parametrize("words, directives", [("linger={}", ""), ("ignore-term", "TimeoutStopSec=2\n")])
+@pytest.mark.parametrize("words, directives", [("linger={}", ""), ("ignore-term", "TimeoutStopSec={}ms\n")])
 def test_told_to_end_and_killed_on_the_way_the_next_finishes_it(scene, whom, words, directives):
     """SIGTERM is not said twice, and what is left of TimeoutStopSec= stays bounded."""
-    s = scene(NOTIFY + directives)
+    s = scene(NOTIFY)
+    s.components["hermes"] += directives.format(s.soon_ms("hermes", least=2000))
+    s.apply()
     s.do("hermes", words.format(s.file("gate")))
     s.receipt("RESTART", "hermes")
     pid, broker = s.pids("hermes")[2], s.broker.broker_pid
@@ -558,14 +568,12 @@ def test_what_drains_of_a_removed_component_is_ended_by_the_next_broker(broker, 
     began = time.monotonic()
     s.apply()
     s.wait_state("hermes", "draining")
+    broker = s.broker.broker_pid
     until(lambda: time.monotonic() > began + 3, "most of its time")
-    killed = time.monotonic()
-    os.kill(s.broker.broker_pid, signal.SIGKILL)
-    s.wait_log("hermes is not configured any more", 2)
-    # Its deadline was kept; all else that was configured is gone.
-    until(lambda: not alive(pid), "hermes to be killed", 15)
+    # Its deadline is kept; all else that was configured is gone.
+    assert seconds_to_end(pid, lambda: end(broker)) < 3.9, "its time began anew"
     assert time.monotonic() - began > 3.9
-    assert time.monotonic() - killed < 3.9, "its time began anew"
+    s.wait_log("hermes is not configured any more", 2)
     until(lambda: s.component("hermes") is None, "hermes to be gone")
 
 
