@@ -52,7 +52,8 @@ while True:
     s.wait_state("iris", "ready")
     assert s.receipt("START", "hermes")["verdict"] == "serves"
     s.wait_log("hermes stored a descriptor as hoard that is not kept: FileDescriptorStoreMax= is reached")
-    assert slowest(s, 2) < 0.5  # before each packet cost as many questions as its descriptors times the stored ones
+    # Once each packet cost as many questions as its descriptors times the stored ones. Others may have the processors.
+    until(lambda: slowest(s, 2) < 0.5, "two seconds in which nobody else waits")
     assert s.receipt("RESTART", "iris")["verdict"] == "serves"
     assert s.receipt("STOP", "hermes")["verdict"] == "done"
     with s.broker.client() as client:
@@ -166,10 +167,14 @@ def test_what_it_requires_was_stopped_before_it_was_ready_so_it_is_skipped(scene
 
 def test_twenty_who_restart_at_once_all_get_a_verdict_of_two_generations(scene):
     s = scene({"hermes": NOTIFY})
-    s.wait_state("hermes", "ready")
-    jobs = [s.job("RESTART", "hermes") for _ in range(20)]
-    assert {job.wait()["hermes"]["verdict"] for job in jobs} == {"serves"}
-    assert 2 <= s.generation("hermes") <= 4
+    gate = s.file("gate")
+    s.do("hermes", f"starts-while={gate}")
+    jobs = [s.job("RESTART", "hermes").step("starting")]
+    jobs += [s.job("RESTART", "hermes") for _ in range(19)]
+    assert s.instances("hermes") == {(1, 0): "ready", (2, 0): "starting"}  # asked after all of them
+    gate.unlink()
+    assert [job.wait()["hermes"]["verdict"] for job in jobs] == ["serves"] * 20
+    assert s.generation("hermes") == 3
 
 
 def test_clients_that_go_in_the_middle_of_jobs_leave_nothing(scene):
