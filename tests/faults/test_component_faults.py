@@ -270,8 +270,14 @@ def test_what_another_says_in_its_name_is_not_heard(scene):
     s = scene("", thief="Type=exec\nSockets=\n")
     s.do("hermes", f"starts-while={s.file('gate')}")
     job = s.job("RESTART", "hermes").step("starting", generation=2)
-    with open(f"/proc/{s.pids('hermes')[2]}/environ", encoding="utf-8") as file:
-        path = dict(word.partition("=")[::2] for word in file.read().split("\0"))["NOTIFY_SOCKET"]
+    pid = s.pids("hermes")[2]
+
+    def environment():
+        with open(f"/proc/{pid}/environ", encoding="utf-8") as file:
+            found = dict(word.partition("=")[::2] for word in file.read().split("\0"))
+        return "FDPASS_COMPONENT" in found and found  # before it executes its program it has the broker's
+
+    path = until(environment, "its program to be executed")["NOTIFY_SOCKET"]
     s.do("thief", f"as={path}")
     s.job("RESTART", "thief").wait()
     s.said("thief", "^said it$")
@@ -316,12 +322,15 @@ def test_a_flood_delays_nobody_else_and_is_bounded(scene, words):
 
 
 def test_stopped_by_a_signal_it_is_sick_and_is_replaced(scene):
-    s = scene("Restart=always\nTimeoutStopSec=200ms\nHealthCheck=http:/\nHealthCheckIntervalSec=50ms\n"
-              "HealthCheckTimeoutSec=1s\nHealthCheckFailures=2\n")
-    pid = s.pids("hermes")[1]
+    s = scene("Restart=always\nTimeoutStopSec=200ms\n")
+    s.components["hermes"] += (f"HealthCheck=http:/\nHealthCheckIntervalSec=50ms\nHealthCheckFailures=2\n"
+                               f"HealthCheckTimeoutSec={s.soon_ms('hermes', least=1000)}ms\n")
+    s.apply()
+    s.receipt("RESTART", "hermes")
+    pid = s.pids("hermes")[2]
     os.kill(pid, signal.SIGSTOP)
-    until(lambda: s.instances("hermes") == {(2, 0): "ready"}, "the second generation")
-    assert not alive(pid) and s.generation("hermes") == 2
+    until(lambda: s.instances("hermes") == {(3, 0): "ready"}, "the third generation", 2 * DEADLINE)
+    assert not alive(pid) and s.generation("hermes") == 3
 
 
 @both
@@ -338,21 +347,24 @@ def test_stopped_by_a_signal_it_can_be_stopped(scene):
 @pytest.mark.alone
 @both
 def test_who_ignores_sigterm_is_killed_at_the_deadline_and_nobody_waits_longer(scene):
-    s = scene("TimeoutStopSec=1s\n")
+    s = scene("")
+    soon = s.soon_ms("hermes", least=1000)
+    s.components["hermes"] += f"TimeoutStopSec={soon}ms\n"
+    s.apply()
     s.do("hermes", "ignore-term")
     s.receipt("RESTART", "hermes")
     pid = s.pids("hermes")[2]
     s.do("hermes", "")
     receipt = s.receipt("RESTART", "hermes")
     assert (receipt["verdict"], receipt["killed"], receipt["drained"]) == ("serves", True, True)
-    assert 1000 <= receipt["drain_ms"] < SLOW * 1000 and not alive(pid)
+    assert soon <= receipt["drain_ms"] < soon + SLOW * 1000 and not alive(pid)
     s.do("hermes", "ignore-term")
     s.receipt("RESTART", "hermes")
     with s.broker.client(timeout=DEADLINE) as client:
         begin = time.monotonic()
         assert client.request("STOP", NAMES="hermes", NO_WAIT=1).ok
         took = time.monotonic() - begin
-    assert took < 1, took  # before the deadline: it waited for nothing
+    assert took < soon / 1000, took  # before the deadline: it waited for nothing
     s.wait_state("hermes", "stopped")
 
 
