@@ -8,7 +8,7 @@ import time
 import pytest
 
 from testing.broker import DEADLINE, FDPASS, free_address
-from testing.process import until
+from testing.process import until, wake_ups
 from testing.ways import Command, collector, kill_broker, scene  # noqa: F401  (fixtures, too)
 
 NOTIFY = "Type=notify\nHealthCheck=no\n"
@@ -54,12 +54,12 @@ def test_what_the_kernel_drops_is_in_the_receipt_of_who_was_at_it_whatever_becom
     assert queue_of(s, "tiny")["drops"] == 0
     if moment == "quiet":
         with overflow(s.addresses["tiny"]):
-            pass
+            until(lambda: queue_of(s, "tiny")["drops"], "the kernel to count it")
     waits = Command(s, "restart", "hermes")
     if moment != "quiet":
         until(lambda: moment in s.instances("hermes").values(), lambda: f"{moment}: {s.instances('hermes')}")
         with overflow(s.addresses["tiny"]):
-            dropped = queue_of(s, "tiny")["drops"]
+            dropped = until(lambda: queue_of(s, "tiny")["drops"], "the kernel to count it")
             kill_broker(s)
     gate.unlink()
     linger.unlink()
@@ -75,9 +75,10 @@ def test_words_of_what_was_dropped_and_of_who_waited(tiny):
     command = subprocess.Popen([FDPASS, "restart", "hermes"], env=tiny.broker.environment(), stdin=subprocess.DEVNULL,
                                stdout=subprocess.PIPE, text=True)
     until(lambda: "starting" in tiny.instances("hermes").values(), "the restart")
+    broker = tiny.broker.broker_pid
     with overflow(tiny.addresses["tiny"]):
-        begin = time.monotonic()
-        until(lambda: time.monotonic() > begin + 0.3, "a wait worth telling")
+        begin, before = time.monotonic(), wake_ups(broker)
+        until(lambda: time.monotonic() > begin + 0.3 and wake_ups(broker) > before + 3, "a wait that is seen")
         gate.unlink()
         said, _ = command.communicate(timeout=DEADLINE)
     assert re.search(r"; longest wait in the queue at most [1-9][0-9.]* m?s; "
@@ -85,7 +86,7 @@ def test_words_of_what_was_dropped_and_of_who_waited(tiny):
 
 
 def test_of_a_queue_in_which_nothing_waits_no_wait_is_told(scene):
-    said = scene("Type=notify\n").broker.fdpass("restart", "hermes").stdout
+    said = scene(NOTIFY).broker.fdpass("restart", "hermes").stdout  # a connection that asks would wait for a processor
     assert said.endswith("; no wait seen in the queue; 0 connections dropped\n")
 
 

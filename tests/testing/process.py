@@ -89,6 +89,11 @@ def fds_at_rest(pid):
     return fewest
 
 
+def wake_ups(pid):
+    with open(f"/proc/{pid}/status", encoding="ascii") as file:
+        return next(int(line.split()[1]) for line in file if line.startswith("voluntary_ctxt_switches:"))
+
+
 def resident(pid):
     """In KiB."""
     with open(f"/proc/{pid}/status", encoding="ascii") as file:
