@@ -69,7 +69,9 @@ def test_broker_and_keeper_killed_alternately_under_load(broker, processes):
     other, path = free_address(), None
     b = broker(section("web", host, port, "Backlog=4096\n") + section("api", *other))
     path = b.inode("web"), b.inode("api")
+    keeper = open_fds(b.pid)
     server = serve(b, processes)
+    until(lambda: open_fds(b.pid) == keeper + 1, "the keeper has the holder's pidfd")
     since = b.leases("web")[server.pid]["since_usec"]
     try:
         with Load((host, port)) as load:
