@@ -114,7 +114,7 @@ def test_daemon_reload_and_reexec_keep_everything(system):
 
 
 def test_the_watchdog_ends_it_and_its_sockets_live_on(system):
-    system.unit("fdpassd.service.d/watchdog.conf", "[Service]\nWatchdogSec=1\n")
+    system.unit("fdpassd.service.d/watchdog.conf", "[Service]\nWatchdogSec=3\n")
     before = start(system, free_address())
     pid = system.main_pid()
     os.kill(pid, signal.SIGSTOP)

@@ -150,11 +150,11 @@ def test_nothing_is_refused_while_broker_and_server_are_restarted(system, proces
 
 
 def test_the_watchdog_is_fed_and_ends_a_broker_that_hangs(system):
-    system.unit("fdpassd.service.d/watchdog.conf", "[Service]\nWatchdogSec=2\n")
+    system.unit("fdpassd.service.d/watchdog.conf", "[Service]\nWatchdogSec=3\n")
     system.configure(web(*free_address()))
     system.systemctl("start", "fdpassd.service")
     pid = system.main_pid()
-    time.sleep(5)  # more than twice what the watchdog allows
+    time.sleep(7)  # more than twice what the watchdog allows
     assert system.main_pid() == pid and system.show("fdpassd.service", "NRestarts") == "0"
     os.kill(pid, signal.SIGSTOP)
     until(lambda: system.main_pid() not in (0, pid), "the watchdog does nothing")
