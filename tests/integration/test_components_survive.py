@@ -373,8 +373,11 @@ def test_what_was_stopped_stays_so(scene, verb, state):
 
 
 def test_output_notify_health_and_watchdog_go_on(scene, tmp_path):
-    s = scene(NOTIFY + "WatchdogSec=3s\nHealthCheck=http:/\nHealthCheckIntervalSec=50ms\nHealthCheckFailures=2\n"
-              "Restart=always\nRestartSec=10ms\nStartLimitIntervalSec=0\n")
+    s = scene(NOTIFY + "Restart=always\nRestartSec=10ms\nStartLimitIntervalSec=0\n")
+    soon = s.soon_ms("hermes", least=3000)
+    s.components["hermes"] += (f"WatchdogSec={soon}ms\nHealthCheck=http:/\nHealthCheckIntervalSec=50ms\n"
+                               "HealthCheckFailures=2\n")
+    s.apply()
     sick, unfed = tmp_path / "gate-sick", tmp_path / "gate-unfed"
     words = f"feed sick={sick} unfed={unfed}"
     s.do("hermes", words)
@@ -394,7 +397,7 @@ def test_output_notify_health_and_watchdog_go_on(scene, tmp_path):
     until(lambda: list(s.instances("hermes").values()) == ["ready"], "it alone")
     unfed.touch()
     way(s)  # the next broker is never fed
-    s.wait_log("no WATCHDOG=1 for 3000 ms")
+    s.wait_log(f"no WATCHDOG=1 for {soon} ms")
     unfed.unlink()
     until(lambda: list(s.instances("hermes").values()) == ["ready"], "it alone")
 

@@ -44,9 +44,14 @@ def test_who_started_in_time_serves(scene, directives):
 
 @pytest.mark.parametrize("directives", ["", "ExecStop=sleep 0.1\n"], ids=["told", "command"])
 def test_who_ended_in_time_or_was_not_told_yet_is_not_killed(scene, directives):
-    s = scene({"hermes": NOTIFY + "TimeoutStopSec=1500ms\n" + directives})
+    s = scene({"hermes": NOTIFY + directives})
+    soon = s.soon_ms("hermes")
+    s.components["hermes"] += f"TimeoutStopSec={soon}ms\n"
+    s.apply()
+    s.receipt("RESTART", "hermes")
+    broker = s.broker.broker_pid
     job = s.job("STOP", "hermes").step("draining")
-    hold_up(s.broker.broker_pid, 2)
+    hold_up(broker, soon / 1000 + 0.5)
     receipt = job.wait()["hermes"]
     assert not receipt["killed"], (receipt, s.broker.log())
 
