@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import tempfile
+import time
 
 from .client import Client
 
@@ -221,7 +222,11 @@ class Broker:
                                 env=self.environment(**(env or {})), start_new_session=True, **kwargs)
 
     def status(self):
-        return json.loads(self.fdpass("status", "--json").stdout)
+        """Asked again when the broker had no processor for as long as the command waits for it."""
+        end = time.monotonic() + DEADLINE
+        while (done := self.fdpass("status", "--json", check=False)).returncode != 0:
+            assert "did not answer in time" in done.stderr and time.monotonic() < end, f"{done}\n{self.log()}"
+        return json.loads(done.stdout)
 
     def listener(self, name):
         found = [l for l in self.status()["listeners"] if l["name"] == name]
