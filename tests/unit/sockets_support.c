@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <signal.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
@@ -13,6 +14,9 @@
 
 #include "sockets/hand_back.h"
 #include "support.h"
+
+#define FIRST_PORT 10000
+#define PORTS_APART 8191 /* a prime: all of them come before one comes again */
 
 static struct sockaddr_in loopback(unsigned port) {
         return (struct sockaddr_in){.sin_family = AF_INET,
@@ -38,25 +42,42 @@ int test_tcp_bound(unsigned port) {
         return fd;
 }
 
-/* The kernel may give a port again that it gave a moment ago: what a test was told stays its own.
+/* Where the ports begin that the kernel gives to whoever asks for any; else the end of all. */
+static unsigned end_of_our_ports(void) {
+        FILE *f = fopen("/proc/sys/net/ipv4/ip_local_port_range", "re");
+        unsigned first = 0;
+
+        if (f && fscanf(f, "%u", &first) != 1)
+                first = 0;
+        if (f)
+                (void) fclose(f);
+        return first >= FIRST_PORT + 1000 ? first : 65536;
+}
+
+/* Nobody has anything of it: no listener, no connection, and not what is left of one. */
+static bool is_free(unsigned port) {
+        struct sockaddr_in in = {.sin_family = AF_INET, .sin_port = htons((uint16_t) port)};
+        int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        bool free;
+
+        ck_assert_int_ge(fd, 0);
+        free = bind(fd, (struct sockaddr *) &in, sizeof(in)) == 0;
+        close(fd);
+        return free;
+}
+
+/*
+ * None that the kernel gives to others, for it may do so before we have bound it, and after we have
+ * let it go. Tests that run at the same time have other pids, and not far from ours: the next one
+ * of a test is further away than those are.
  */
 unsigned test_free_port(void) {
-        static unsigned given[1024];
-        static size_t n_given;
-        unsigned port;
-        bool again;
+        static unsigned n_given;
+        unsigned n = end_of_our_ports() - FIRST_PORT, port;
 
-        do {
-                int fd = test_tcp_bound(0);
-
-                port = test_port_of(fd);
-                close(fd);
-                again = false;
-                for (size_t i = 0; i < n_given; i++)
-                        again |= given[i] == port;
-        } while (again);
-        if (n_given < sizeof(given) / sizeof(given[0]))
-                given[n_given++] = port;
+        do
+                port = FIRST_PORT + ((unsigned) getpid() + n_given++ * PORTS_APART) % n;
+        while (!is_free(port));
         return port;
 }
 

@@ -1,4 +1,4 @@
-/* Sockets for tests: on loopback and kernel-given ports, or at paths of the private folder. */
+/* Sockets for tests: on loopback and free ports, or at paths of the private folder. */
 #ifndef TESTS_SOCKETS_SUPPORT_H
 #define TESTS_SOCKETS_SUPPORT_H
 
@@ -7,7 +7,7 @@
 
 #define TEST_BACKLOG 16
 
-/* A port of 127.0.0.1 that was free a moment ago. */
+/* A port that nobody has, that the kernel gives to nobody and that no other test is given. */
 unsigned test_free_port(void);
 /* Bound with SO_REUSEADDR, not listening. */
 int test_tcp_bound(unsigned port);
