@@ -71,6 +71,13 @@ static uint64_t start_time_of(pid_t pid) {
         return stat.start_time;
 }
 
+static void until_collected(pid_t pid) {
+        struct process_stat stat;
+
+        while (process_stat_read(pid, &stat) == 0)
+                (void) poll(NULL, 0, 1);
+}
+
 /* By its version, not by asking as the broker does: that is what is tested. */
 static bool kernel_tells_exits(void) {
         struct utsname name;
@@ -104,6 +111,7 @@ START_TEST(the_end_of_a_strangers_child_is_known_when_it_is_collected) {
         loop_run_once(life.loop, true);
         ck_assert_int_eq(life.main_ends, 0); /* a zombie, of which nothing can be said yet */
         close_fd(hold);
+        until_collected(pid); /* it may need longer than that is waited for */
         tree_life_until_end(&life);
         ck_assert_str_eq(tree_life_end_text(&life), "killed by SIGKILL");
         tree_life_told_once(&life);
@@ -113,7 +121,6 @@ START_TEST(the_end_of_a_strangers_child_is_known_when_it_is_collected) {
 END_TEST
 
 START_TEST(an_end_that_happened_meanwhile_is_told) {
-        struct process_stat stat;
         pid_t pid, parent;
         int hold, pidfd;
 
@@ -123,8 +130,7 @@ START_TEST(an_end_that_happened_meanwhile_is_told) {
         pidfd = process_open(pid);
         uint64_t start_time = start_time_of(pid);
         close(hold);
-        while (process_stat_read(pid, &stat) == 0)
-                (void) poll(NULL, 0, 1);
+        until_collected(pid);
         adopt_group(pid, start_time, pidfd);
         ck_assert_int_eq(life.main_ends, 0); /* from the loop only */
         tree_life_until_end(&life);
