@@ -252,7 +252,7 @@ START_TEST(an_idle_loop_sleeps_without_a_limit) {
         /* epoll_wait's timeout, its fourth argument, once it sleeps there: proc(5), syscall */
         (void) snprintf(path, sizeof(path), "/proc/%d/syscall", (int) pid);
         unsigned long nr = 0, arg[4] = {0};
-        for (int tries = 0; tries < 2000; tries++) {
+        for (int tries = 0; tries < 40000; tries++) { /* until it has come to that */
                 close_fd(fd);
                 fd = open(path, O_RDONLY | O_CLOEXEC);
                 ssize_t n = fd < 0 ? -1 : read(fd, stat, sizeof(stat) - 1);
