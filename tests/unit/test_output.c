@@ -122,10 +122,7 @@ START_TEST(a_line_without_an_end_counts_when_its_writer_is_gone) {
         world_open(&w);
         SAY(&w, "Traceback: it");
         w.write_fd = close_fd(w.write_fd);
-        loop_run_once(w.loop, true); /* reads */
-        loop_run_once(w.loop, false);
-        loop_run_once(w.loop, false); /* the end of the file */
-        ck_assert_uint_eq(count(&w), 1);
+        read_lines(&w, 1);
         ck_assert_str_eq(line_at(&w, 0)->text, "Traceback: it");
         ck_assert_msg(!io_watch_is_started(&w.pipe.watch), "the end of a file is told for ever");
         ck_assert_int_ge(w.pipe.fd, 0);
@@ -140,11 +137,10 @@ START_TEST(a_silent_pipe_has_no_buffer) {
         loop_run_once(w.loop, false);
         ck_assert_ptr_null(w.pipe.line);
         SAY(&w, "one\nhal");
-        loop_run_once(w.loop, true);
-        ck_assert_uint_eq(count(&w), 1);
+        read_lines(&w, 1);
         ck_assert_ptr_nonnull(w.pipe.line);
         SAY(&w, "f\n");
-        loop_run_once(w.loop, true);
+        read_lines(&w, 2);
         ck_assert_str_eq(line_at(&w, 1)->text, "half");
         ck_assert_ptr_null(w.pipe.line);
         SAY(&w, "last");
@@ -243,9 +239,10 @@ START_TEST(a_flood_gets_its_share_of_a_turn_and_a_pause) {
         fill(&w);
         before = unread(&w);
         ck_assert_uint_gt(before, 2 * OUTPUT_SHARE);
-        loop_run_once(w.loop, true);
+        do /* nothing at all in a turn without a processor */
+                loop_run_once(w.loop, true);
+        while (unread(&w) == before);
         ck_assert_uint_ge(unread(&w), before - OUTPUT_SHARE);
-        ck_assert_uint_lt(unread(&w), before);
         ck_assert_msg(!io_watch_is_started(&w.pipe.watch) && timer_is_started(&w.pipe.pause),
                       "it is read on at once");
         fill(&w);
@@ -308,7 +305,7 @@ START_TEST(a_pipe_of_a_former_life_is_read_on) {
         ck_assert_int_eq(fcntl(old.fd, F_GETFD) & fcntl(write_fd, F_GETFD), FD_CLOEXEC);
         ck_assert_int_eq(write(write_fd, "while you were away\n", 20), 20);
         output_pipe_start(&pipe, w.loop, &w.lines, old.fd, 3, 0, true);
-        loop_run_once(w.loop, true);
+        read_lines(&w, 1);
         ck_assert_str_eq(line_at(&w, 0)->text, "while you were away");
         ck_assert(line_at(&w, 0)->is_error);
         ck_assert_msg(!(fcntl(write_fd, F_GETFL) & O_NONBLOCK), "its writer does not expect that");
