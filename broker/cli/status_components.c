@@ -3,6 +3,7 @@
  * the one that serves, and the notes what the others do.
  */
 #include <errno.h>
+#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -148,43 +149,67 @@ static int add_queue(struct table *table, const json_t *document, const json_t *
         return table_cellf(table, QUEUE, TINT_NONE, "%llu", sum);
 }
 
-/* "generation 9 starting, changed configuration: from the next start on" */
+struct notes {
+        char text[1024];
+        size_t used;
+};
+
+__attribute__((format(printf, 2, 3))) static void note(struct notes *n, const char *format, ...) {
+        va_list arguments;
+
+        if (n->used > 0 && n->used < sizeof(n->text))
+                n->used += (size_t) snprintf(n->text + n->used, sizeof(n->text) - n->used, ", ");
+        if (n->used >= sizeof(n->text))
+                return; /* too many of them to be read */
+        va_start(arguments, format);
+        n->used +=
+                (size_t) vsnprintf(n->text + n->used, sizeof(n->text) - n->used, format, arguments);
+        va_end(arguments);
+}
+
+/* "generation 9 starting (pid 17750)"; of one that serves, what it says of itself, unless that
+ * stands with its listeners. */
+static void note_instance(struct notes *n, const json_t *component, const json_t *instance) {
+        unsigned long long pid = document_number(instance, "pid");
+        const char *reason = document_text(instance, "reason"),
+                   *words = document_text(instance, "status");
+        char pid_text[32] = "";
+
+        if (is_current(component, instance)) {
+                if (*words && json_array_size(json_object_get(component, "listeners")) == 0)
+                        note(n, "%s", words);
+                return;
+        }
+        if (pid > 0)
+                (void) snprintf(pid_text, sizeof(pid_text), " (pid %llu)", pid);
+        note(n, "generation %llu %s%s%s%s",
+             (unsigned long long) document_number(instance, "generation"),
+             document_text(instance, "state"), pid_text, *reason ? ": " : "", reason);
+}
+
+/* What is going on beside the generation that serves, and what is to come. */
 static int add_notes(struct table *table, const json_t *component) {
         unsigned long long back_off = document_number(component, "back_off_ms");
         const char *reason = is_down_since(component) ? "" : document_text(component, "reason");
         bool is_down = strcmp(document_text(component, "state"), "back-off") == 0,
-             is_outdated = false;
+             is_stalled = document_truth(component, "stalled"), is_outdated = false;
+        struct notes n = {.used = 0};
         const json_t *instance;
-        char text[1024];
-        size_t i, used;
+        size_t i;
 
-        used = (size_t) snprintf(text, sizeof(text), "%s", reason);
-        if (document_truth(component, "stalled") && used < sizeof(text))
-                used += (size_t) snprintf(text + used, sizeof(text) - used, "%sstalled",
-                                          used ? ", " : "");
+        if (*reason)
+                note(&n, "%s", reason);
+        if (is_stalled)
+                note(&n, "stalled");
         json_array_foreach(json_object_get(component, "instances"), i, instance) {
                 is_outdated = is_outdated || document_truth(instance, "outdated");
-                if (is_current(component, instance) || used >= sizeof(text))
-                        continue;
-                used += (size_t) snprintf(
-                        text + used, sizeof(text) - used, "%sgeneration %llu %s%s%s",
-                        used ? ", " : "",
-                        (unsigned long long) document_number(instance, "generation"),
-                        document_text(instance, "state"),
-                        *document_text(instance, "reason") ? ": " : "",
-                        document_text(instance, "reason"));
+                note_instance(&n, component, instance);
         }
-        if (back_off > 0 && used < sizeof(text))
-                used += (size_t) snprintf(text + used, sizeof(text) - used, "%s%sagain in %llu s",
-                                          used ? ", " : "", is_down ? "" : "an instance ",
-                                          back_off / 1000 + 1);
-        if (is_outdated && used < sizeof(text))
-                (void) snprintf(text + used, sizeof(text) - used,
-                                "%schanged configuration: from the next start on",
-                                used ? ", " : "");
-        return table_cell(
-                table, NOTES,
-                *reason || document_truth(component, "stalled") ? TINT_WARNING : TINT_NONE, text);
+        if (back_off > 0)
+                note(&n, "%sagain in %llu s", is_down ? "" : "an instance ", back_off / 1000 + 1);
+        if (is_outdated)
+                note(&n, "changed configuration: from the next start on");
+        return table_cell(table, NOTES, *reason || is_stalled ? TINT_WARNING : TINT_NONE, n.text);
 }
 
 static int add_component(struct table *table, const json_t *document, const json_t *component,

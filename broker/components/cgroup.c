@@ -26,14 +26,14 @@ uint64_t cgroup_inode(int cgroup_fd) {
         return fstat(cgroup_fd, &st) == 0 ? st.st_ino : 0;
 }
 
-static int open_folder(const struct cgroup_root *root, const char *name) {
-        int fd = openat(root->fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+int cgroup_open_unlocked(int parent_fd, const char *name) {
+        int fd = openat(parent_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 
         return fd < 0 ? -errno : fd;
 }
 
 int cgroup_open(const struct cgroup_root *root, const char *name, uint64_t inode) {
-        int fd = open_folder(root, name);
+        int fd = cgroup_open_unlocked(root->fd, name);
 
         if (fd < 0)
                 return fd;
@@ -50,7 +50,7 @@ int cgroup_open(const struct cgroup_root *root, const char *name, uint64_t inode
  * another broker may have made the name anew: only one of the two gets it exclusively.
  */
 static int lock_new(const struct cgroup_root *root, const char *name) {
-        int fd = open_folder(root, name);
+        int fd = cgroup_open_unlocked(root->fd, name);
         struct stat st;
 
         if (fd < 0)
@@ -124,8 +124,7 @@ static void remove_at(int parent_fd, const char *name, void *data) {
         if (unlinkat(parent_fd, name, AT_REMOVEDIR) == 0 || depth == 0)
                 return;
         depth--;
-        _cleanup_close_ int fd =
-                openat(parent_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        _cleanup_close_ int fd = cgroup_open_unlocked(parent_fd, name);
         if (fd < 0)
                 return;
         each_below(fd, remove_at, &depth);
@@ -178,8 +177,7 @@ static void list(int cgroup_fd, struct listing *l);
 
 static void list_at(int parent_fd, const char *name, void *data) {
         struct listing *l = data;
-        _cleanup_close_ int fd =
-                openat(parent_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        _cleanup_close_ int fd = cgroup_open_unlocked(parent_fd, name);
 
         if (fd >= 0 && l->depth > 0) {
                 l->depth--;

@@ -22,6 +22,8 @@ int cgroup_make(const struct cgroup_root *root, const char *name, char ret_name[
  * so other brokers know that one lives whose it is.
  */
 int cgroup_open(const struct cgroup_root *root, const char *name, uint64_t inode);
+/* For a look at one, or at one below it. Or -errno. */
+int cgroup_open_unlocked(int parent_fd, const char *name);
 /* Of one; no other will have it: kernfs counts them up, in 64 bits (Linux 5.5). */
 uint64_t cgroup_inode(int cgroup_fd);
 /* Remove it with what was made below it, as far as no process is in it. */

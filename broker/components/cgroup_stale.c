@@ -28,8 +28,7 @@ static bool is_populated(int cgroup_fd) {
 }
 
 void cgroup_remove_unheld(const struct cgroup_root *root, const char *name) {
-        _cleanup_close_ int fd =
-                openat(root->fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        _cleanup_close_ int fd = cgroup_open_unlocked(root->fd, name);
 
         if (fd >= 0 && !is_held(fd))
                 cgroup_remove(root, name); /* locked by us meanwhile: who makes it sees that */
@@ -58,8 +57,7 @@ static bool end_health_command(int cgroup_fd) {
 
 /* True: it may be removed later. */
 static bool look_at(const struct cgroup_root *root, const char *name) {
-        _cleanup_close_ int fd =
-                openat(root->fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        _cleanup_close_ int fd = cgroup_open_unlocked(root->fd, name);
 
         if (fd < 0)
                 return false;

@@ -635,6 +635,30 @@ def test_status_shows_how_a_component_ended_and_when_it_is_started_again(hermes)
     assert "back-off" in row and "killed by SIGKILL" in row and "again in " in row
 
 
+def test_the_table_names_the_pids_of_those_beside_the_one_that_serves(hermes):
+    h = hermes()
+    h.tell("linger")
+    h.tell("wait")
+    h.broker.fdpass("restart", "hermes", "--no-wait")
+    until(lambda: h.states() == {1: "ready", 2: "starting"}, h.states)
+    pids = {one["generation"]: one["pid"] for one in h.component()["instances"]}
+    assert f"generation 2 starting (pid {pids[2]})" in h.broker.fdpass("status").stdout
+    h.untell("wait")
+    until(lambda: h.states() == {1: "draining", 2: "ready"}, h.states)
+    assert f"generation 1 draining (pid {pids[1]})" in h.broker.fdpass("status").stdout
+    h.untell("linger")
+
+
+def test_the_table_has_what_a_component_without_listeners_says_of_itself(broker, tmp_path):
+    program = tmp_path / "program.py"
+    program.write_text("import os, signal, socket\n"
+                       "with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as s:\n"
+                       "    s.sendto(b'READY=1\\nSTATUS=three jobs wait', os.environ['NOTIFY_SOCKET'])\n"
+                       "signal.pause()\n")
+    b = broker(f"[Component worker]\nType=notify\nExecStart={sys.executable} {program}\n")
+    until(lambda: "three jobs wait" in b.fdpass("status").stdout, "what it says of itself")
+
+
 def test_a_changed_configuration_is_for_the_next_start(hermes):
     h = hermes()
     assert not h.component()["instances"][0]["outdated"]
