@@ -330,14 +330,18 @@ static void remove_stale_cgroups(struct component_table *t) {
         cgroup_root_close(&root);
 }
 
-static bool is_notify_socket(void *owner, const char *path) {
+/* By its name alone: the folder may have been written in another way. */
+static bool is_notify_socket(void *owner, const char *name) {
         struct component_table *t = owner;
         const struct instance *i;
 
         for (struct component *c = t->by_name; c; c = c->hh.next)
-                TAILQ_FOREACH (i, &c->instances, entry)
-                        if (strcmp(i->notify.path, path) == 0)
+                TAILQ_FOREACH (i, &c->instances, entry) {
+                        const char *slash = strrchr(i->notify.path, '/');
+
+                        if (slash && strcmp(slash + 1, name) == 0)
                                 return true;
+                }
         return false;
 }
 

@@ -383,24 +383,19 @@ void notify_socket_unlink(const struct notify_socket *s) {
 }
 
 void notify_socket_remove_stale(const char *control_path,
-                                bool (*is_used)(void *owner, const char *path), void *owner) {
+                                bool (*is_used)(void *owner, const char *name), void *owner) {
         const char *slash = strrchr(control_path, '/'), *name = slash ? slash + 1 : control_path;
         _cleanup_free_ char *folder =
                 slash ? strndup(control_path, (size_t) (name - control_path)) : strdup(".");
-        char path[sizeof(((struct notify_socket *) 0)->path)];
         const struct dirent *entry;
         size_t length = strlen(name);
         DIR *d = folder ? opendir(folder) : NULL;
 
-        for (unsigned n = 0; d && n < LOOKED_AT_MAX && (entry = readdir(d)); n++) {
-                if (entry->d_type != DT_SOCK || strncmp(entry->d_name, name, length) != 0 ||
-                    strncmp(entry->d_name + length, SUFFIX, strlen(SUFFIX)) != 0)
-                        continue;
-                if (snprintf(path, sizeof(path), "%s%s", control_path, entry->d_name + length) <
-                            (int) sizeof(path) &&
-                    !is_used(owner, path))
-                        (void) unlink(path);
-        }
+        for (unsigned n = 0; d && n < LOOKED_AT_MAX && (entry = readdir(d)); n++)
+                if (entry->d_type == DT_SOCK && strncmp(entry->d_name, name, length) == 0 &&
+                    strncmp(entry->d_name + length, SUFFIX, strlen(SUFFIX)) == 0 &&
+                    !is_used(owner, entry->d_name))
+                        (void) unlinkat(dirfd(d), entry->d_name, 0);
         if (d)
                 (void) closedir(d);
 }

@@ -89,6 +89,6 @@ void notify_socket_unlink(const struct notify_socket *socket);
 /* Remove those beside this control socket, which is locked for us, that nobody uses any more: left
  * by a broker that died with its keeper. */
 void notify_socket_remove_stale(const char *control_path,
-                                bool (*is_used)(void *owner, const char *path), void *owner);
+                                bool (*is_used)(void *owner, const char *name), void *owner);
 
 #endif

@@ -495,8 +495,8 @@ START_TEST(a_path_is_for_its_user_alone_and_a_long_one_becomes_abstract) {
 }
 END_TEST
 
-static bool is_ours(void *owner, const char *path) {
-        return strcmp(path, f.socket->path) == 0;
+static bool is_ours(void *owner, const char *name) {
+        return strcmp(name, strrchr(f.socket->path, '/') + 1) == 0;
 }
 
 static void leave_a_socket(const char *path) {
