@@ -39,7 +39,7 @@ def test_who_leaves_is_not_watched_nor_told_to_and_started_again_when_it_has_gon
             assert (one["generation"], one["pid"], one["state"]) == (2, pid, "draining"), s.broker.log()
             assert (one["reason"], one["ready"]) == ("it said STOPPING=1", False)
         row = s.broker.fdpass("status").stdout.splitlines()[1]
-        assert "generation 2 draining: it said STOPPING=1" in row
+        assert f"generation 2 draining (pid {pid}): it said STOPPING=1" in row
         assert alive(pid) and "is stalled" not in s.broker.log()
         ends.unlink()
         assert s.read(connection)["generation"] == "3"
